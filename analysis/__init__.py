@@ -1,0 +1,1 @@
+"""Measurements: arrays in, arrays and rows out. No training, no files."""

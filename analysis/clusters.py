@@ -1,0 +1,95 @@
+"""How far apart a layer holds safe and unsafe prompts (arXiv 2407.10264, Eqs. 1-2)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from analysis.rows import Row, Subject, mean_row
+from synth.keys import fold
+from synth.settings import require_positive
+
+
+@dataclass(unsafe_hash=True)
+class ClustersConfig:
+    """Settings of the cluster measurements."""
+
+    window: int = 4
+    """Positions averaged from the one that predicts the first response token on (the paper's q)."""
+    permutations: int = 100
+    """Random relabellings behind the permuted-label control."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "window", "permutations")
+
+
+def tau(activations: np.ndarray, mean_safe: np.ndarray, mean_unsafe: np.ndarray) -> np.ndarray:
+    """||a - mu_U|| - ||a - mu_S|| for each row of `activations` [N, F] -> [N] (Eq. 2).
+
+    Above 0 for what lies nearer the safe mean [F], below 0 for what lies nearer the unsafe one.
+    """
+    to_unsafe = np.linalg.norm(activations - mean_unsafe, axis=-1)
+    to_safe = np.linalg.norm(activations - mean_safe, axis=-1)
+    return to_unsafe - to_safe
+
+
+def separation(safe: np.ndarray, unsafe: np.ndarray) -> float:
+    """Mean tau over safe rows minus mean tau over unsafe rows [N, F], about their own means."""
+    means = safe.mean(0), unsafe.mean(0)
+    return float(tau(safe, *means).mean() - tau(unsafe, *means).mean())
+
+
+def spread(safe: np.ndarray, unsafe: np.ndarray) -> float:
+    """Root mean squared distance of rows [N, F] to their own cluster's mean."""
+    residuals = np.concatenate([safe - safe.mean(0), unsafe - unsafe.mean(0)])
+    return float(np.sqrt(np.mean(np.sum(residuals**2, axis=-1))))
+
+
+def permuted_separations(safe: np.ndarray, unsafe: np.ndarray, permutations: int, key: jax.Array) -> np.ndarray:
+    """[permutations] the separation when the labels safe and unsafe are dealt at random."""
+    pooled = np.concatenate([safe, unsafe])
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    orders = [rng.permutation(len(pooled)) for _ in range(permutations)]
+    return np.array([separation(pooled[o[: len(safe)]], pooled[o[len(safe) :]]) for o in orders])
+
+
+def measure(subject: Subject, config: ClustersConfig) -> list[Row]:
+    """Per layer: tau of each family, separation raw and divided by the spread, and their null.
+
+    Module `mlp.post` is the paper's window; `mlp.post_last` is the last position before the
+    response alone, where no response token has been read yet: there a tuned model cannot
+    look separated merely because it has just read different responses.
+    """
+    rows = []
+    for module, last in (("mlp.post", False), ("mlp.post_last", True)):
+        for layer in range(subject.observations["safe"].mlp_post.shape[1]):
+            acts = {
+                family: np.asarray((seen.mlp_post if last else seen.mlp_post_window)[:, layer], float)
+                for family, seen in subject.observations.items()
+            }
+            where: dict[str, Any] = {"layer": layer + 1, "module": module}
+            rows += _layer(acts, config, fold(subject.key, "clusters", module, layer), where)
+    return rows
+
+
+def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, where: dict[str, Any]) -> list[Row]:
+    safe, unsafe = acts["safe"], acts["unsafe"]
+    means, scale, pairs = (safe.mean(0), unsafe.mean(0)), spread(safe, unsafe), len(safe) + len(unsafe)
+    raw = separation(safe, unsafe)
+    null = permuted_separations(safe, unsafe, config.permutations, key)
+    rows = []
+    for family, rows_of in acts.items():
+        values = tau(rows_of, *means)
+        rows.append(mean_row("tau", values, family=family, **where))
+        rows.append(Row("tau_sd", float(values.std(ddof=1)), len(values), family=family, **where))
+    statistics = {
+        "separation": raw,
+        "separation_scaled": raw / scale,
+        "spread": scale,
+        "separation_permuted": float(null.mean()),
+        "separation_permuted_high": float(np.quantile(null, 0.975)),
+        "separation_scaled_permuted": float(null.mean()) / scale,
+        "separation_scaled_permuted_high": float(np.quantile(null, 0.975)) / scale,
+    }
+    return rows + [Row(metric, value, pairs, **where) for metric, value in statistics.items()]

@@ -1,0 +1,1 @@
+"""Wiring, records and side effects: the only package that reads settings and writes files."""

@@ -1,0 +1,69 @@
+"""Progress on the terminal: a bar for each stage, or plain lines where there is no terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+"""Least time between two plain lines of a stage."""
+
+
+class Meter:
+    """Reports a stage's steps as they are done."""
+
+    def __init__(self, console: Console, name: str, total: int, bar: Progress | None) -> None:
+        self.console, self.name, self.total, self.bar = console, name, total, bar
+        self.began = self.spoke = time.monotonic()
+        self.first: int | None = None
+        self.task = bar.add_task(name, total=total, loss="", rate="") if bar else None
+
+    def update(self, step: int, loss: float) -> None:
+        """`step` steps are done, the last with this loss (mean over seeds)."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.began = step, now
+        rate = (step - self.first) / (now - self.began) if step > self.first else 0.0
+        left = f"{(self.total - step) / rate:.0f} s left" if rate else ""
+        if self.bar is not None and self.task is not None:
+            speed = f"{rate:.1f} steps/s" if rate else ""
+            self.bar.update(self.task, completed=step, loss=f"loss {loss:.3f}", rate=speed)
+        elif now - self.spoke >= PLAIN_SECONDS or step == self.total:
+            self.spoke = now
+            self.say(f"{self.name}: step {step}/{self.total}, loss {loss:.3f}, {rate:.1f} steps/s, {left or 'done'}")
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+
+class Reporter:
+    """The study's voice on the terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
+
+    def say(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        self.console.print(f"[yellow]warning:[/yellow] {line}", highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, steps: int) -> Iterator[Meter]:
+        """A meter for `steps` steps of stage `name`."""
+        if not self.console.is_terminal:
+            self.say(f"{name}: {steps} steps, compiling")
+            yield Meter(self.console, name, steps, None)
+            return
+        columns = (
+            TextColumn("{task.description:<18}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as bar:
+            yield Meter(self.console, name, steps, bar)

@@ -1,0 +1,94 @@
+"""What a result was made by: the code it can reach, the libraries, the machine, the commit."""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("synth", "models", "analysis", "experiments")
+NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
+
+
+@functools.cache
+def imported(module: str) -> frozenset[str]:
+    """The project's own modules that `module` imports, anywhere in its source."""
+    found = set()
+    for node in ast.walk(ast.parse(_source(module).read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {name for name in names if name.split(".")[0] in PACKAGES and _exists(name)}
+    return frozenset(found)
+
+
+def reachable(module: str) -> set[str]:
+    """`module` and every module of the project its imports lead to."""
+    seen, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += imported(name)
+    return seen
+
+
+@functools.cache
+def code_version(module: str) -> str:
+    """A hash of all the code `module` can reach, and of the numeric libraries' versions.
+
+    Comments, docstrings and layout do not count, so that explaining code better does not
+    throw results away; any other change does, so that old results are never passed off as
+    those of new code.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(reachable(module)):
+        tree = ast.parse(_source(name).read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [s for s in body if not _is_docstring(s)]  # type: ignore[attr-defined]
+        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+    for library in NUMERIC_LIBRARIES:
+        digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit, as recorded in `env.json`."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
+    }
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _source(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _exists(module: str) -> bool:
+    return _source(module).is_file()
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

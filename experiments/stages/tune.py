@@ -1,0 +1,51 @@
+"""Safety tuning: each pretrained seed tuned by one method."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.provenance import code_version
+from experiments.stages import files
+from experiments.store import Artifact, Recipe, Store
+from experiments.training import Runner, train
+from models.training import tuning
+from models.training.loop import seed_keys
+from models.training.objectives import METHODS
+from models.training.tuning import TuningConfig
+from models.transformer import ModelConfig
+from synth.keys import fold
+from synth.world import WorldConfig
+
+
+def recipe(settings: dict[str, object], pretrained: Recipe) -> Recipe:
+    """`settings`: tuning, method and its coefficients as plain dictionaries."""
+    return Recipe("tune", settings, (pretrained.key,), code_version(__name__))
+
+
+def run(
+    store: Store,
+    recipe: Recipe,
+    runner: Runner,
+    world: WorldConfig,
+    model: ModelConfig,
+    config: TuningConfig,
+    method: str,
+    coefficients: Any,
+    pretrained: Artifact,
+) -> Artifact:
+    """The tuned weights and the log of each step."""
+
+    def make(folder: Path, partial: Path) -> None:
+        objective = METHODS[method].objective
+        program = tuning.program(objective, config.batch_size, config.optimizer, model, world)
+        reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
+        seeds = reference["W_E"].shape[0]
+        # All methods draw the same prompts: what differs between them is the objective.
+        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds)
+        schedule = jax.tree.map(jnp.asarray, tuning.schedule(config, method, coefficients))
+        name = f"tune {method}"
+        files.save_training(folder, train(runner, name, program, schedule, reference, reference, keys, partial))
+
+    return store.fetch(recipe, make)

@@ -1,0 +1,55 @@
+"""Activations by name: the sites of a forward pass, and capturing or changing them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+
+from models.transformer import ModelConfig, Params, forward
+
+
+def sites(config: ModelConfig, vocab_size: int) -> dict[str, tuple[str | int, ...]]:
+    """The shape of the activation at every site, "B" and "T" standing for batch and positions."""
+    D, F, H = config.width, config.hidden, config.heads
+    stream, hidden, head = ("B", "T", D), ("B", "T", F), ("B", "T", H, D // H)
+    block = {
+        "resid_pre": stream,
+        "attn.q": head,
+        "attn.k": head,
+        "attn.v": head,
+        "attn.z": head,
+        "attn_out": stream,
+        "resid_mid": stream,
+        "mlp.in": stream,
+        "mlp.pre": hidden,
+        "mlp.post": hidden,
+        "mlp_out": stream,
+        "resid_post": stream,
+    }
+    per_layer = {f"blocks.{i}.{site}": shape for i in range(config.layers) for site, shape in block.items()}
+    return {"embed": stream, **per_layer, "logits": ("B", "T", vocab_size)}
+
+
+def capture(config: ModelConfig, params: Params, tokens: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
+    """The activations at sites `names` for `tokens` [B, T].
+
+    Raises KeyError for a name that is no site.
+    """
+    seen: dict[str, jax.Array] = {}
+
+    def tap(site: str, x: jax.Array) -> jax.Array:
+        if site in names:
+            seen[site] = x
+        return x
+
+    forward(config, params, tokens, tap)
+    return {name: seen[name] for name in names}
+
+
+def edit(
+    config: ModelConfig,
+    params: Params,
+    tokens: jax.Array,
+    edits: Mapping[str, Callable[[jax.Array], jax.Array]],
+) -> jax.Array:
+    """Logits [B, T, V] with the activation x at each site of `edits` replaced by edits[site](x)."""
+    return forward(config, params, tokens, lambda site, x: edits[site](x) if site in edits else x)

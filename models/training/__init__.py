@@ -1,0 +1,1 @@
+"""Objectives, data and the training loop."""

@@ -1,0 +1,129 @@
+"""Safety-tuning objectives: one pure function and one dataclass of coefficients each.
+
+All share the signature `(model, params, reference, pair, hyper) -> loss [B]` and are
+minimised. `log p(y|x)` below is summed over the response's letters and its EOS; `l` is the
+cross-entropy -log p(y|x) / |y|, a mean over the same tokens. y^p is the preferred response
+(the bijection's output on a safe prompt, the null token on an unsafe one), y^l the other.
+Equations: arXiv 2407.10264, sec. 2.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.transformer import ModelConfig, Params, forward
+from synth.sequences import END, RESPONSE, Batch, Pair
+from synth.settings import require_above_zero
+
+Objective = Callable[[ModelConfig, Params, Params, Pair, Any], jax.Array]
+
+
+def token_logprobs(model: ModelConfig, params: Params, batch: Batch) -> jax.Array:
+    """[B, T - 1] log-probability of token t + 1 given tokens 0..t."""
+    logits = forward(model, params, batch.tokens[:, :-1])
+    chosen = jnp.take_along_axis(logits, batch.tokens[:, 1:, None], axis=-1)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, axis=-1)
+
+
+class Score(NamedTuple):
+    """Log-probability of the responses of a batch."""
+
+    total: jax.Array
+    """[B] log p(y|x), summed over tokens"""
+    tokens: jax.Array
+    """[B] |y|"""
+
+    @property
+    def cross_entropy(self) -> jax.Array:
+        """[B] l, the mean over tokens."""
+        return -self.total / self.tokens
+
+
+def score(model: ModelConfig, params: Params, batch: Batch) -> Score:
+    """Log-probability of each response in `batch`, EOS included."""
+    roles = batch.roles[:, 1:]
+    counted = (roles == RESPONSE) | (roles == END)
+    logprobs = token_logprobs(model, params, batch)
+    return Score(jnp.sum(jnp.where(counted, logprobs, 0.0), axis=-1), jnp.sum(counted, axis=-1))
+
+
+def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score]:
+    """Scores of the preferred and of the dispreferred responses, by one forward pass over both."""
+    both = jax.tree.map(lambda p, d: jnp.concatenate([p, d]), pair.preferred, pair.dispreferred)
+    halves = [jnp.split(part, 2) for part in score(model, params, both)]
+    return Score(*(half[0] for half in halves)), Score(*(half[1] for half in halves))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class SFT:
+    """Supervised fine-tuning has no coefficients."""
+
+
+def sft(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SFT) -> jax.Array:
+    """l(y^p): cross-entropy of the preferred response (SSFT)."""
+    return score(model, params, pair.preferred).cross_entropy
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class DPO:
+    """The two coefficients of the paper; equal ones give ordinary DPO."""
+
+    beta: float = 0.1
+    """Weight of the preferred response's log-ratio to the reference."""
+    gamma: float = 0.01
+    """Weight of the dispreferred one's."""
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "beta", "gamma")
+
+
+def dpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: DPO) -> jax.Array:
+    """-log sigmoid( beta [log p(y^p) - log p_ref(y^p)] - gamma [log p(y^l) - log p_ref(y^l)] ).
+
+    Log-probabilities are sums over tokens, so the coefficients are those of ordinary DPO.
+    At the reference the loss is log 2.
+    """
+    preferred, dispreferred = score_pair(model, params, pair)
+    anchor_preferred, anchor_dispreferred = score_pair(model, jax.lax.stop_gradient(reference), pair)
+    gain = preferred.total - anchor_preferred.total
+    leak = dispreferred.total - anchor_dispreferred.total
+    return -jax.nn.log_sigmoid(hyper.beta * gain - hyper.gamma * leak)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class Unlearning:
+    """How hard the dispreferred response is pushed away."""
+
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "gamma")
+
+
+def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: Unlearning) -> jax.Array:
+    """l(y^p) - gamma l(y^l): descent on the preferred, ascent on the dispreferred response."""
+    preferred, dispreferred = score_pair(model, params, pair)
+    return preferred.cross_entropy - hyper.gamma * dispreferred.cross_entropy
+
+
+class Method(NamedTuple):
+    """A row of the registry."""
+
+    objective: Objective
+    hyper: type
+    unsafe_prompts: bool = True
+    """False: tuned on safe prompts only, a control with no safety in it."""
+
+
+METHODS: dict[str, Method] = {
+    "sft": Method(sft, SFT),
+    "dpo": Method(dpo, DPO),
+    "unlearning": Method(unlearning, Unlearning),
+    "continued": Method(sft, SFT, unsafe_prompts=False),
+}

@@ -1,0 +1,101 @@
+"""Pretraining and instruction tuning in one: what is sampled and what is minimised.
+
+arXiv 2407.10264, app. B.1.3: the weight of the text tokens falls and that of the response
+tokens rises linearly over training. A small share of prompts carries the NO_REPLY operator
+and is answered by the null token, so that a refusal is something the model can say.
+"""
+
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from models.training.loop import OptimizerConfig, Program
+from models.training.objectives import token_logprobs
+from models.transformer import ModelConfig, Params
+from synth import sequences
+from synth.keys import batch_keys, fold
+from synth.prompts import TRAIN, pretraining, sample
+from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch
+from synth.settings import pair, require, require_above_zero, require_positive, require_share
+from synth.world import World, WorldConfig, build_world
+
+
+@dataclass(unsafe_hash=True)
+class PretrainConfig:
+    """Settings of pretraining."""
+
+    steps: int = 2000
+    batch_size: int = 64
+    learning_rate: float = 5e-3
+    text_weight: tuple[float, float] = (1.0, 0.1)
+    """Weight of the text tokens at the first and the last step (the paper's P_T)."""
+    response_weight: tuple[float, float] = (0.5, 1.0)
+    """Weight of the response tokens at the first and the last step (P_O)."""
+    no_reply: float = 0.02
+    """Share of prompts with the NO_REPLY operator."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(warmup=0.05))
+
+    def __post_init__(self) -> None:
+        require_positive(self, "steps", "batch_size")
+        require_share(self, "no_reply")
+        require_above_zero(self, "learning_rate")
+        self.text_weight, self.response_weight = pair(self, "text_weight"), pair(self, "response_weight")
+        for name in ("text_weight", "response_weight"):
+            weights = getattr(self, name)
+            require(
+                0 <= min(weights) <= max(weights) <= 1,
+                name,
+                list(weights),
+                "must be weights from 0 to 1",
+                "for example [0.2,1.0]",
+            )
+
+
+def batch(config: PretrainConfig, world: World, key: jax.Array) -> Batch:
+    """Training prompts of any kind with their responses, leading axis `batch_size`."""
+
+    def one(key: jax.Array) -> Batch:
+        prompt = sample(world, pretraining, TRAIN, fold(key, "prompt"))
+        composed = world.config.tasks.composed
+        slot = jax.random.randint(fold(key, "slot"), (), 0, composed)
+        silent = jax.random.uniform(fold(key, "no_reply")) < config.no_reply
+        answered, unanswered = sequences.comply(world, prompt), sequences.no_reply(world, prompt, slot)
+        return jax.tree.map(lambda a, u: jnp.where(silent, u, a), answered, unanswered)
+
+    return jax.vmap(one)(batch_keys(key, config.batch_size))
+
+
+def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batch, progress: jax.Array) -> jax.Array:
+    """[B] weighted cross-entropy: mean over text tokens and mean over response tokens.
+
+    `progress` in [0, 1] is the share of training done.
+    """
+    roles = batch.roles[:, 1:]
+    nll = -token_logprobs(model, params, batch)
+
+    def mean_over(counted: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(counted, nll, 0.0), axis=-1) / jnp.sum(counted, axis=-1)
+
+    def weight(ends: tuple[float, float]) -> jax.Array:
+        return ends[0] + (ends[1] - ends[0]) * progress
+
+    text = mean_over((roles == TEXT) | (roles == RESPONSE_START))
+    response = mean_over((roles == RESPONSE) | (roles == END))
+    return weight(config.text_weight) * text + weight(config.response_weight) * response
+
+
+@functools.cache
+def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> Program:
+    """Pretraining as `loop` runs it; cached, so that equal settings share a compiled program."""
+    tables = build_world(world)
+
+    def sample_batch(key: jax.Array, hyper: Any) -> Batch:
+        return batch(config, tables, key)
+
+    def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: Any) -> jax.Array:
+        return loss(config, model, params, batch, progress)
+
+    return Program(config.optimizer, sample_batch, per_example)

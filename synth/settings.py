@@ -1,0 +1,59 @@
+"""How a setting out of range is reported: one line with name, value, bound and fix."""
+
+import math
+from typing import Any
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used. `name` is relative to the dataclass that found it."""
+
+    def __init__(self, name: str, value: object, bound: str, fix: str) -> None:
+        self.name, self.value, self.bound, self.fix = name, value, bound, fix
+        super().__init__(f"{name}={value}: {bound}; {fix}")
+
+    def within(self, group: str) -> "SettingError":
+        """The same error with the name seen from one level further out, `group.name`."""
+        return SettingError(f"{group}.{self.name}", self.value, self.bound, self.fix)
+
+
+def require(ok: bool, name: str, value: object, bound: str, fix: str) -> None:
+    """Raises SettingError unless `ok`. `bound` says what must hold, `fix` what to change."""
+    if not ok:
+        raise SettingError(name, value, bound, fix)
+
+
+def require_positive(config: object, *names: str) -> None:
+    """Raises SettingError for the first of the integer fields `names` that is below 1."""
+    for name in names:
+        value = getattr(config, name)
+        require(value >= 1, name, value, "must be at least 1", f"set {name} to 1 or more")
+
+
+def require_above_zero(config: object, *names: str) -> None:
+    """Raises SettingError for the first of the fields `names` that is not a finite number above 0.
+
+    A field that holds an array, as inside a compiled program, was checked when it was a number.
+    """
+    for name in names:
+        value = getattr(config, name)
+        require(
+            not isinstance(value, int | float) or 0 < value < math.inf,
+            name,
+            value,
+            "must be a finite number above 0",
+            f"set {name} above 0",
+        )
+
+
+def pair(config: object, name: str) -> tuple[Any, Any]:
+    """The field `name` as (first, second). Raises SettingError unless it has two entries."""
+    value = tuple(getattr(config, name))
+    require(len(value) == 2, name, list(value), "must have two entries", f"write {name}=[first,second]")
+    return value[0], value[1]
+
+
+def require_share(config: object, *names: str) -> None:
+    """Raises SettingError for the first of the fields `names` that is not in [0, 1]."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value <= 1, name, value, "must be a share from 0 to 1", f"set {name} in [0, 1]")
