@@ -49,7 +49,7 @@ def observe(model: ModelConfig, params: Params, complying: Batch, refusing: Batc
     mlp_in = jnp.stack([seen[name] for name in names_in], axis=2)
     mlp_post = jnp.stack([seen[name] for name in names_post], axis=2)
     row = jnp.arange(generated.shape[0])
-    positions = complying.go[:, None] + jnp.arange(window)
+    positions = complying.go[:, None] + jnp.arange(window)[None]
     return Observation(
         generated=generated,
         complied=jnp.all(generated == complying.tokens, axis=-1),
@@ -70,4 +70,4 @@ def _teacher_forced(model: ModelConfig, params: Params, batch: Batch) -> tuple[j
     roles = batch.roles[:, 1:]
     letters = roles == RESPONSE
     everything = jnp.all(right | ~(letters | (roles == END)), axis=-1)
-    return everything, jnp.sum(right & letters, axis=-1) / jnp.sum(letters, axis=-1)
+    return everything, jnp.mean(right, axis=-1, where=letters)

@@ -25,14 +25,15 @@ class Meter:
         now = time.monotonic()
         if self.first is None:
             self.first, self.began = step, now
+        # The first chunk includes compilation, so speed is counted from its end on.
         rate = (step - self.first) / (now - self.began) if step > self.first else 0.0
-        left = f"{(self.total - step) / rate:.0f} s left" if rate else ""
+        speed = f", {rate:.1f} steps/s, {(self.total - step) / rate:.0f} s left" if rate else ""
         if self.bar is not None and self.task is not None:
-            speed = f"{rate:.1f} steps/s" if rate else ""
-            self.bar.update(self.task, completed=step, loss=f"loss {loss:.3f}", rate=speed)
+            shown = f"{rate:.1f} steps/s" if rate else ""
+            self.bar.update(self.task, completed=step, loss=f"loss {loss:.3f}", rate=shown)
         elif now - self.spoke >= PLAIN_SECONDS or step == self.total:
             self.spoke = now
-            self.say(f"{self.name}: step {step}/{self.total}, loss {loss:.3f}, {rate:.1f} steps/s, {left or 'done'}")
+            self.say(f"{self.name}: step {step}/{self.total}, loss {loss:.3f}{speed}")
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array
     Returns [B, T]: the prompt, its continuation, EOS, padding.
     """
     position = jnp.arange(tokens.shape[-1])
-    free = position > go[:, None]
+    free = position[None] > go[:, None]
 
     def finish(guess: jax.Array) -> jax.Array:
         ended = free & (guess == vocab.EOS)

@@ -58,6 +58,12 @@ def _normal(key: jax.Array, shape: tuple[int, ...], scale: float = 0.02) -> nnx.
     return nnx.Param(scale * jax.random.normal(key, shape))
 
 
+def _affine(x: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
+    """x @ weights + bias over the last axis of x."""
+    product = x @ weights
+    return product + jnp.broadcast_to(bias, product.shape)
+
+
 class _LayerNorm(nnx.Module):
     def __init__(self, width: int) -> None:
         self.w = nnx.Param(jnp.ones(width))
@@ -66,7 +72,8 @@ class _LayerNorm(nnx.Module):
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
         centred = x_BTD - x_BTD.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + 1e-5) * self.w[...] + self.b[...]
+        w, b = (jnp.broadcast_to(part[...], x_BTD.shape) for part in (self.w, self.b))
+        return centred * jax.lax.rsqrt(variance + 1e-5) * w + b
 
 
 class _Attention(nnx.Module):
@@ -81,14 +88,14 @@ class _Attention(nnx.Module):
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
         weights = jnp.concatenate([self.W_Q[...], self.W_K[...], self.W_V[...]], axis=-1)
         biases = jnp.concatenate([self.b_Q[...], self.b_K[...], self.b_V[...]], axis=-1)
-        parts = jnp.split(x_BTD @ weights + biases, 3, axis=-1)
+        parts = jnp.split(_affine(x_BTD, weights, biases), 3, axis=-1)
         split = (*x_BTD.shape[:-1], self.heads, -1)
         q_BTHK, k_BTHK, v_BTHK = (
             tap(f"{site}.{name}", part.reshape(split)) for name, part in zip("qkv", parts, strict=True)
         )
         z_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BTHK, v_BTHK, is_causal=True)
         z_BTD = tap(f"{site}.z", z_BTHK).reshape(x_BTD.shape)
-        return z_BTD @ self.W_O[...] + self.b_O[...]
+        return _affine(z_BTD, self.W_O[...], self.b_O[...])
 
 
 class _MLP(nnx.Module):
@@ -102,9 +109,9 @@ class _MLP(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
         x_BTD = tap(f"{site}.in", x_BTD)
-        pre_BTF = tap(f"{site}.pre", x_BTD @ self.W_in[...] + self.b_in[...])
+        pre_BTF = tap(f"{site}.pre", _affine(x_BTD, self.W_in[...], self.b_in[...]))
         post_BTF = tap(f"{site}.post", jax.nn.gelu(pre_BTF))
-        return post_BTF @ self.W_out[...] + self.b_out[...]
+        return _affine(post_BTF, self.W_out[...], self.b_out[...])
 
 
 class _Block(nnx.Module):
@@ -132,8 +139,9 @@ class _GPT(nnx.Module):
         self.W_U = _normal(unembed, (config.width, vocab_size))
 
     def __call__(self, tokens_BT: jax.Array, tap: Tap) -> jax.Array:
-        x_BTD = self.W_E[...][tokens_BT] + self.W_pos[...][: tokens_BT.shape[-1]]
-        x_BTD = tap("embed", x_BTD)
+        embedded_BTD = self.W_E[...][tokens_BT]
+        position_TD = self.W_pos[...][: tokens_BT.shape[-1]]
+        x_BTD = tap("embed", embedded_BTD + jnp.broadcast_to(position_TD, embedded_BTD.shape))
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, f"blocks.{layer}", tap)
         return tap("logits", self.ln_final(x_BTD) @ self.W_U[...])

@@ -80,6 +80,12 @@ class Grammar:
     levels: tuple[Level, ...] = field(repr=False)
 
     @property
+    def draws(self) -> int:
+        """Uniform numbers that one text takes: one for each symbol there can be above the letters."""
+        widths = np.cumprod([1, *(level.children.shape[2] for level in self.levels)])
+        return int(widths[:-1].sum())
+
+    @property
     def max_text(self) -> int:
         """The most letters a text can have."""
         return int(np.prod([level.children.shape[2] for level in self.levels]))
@@ -160,15 +166,16 @@ def _level(rows: list[list[np.ndarray]], width: int) -> Level:
     return Level(children, lengths)
 
 
-def sample_text(grammar: Grammar, key: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Text derived from concept `root` (int scalar): letters [max_text], 0 beyond the length; length."""
-    widths = np.cumprod([1, *(level.children.shape[2] for level in grammar.levels)])
-    uniforms = jax.random.uniform(key, (int(widths[:-1].sum()),))
+def derive_text(grammar: Grammar, uniforms: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Text derived from concept `root` (int scalar): letters [max_text], 0 beyond the length; length.
+
+    `uniforms` [grammar.draws], each uniform in [0, 1), choose the productions.
+    """
     symbols, count = jnp.reshape(root, (1,)), jnp.int32(1)
     start = 0
-    for level, width in zip(grammar.levels, widths[1:].tolist(), strict=True):
+    for level in grammar.levels:
         size = symbols.shape[0]
-        productions = level.lengths.shape[1]
+        productions, width = level.lengths.shape[1], size * level.children.shape[2]
         choice = (uniforms[start : start + size] * productions).astype(jnp.int32)
         start += size
         children = jnp.asarray(level.children)[symbols, choice]
@@ -181,7 +188,7 @@ def _concatenate(rows: jax.Array, lengths: jax.Array, width: int) -> tuple[jax.A
     """The first `lengths[i]` entries of each row [S, A] end to end, zero-padded to [width]."""
     ends = jnp.cumsum(lengths)
     position = jnp.arange(width)
-    row = jnp.sum(position[:, None] >= ends, axis=-1)
+    row = jnp.sum(position[:, None] >= ends[None], axis=-1)
     inside = position < ends[-1]
     row = jnp.where(inside, row, 0)
     column = jnp.where(inside, position - (ends - lengths)[row], 0)

@@ -5,13 +5,14 @@ train/held-out division, so an evaluation prompt is never one that was trained o
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synth.grammar import sample_text
+from synth.grammar import derive_text
 from synth.keys import batch_keys, fold
 from synth.settings import require
 from synth.world import World, WorldConfig
@@ -37,37 +38,63 @@ class Prompt(NamedTuple):
 Sampler = Callable[[World, jax.Array], Prompt]
 
 
-def _prompt(world: World, key: jax.Array, group: jax.Array, tasks: jax.Array) -> Prompt:
-    member = jax.random.randint(fold(key, "concept"), (), 0, world.config.safety.concepts_per_group)
-    concept = group * world.config.safety.concepts_per_group + member
-    text, length = sample_text(world.grammar, fold(key, "text"), concept)
-    return Prompt(tasks, text, length, concept, group)
+class _Draws(NamedTuple):
+    """Uniform numbers in [0, 1), all that is random in a prompt, taken from its key at once."""
+
+    group: jax.Array
+    concept: jax.Array
+    tasks: jax.Array
+    others: jax.Array
+    slot: jax.Array
+    alias: jax.Array
+    text: jax.Array
 
 
-def _group(world: World, key: jax.Array) -> jax.Array:
-    return jax.random.randint(fold(key, "group"), (), 0, world.groups)
+def _draw(world: World, key: jax.Array) -> _Draws:
+    sizes = {"tasks": world.config.tasks.composed, "others": world.config.tasks.composed, "text": world.grammar.draws}
+    ends = np.cumsum([sizes.get(name, 1) for name in _Draws._fields])
+    parts = jnp.split(jax.random.uniform(key, (int(ends[-1]),)), ends[:-1].tolist())
+    return _Draws(*(part if name in sizes else part[0] for name, part in zip(_Draws._fields, parts, strict=True)))
 
 
-def _tasks_where(world: World, key: jax.Array, group: jax.Array, unsafe: bool | jax.Array) -> jax.Array:
-    """Tasks [composed], no aliases, each uniform among those (un)safe for `group`."""
-    count = world.config.tasks.count
-    allowed = jnp.asarray(world.unsafe)[group, :count] == unsafe
-    draws = jax.random.uniform(fold(key, "tasks"), (world.config.tasks.composed,))
-    rank = (draws * jnp.sum(allowed)).astype(jnp.int32)
+def _below(uniform: jax.Array, count: int | jax.Array) -> jax.Array:
+    """A uniform number in [0, 1) as a uniform integer below `count`."""
+    return (uniform * count).astype(jnp.int32)
+
+
+def _choose(allowed: jax.Array, uniform: jax.Array) -> jax.Array:
+    """[...] an index among the true entries of `allowed`, for each entry of `uniform`."""
+    rank = _below(uniform, jnp.sum(allowed, dtype=jnp.float32))
     return jnp.searchsorted(jnp.cumsum(allowed), rank, side="right").astype(jnp.int32)
+
+
+def _group(world: World, draws: _Draws) -> jax.Array:
+    return _below(draws.group, world.groups)
+
+
+def _unaliased(world: World, group: jax.Array, unsafe: bool | jax.Array) -> jax.Array:
+    """[tasks] which tasks, aliases left out, are (un)safe for `group`."""
+    return jnp.asarray(world.unsafe)[group, : world.config.tasks.count] == unsafe
+
+
+def _prompt(world: World, draws: _Draws, group: jax.Array, tasks: jax.Array) -> Prompt:
+    size = world.config.safety.concepts_per_group
+    concept = group * size + _below(draws.concept, size)
+    text, length = derive_text(world.grammar, draws.text, concept)
+    return Prompt(tasks, text, length, concept, group)
 
 
 def pretraining(world: World, key: jax.Array) -> Prompt:
     """Any concept, any tasks, aliases included: what the model sees before it learns safety."""
-    shape = (world.config.tasks.composed,)
-    tasks = jax.random.randint(fold(key, "tasks"), shape, 0, world.bijections.shape[0])
-    return _prompt(world, key, _group(world, key), tasks)
+    draws = _draw(world, key)
+    return _prompt(world, draws, _group(world, draws), _below(draws.tasks, world.bijections.shape[0]))
 
 
 def tuning(world: World, key: jax.Array, unsafe: bool | jax.Array) -> Prompt:
     """All tasks safe, or all unsafe, for the text's concept group; no aliases."""
-    group = _group(world, key)
-    return _prompt(world, key, group, _tasks_where(world, key, group, unsafe))
+    draws = _draw(world, key)
+    group = _group(world, draws)
+    return _prompt(world, draws, group, _choose(_unaliased(world, group, unsafe), draws.tasks))
 
 
 def safe(world: World, key: jax.Array) -> Prompt:
@@ -82,26 +109,24 @@ def unsafe(world: World, key: jax.Array) -> Prompt:
 
 def co_task(world: World, key: jax.Array) -> Prompt:
     """Competing objectives by tasks (JB-CO-Task): at least one task safe, one unsafe."""
-    group = _group(world, key)
-    good = _tasks_where(world, fold(key, "good"), group, unsafe=False)
-    bad = _tasks_where(world, fold(key, "bad"), group, unsafe=True)
+    draws = _draw(world, key)
+    group, composed = _group(world, draws), world.config.tasks.composed
+    good = _choose(_unaliased(world, group, unsafe=False), draws.tasks)
+    bad = _choose(_unaliased(world, group, unsafe=True), draws.others)
     # Uniform over the placements that use both kinds: a bit mask from 1 to 2^K - 2.
-    composed = world.config.tasks.composed
-    mask = jax.random.randint(fold(key, "mask"), (), 1, 2**composed - 1)
-    return _prompt(world, key, group, jnp.where((mask >> jnp.arange(composed)) & 1, bad, good))
+    mask = 1 + _below(draws.slot, 2**composed - 2)
+    is_bad = (mask >> jnp.arange(composed)) % 2 == 1
+    return _prompt(world, draws, group, jnp.where(is_bad, bad, good))
 
 
 def misgen_task(world: World, key: jax.Array) -> Prompt:
     """Mismatched generalisation by tasks (JB-MisGen): unsafe, one task written as its alias."""
-    count, composed = world.config.tasks.count, world.config.tasks.composed
-    group = _group(world, key)
-    tasks = _tasks_where(world, key, group, unsafe=True)
-    aliased = jnp.asarray(world.unsafe)[group, count:]
-    rank = jax.random.uniform(fold(key, "alias")) * jnp.sum(aliased)
-    alias = count + jnp.searchsorted(jnp.cumsum(aliased), rank.astype(jnp.int32), side="right")
-    slot = jax.random.randint(fold(key, "slot"), (), 0, composed)
-    tasks = jnp.where(jnp.arange(composed) == slot, alias.astype(jnp.int32), tasks)
-    return _prompt(world, key, group, tasks)
+    draws = _draw(world, key)
+    group, count, composed = _group(world, draws), world.config.tasks.count, world.config.tasks.composed
+    tasks = _choose(_unaliased(world, group, unsafe=True), draws.tasks)
+    alias = count + _choose(jnp.asarray(world.unsafe)[group, count:], draws.alias)
+    slot = _below(draws.slot, composed)
+    return _prompt(world, draws, group, jnp.where(jnp.arange(composed) == slot, alias, tasks))
 
 
 FAMILIES: dict[str, Sampler] = {
@@ -123,14 +148,14 @@ def check_family(config: WorldConfig, name: str) -> None:
 
 
 def is_held_out(world: World, prompt: Prompt) -> jax.Array:
-    """[...] bool: the prompt's tasks and text hash into the world's held-out share."""
-    position = np.arange(1, prompt.tasks.shape[-1] + prompt.text.shape[-1] + 1, dtype=np.uint64)
+    """Whether one prompt's tasks and text hash into the world's held-out share."""
+    position = np.arange(1, prompt.tasks.size + prompt.text.size + 1, dtype=np.uint64)
     odd = jnp.asarray((position * 2654435761 % 2**32 | 1).astype(np.uint32))
-    inside = jnp.arange(prompt.text.shape[-1]) < prompt.length[..., None]
+    inside = jnp.arange(prompt.text.size) < prompt.length
     text = jnp.where(inside, prompt.text + 1, 0)
-    content = jnp.concatenate([prompt.tasks, text], axis=-1).astype(jnp.uint32)
+    content = jnp.concatenate([prompt.tasks, text]).astype(jnp.uint32)
     # A multilinear hash, then MurmurHash3's finaliser so that every bit counts.
-    code = jnp.sum(content * odd, axis=-1, dtype=jnp.uint32)
+    code = jnp.sum(content * odd, dtype=jnp.uint32)
     code = (code ^ (code >> 16)) * jnp.uint32(0x85EBCA6B)
     code = (code ^ (code >> 13)) * jnp.uint32(0xC2B2AE35)
     code = code ^ (code >> 16)
@@ -143,18 +168,17 @@ def sample(world: World, sampler: Sampler, held_out: bool, key: jax.Array) -> Pr
     The same key gives the same prompt alone, in a batch and under vmap.
     """
 
-    def attempt(number: jax.Array) -> Prompt:
-        return sampler(world, fold(key, number))
+    def again(state: tuple[jax.Array, jax.Array, Prompt]) -> tuple[jax.Array, jax.Array, Prompt]:
+        number = state[0] + 1
+        prompt = sampler(world, fold(key, number))
+        return number, is_held_out(world, prompt) == held_out, prompt
 
-    def rejected(state: tuple[jax.Array, Prompt]) -> jax.Array:
-        return is_held_out(world, state[1]) != held_out
-
-    def again(state: tuple[jax.Array, Prompt]) -> tuple[jax.Array, Prompt]:
-        return state[0] + 1, attempt(state[0] + 1)
-
-    return jax.lax.while_loop(rejected, again, (jnp.int32(0), attempt(jnp.int32(0))))[1]
+    none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(partial(sampler, world), key))
+    first = jnp.int32(-1), jnp.bool_(False), none
+    return jax.lax.while_loop(lambda state: ~state[1], again, first)[2]
 
 
+@partial(jax.jit, static_argnames=("world", "sampler", "held_out", "size"))
 def sample_batch(world: World, sampler: Sampler, held_out: bool, key: jax.Array, size: int) -> Prompt:
     """`size` prompts with a leading axis; the i-th does not depend on `size`."""
     return jax.vmap(lambda k: sample(world, sampler, held_out, k))(batch_keys(key, size))

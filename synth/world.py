@@ -12,6 +12,7 @@ Glossary
     held out  a share of all prompts, chosen by a hash, that no training batch contains
 """
 
+import functools
 from dataclasses import dataclass, field
 
 import jax
@@ -56,9 +57,9 @@ class WorldConfig:
         return 4 + self.tasks.composed + 2 * self.grammar.text_lengths()[1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
-    """The tables of a world; build it with `build_world`."""
+    """The tables of a world; build it with `build_world`, which gives equal settings one World."""
 
     config: WorldConfig
     vocab: Vocab
@@ -81,6 +82,7 @@ class World:
         return self.grammar.max_text
 
 
+@functools.cache
 def build_world(config: WorldConfig) -> World:
     """The world of `config`; its tables depend on `config` alone.
 

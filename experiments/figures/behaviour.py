@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, sample_note, select
+from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, note, sample_note, select
 
 PARTS = {"complied": SAFE, "refused": UNSAFE, "neither": NEUTRAL}
 HATCHES = {"complied": "", "refused": "////", "neither": ""}
@@ -15,7 +15,9 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Shares of generated responses that comply exactly, refuse exactly, or do neither."""
     rows = select(table, metric=list(PARTS))
     families, names = list(dict.fromkeys(rows["family"])), models(rows)
-    figure, axes = plt.subplots(1, len(families), figsize=(1.72 * len(families), 2.1), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(families), figsize=(1.72 * len(families), 2.1), sharey=True, squeeze=False, layout="constrained"
+    )
     seeds = sorted(rows["seed"].unique())
     width = 0.8 / len(seeds)
     for axis, family in zip(axes[0], families, strict=True):
@@ -43,7 +45,6 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         axis.margins(x=0.02)
     axes[0, 0].set_ylabel("share of responses")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)
-    figure.text(0.995, -0.2, sample_note(rows, "prompts"), ha="right", fontsize=6.5)
-    figure.subplots_adjust(wspace=0.12)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    note(figure, sample_note(rows, "prompts"))
     return figure, rows

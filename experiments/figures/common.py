@@ -1,6 +1,7 @@
 """What the figures share: colours, names, and picking rows of the table."""
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, told apart by colour-blind readers and in grey.
 SAFE, UNSAFE, NEUTRAL = "#009E73", "#D55E00", "#999999"
@@ -30,3 +31,8 @@ def sample_note(rows: pd.DataFrame, of: str) -> str:
     counts = sorted(set(rows["n"].astype(int)))
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
     return f"{rows['seed'].nunique()} seeds, n = {number} {of} each"
+
+
+def note(figure: Figure, text: str) -> None:
+    """A small line under the figure, at its right."""
+    figure.supxlabel(text, x=1.0, ha="right", fontsize=6.5)

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import SAFE, UNSAFE, sample_note, select, tuned
+from experiments.figures.common import SAFE, UNSAFE, note, sample_note, select, tuned
 
 FAMILIES = {"safe": (SAFE, "-"), "unsafe": (UNSAFE, "--")}
 
@@ -16,7 +16,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     measured = select(rows, metric="projection_abs")
     null = select(rows, metric="projection_abs_random")
     names = tuned(rows)
-    figure, axes = plt.subplots(1, len(names), figsize=(1.7 * len(names), 1.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(1.7 * len(names), 1.8), squeeze=False, layout="constrained")
     for axis, model in zip(axes[0], names, strict=True):
         for family, (colour, style) in FAMILIES.items():
             wide = select(measured, method=model, family=family).pivot(index="index", columns="seed", values="value")
@@ -26,13 +26,12 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         chance = select(null, method=model).groupby("index")["value"].mean()
         axis.plot(chance.index.astype(int), chance, ":", color="0.3", linewidth=1, label="random directions")
         axis.set_title(model)
-        axis.set_xlabel(r"right singular vector $i$")
+        axis.set_xlabel(r"singular vector $i$")
         axis.set_xticks([1, 5, 10, 15] if index.max() >= 15 else index)
         axis.set_ylim(0, None)
     axes[0, 0].set_ylabel(r"mean $|\sigma_i v_i^\top a|$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)
-    note = f"layer {int(rows['layer'].max())}; {sample_note(measured, 'prompts')}"
-    figure.text(0.995, -0.14, note, ha="right", fontsize=6.5)
-    figure.subplots_adjust(wspace=0.35)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    text = f"layer {int(rows['layer'].max())}; {sample_note(measured, 'prompts')}"
+    note(figure, text)
     return figure, rows

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, UNSAFE, select, tuned
+from experiments.figures.common import NEUTRAL, UNSAFE, note, select, tuned
 
 NULL = ["sine_random_sorted_low", "sine_random_sorted", "sine_random_sorted_high"]
 
@@ -14,7 +14,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     rows = select(table, metric=["sine_sorted", *NULL])
     names, layers = tuned(rows), sorted(rows["layer"].unique())
     size = (1.6 * len(names), 1.25 * len(layers))
-    figure, axes = plt.subplots(len(layers), len(names), figsize=size, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(len(layers), len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for i, layer in enumerate(layers):
         for axis, model in zip(axes[i], names, strict=True):
             here = select(rows, layer=layer, method=model)
@@ -27,7 +27,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
             if i == 0:
                 axis.set_title(model)
             if i == len(layers) - 1:
-                axis.set_xlabel("singular vector, sorted")
+                axis.set_xlabel("index, sorted")
         axes[i, 0].set_ylabel(f"layer {layer}\n" + r"sin $\theta_i$")
     axes[0, 0].set_ylim(None, 1.0)
     draws = int(select(rows, metric=NULL[1])["n"].max())
@@ -35,7 +35,6 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     axes[0, 0].plot([], [], ":", color="0.3", linewidth=0.8, label="random frames: mean")
     axes[0, 0].fill_between([], [], [], color=NEUTRAL, alpha=0.35, lw=0, label=f"95 % of {draws} draws")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.92), ncols=3)
-    figure.text(0.9, 0.0, f"{rows['seed'].nunique()} seeds", ha="right", fontsize=6.5)
-    figure.subplots_adjust(hspace=0.3, wspace=0.12)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    note(figure, f"{rows['seed'].nunique()} seeds")
     return figure, rows

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, sample_note, select
+from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, note, sample_note, select
 
 FAMILIES = {"safe": SAFE, "unsafe": UNSAFE}
 
@@ -14,7 +14,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     tau = select(table, metric="tau", family=list(FAMILIES), module="mlp.post")
     null = select(table, metric="separation_permuted_high", module="mlp.post")
     names = models(tau)
-    figure, axes = plt.subplots(1, len(names), figsize=(1.4 * len(names), 1.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(1.4 * len(names), 1.7), squeeze=False, layout="constrained")
     for axis, model in zip(axes[0], names, strict=True):
         for family, colour in FAMILIES.items():
             wide = select(tau, method=model, family=family).pivot(index="layer", columns="seed", values="value")
@@ -29,8 +29,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         axis.set_xlabel("layer")
     axes[0, 0].set_ylabel(r"mean $\tau$")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3)
-    note = f"{sample_note(tau, 'prompts')}; the scale differs between panels"
-    figure.text(0.995, -0.14, note, ha="right", fontsize=6.5)
-    figure.subplots_adjust(wspace=0.45)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    text = f"{sample_note(tau, 'prompts')}; the scale differs between panels"
+    note(figure, text)
     return figure, pd.concat([tau, null])

@@ -98,7 +98,7 @@ def seed_keys(key: jax.Array, seeds: int) -> jax.Array:
 def _step(
     program: Program, schedule: Schedule, params: Params, optimizer: Any, step: jax.Array, reference: Params, key: Any
 ) -> tuple[Params, Any, dict[str, jax.Array]]:
-    progress = step / jnp.maximum(schedule.steps - 1, 1)
+    progress = step.astype(jnp.float32) / jnp.maximum(schedule.steps - 1, 1).astype(jnp.float32)
     batch = program.batch(fold(key, step), schedule.hyper)
 
     def mean_loss(params: Params) -> jax.Array:

@@ -39,7 +39,7 @@ class Score(NamedTuple):
     @property
     def cross_entropy(self) -> jax.Array:
         """[B] l, the mean over tokens."""
-        return -self.total / self.tokens
+        return -self.total / self.tokens.astype(self.total.dtype)
 
 
 def score(model: ModelConfig, params: Params, batch: Batch) -> Score:

@@ -59,9 +59,9 @@ def batch(config: PretrainConfig, world: World, key: jax.Array) -> Batch:
 
     def one(key: jax.Array) -> Batch:
         prompt = sample(world, pretraining, TRAIN, fold(key, "prompt"))
-        composed = world.config.tasks.composed
-        slot = jax.random.randint(fold(key, "slot"), (), 0, composed)
-        silent = jax.random.uniform(fold(key, "no_reply")) < config.no_reply
+        chance, place = jax.random.uniform(fold(key, "no_reply"), (2,))
+        silent = chance < config.no_reply
+        slot = (place * world.config.tasks.composed).astype(jnp.int32)
         answered, unanswered = sequences.comply(world, prompt), sequences.no_reply(world, prompt, slot)
         return jax.tree.map(lambda a, u: jnp.where(silent, u, a), answered, unanswered)
 
@@ -77,7 +77,7 @@ def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batc
     nll = -token_logprobs(model, params, batch)
 
     def mean_over(counted: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.where(counted, nll, 0.0), axis=-1) / jnp.sum(counted, axis=-1)
+        return jnp.sum(jnp.where(counted, nll, 0.0), axis=-1) / jnp.sum(counted, axis=-1, dtype=nll.dtype)
 
     def weight(ends: tuple[float, float]) -> jax.Array:
         return ends[0] + (ends[1] - ends[0]) * progress

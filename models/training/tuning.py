@@ -53,7 +53,7 @@ def batch(world: World, key: jax.Array, size: int, unsafe_share: jax.Array) -> P
             jax.tree.map(lambda c, r: jnp.where(unsafe, c, r), comply, refuse),
         )
 
-    return jax.vmap(one)(batch_keys(key, size), jnp.arange(size) < unsafe_share * size)
+    return jax.vmap(one)(batch_keys(key, size), jnp.arange(size, dtype=jnp.float32) < unsafe_share * size)
 
 
 class Traced(NamedTuple):

@@ -1,0 +1,81 @@
+"""Tests of `analysis/observe.py` and `behaviour.py` against plain loops."""
+
+import jax
+import numpy as np
+import pytest
+
+from analysis import behaviour
+from analysis.observe import Observation, observe
+from analysis.rows import Subject
+from models.taps import capture
+from models.transformer import ModelConfig, Params, forward
+from synth import sequences, vocab
+from synth.prompts import HELD_OUT, safe, sample_batch
+from synth.sequences import RESPONSE, Batch
+from synth.world import World
+
+WINDOW = 2
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def batches(world: World, key: jax.Array) -> tuple[Batch, Batch]:
+    prompts = sample_batch(world, safe, HELD_OUT, key, COUNT)
+    comply = jax.vmap(lambda p: sequences.comply(world, p))(prompts)
+    return comply, jax.vmap(lambda p: sequences.refuse(world, p))(prompts)
+
+
+@pytest.fixture(scope="module")
+def seen(model: ModelConfig, params: Params, batches: tuple[Batch, Batch]) -> Observation:
+    return jax.tree.map(np.asarray, observe(model, params, *batches, window=WINDOW))
+
+
+def test_activations_are_those_of_the_models_own_response(
+    model: ModelConfig, params: Params, batches: tuple[Batch, Batch], seen: Observation
+) -> None:
+    go = np.asarray(batches[0].go)
+    for i in range(COUNT):
+        tokens = seen.generated[i : i + 1]
+        for layer in range(model.layers):
+            names = [f"blocks.{layer}.mlp.in", f"blocks.{layer}.mlp.post"]
+            inputs, post = capture(model, params, tokens, names).values()
+            # Batches of different size round differently.
+            close = {"rtol": 1e-4, "atol": 1e-4}
+            np.testing.assert_allclose(seen.mlp_in[i, layer], inputs[0, go[i]], **close)
+            np.testing.assert_allclose(seen.mlp_post[i, layer], post[0, go[i]], **close)
+            window = np.mean(post[0, go[i] : go[i] + WINDOW], axis=0)
+            np.testing.assert_allclose(seen.mlp_post_window[i, layer], window, **close)
+
+
+def test_teacher_forcing_by_a_loop(
+    model: ModelConfig, params: Params, batches: tuple[Batch, Batch], seen: Observation
+) -> None:
+    predicted = np.asarray(forward(model, params, batches[0].tokens)).argmax(-1)
+    for i in range(COUNT):
+        tokens, roles = np.asarray(batches[0].tokens[i]), np.asarray(batches[0].roles[i])
+        right = [predicted[i, t - 1] == tokens[t] for t in range(1, len(tokens)) if roles[t] == RESPONSE]
+        assert seen.token_accuracy[i] == pytest.approx(np.mean(right))
+
+
+def test_a_model_that_must_refuse_is_seen_to_refuse(
+    world: World, model: ModelConfig, params: Params, batches: tuple[Batch, Batch]
+) -> None:
+    """Weights set by hand: null while the text's length lasts cannot be had, so null for ever, then EOS."""
+    always = {**params, "W_U": params["W_U"] * 0.0}
+    always["ln_final"] = {"w": params["ln_final"]["w"] * 0.0, "b": params["ln_final"]["b"] * 0.0 + 1.0}
+    always["W_U"] = always["W_U"].at[:, vocab.NULL].set(1.0)
+    seen = jax.tree.map(np.asarray, observe(model, always, *batches, window=WINDOW))
+    behind = np.arange(seen.generated.shape[1]) > np.asarray(batches[0].go)[:, None]
+    assert (seen.generated[behind] == vocab.NULL).all()
+    assert not seen.complied.any()
+    # It never ends its response, which is not an exact refusal.
+    assert not seen.refused.any()
+    assert not seen.teacher_refused.any()
+
+
+def test_behaviour_shares_add_up(seen: Observation, params: Params, key: jax.Array) -> None:
+    planted = seen._replace(complied=np.arange(COUNT) < 6, refused=np.arange(COUNT) >= 18)
+    rows = behaviour.measure(Subject(params, params, {"safe": planted}, key))
+    values = {row.metric: row.value for row in rows}
+    assert (values["complied"], values["refused"], values["neither"]) == (0.25, 0.25, 0.5)
+    assert all(row.n == COUNT and row.family == "safe" for row in rows)

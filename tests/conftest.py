@@ -1,0 +1,43 @@
+"""Strict JAX and the small things most tests share."""
+
+import jax
+import pytest
+
+from models.transformer import ModelConfig, Params, init
+from synth.grammar import GrammarConfig
+from synth.keys import fold
+from synth.safety import SafetyConfig
+from synth.tasks import TasksConfig
+from synth.world import World, WorldConfig, build_world
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(scope="session")
+def key() -> jax.Array:
+    return jax.random.key(7)
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Small, with every complication: lengths that vary, three levels, three groups, shared symbols."""
+    grammar = GrammarConfig(
+        alphabet=5, levels=3, symbols=4, productions=2, branching=(1, 2), leaf_length=(1, 2), concept_overlap=0.25
+    )
+    safety = SafetyConfig(unsafe_tasks=(1, 2, 3), concepts_per_group=2)
+    return build_world(WorldConfig(held_out=0.25, grammar=grammar, tasks=TasksConfig(count=4), safety=safety))
+
+
+@pytest.fixture(scope="session")
+def model(world: World) -> ModelConfig:
+    return ModelConfig(layers=2, heads=2, width=8, context=world.config.sequence_length)
+
+
+@pytest.fixture(scope="session")
+def params(world: World, model: ModelConfig, key: jax.Array) -> Params:
+    """Weights large enough that nothing cancels or vanishes."""
+    fresh = init(model, world.vocab.size, key)
+    leaves, tree = jax.tree.flatten(fresh)
+    noisy = [leaf + 0.3 * jax.random.normal(fold(key, i), leaf.shape) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(tree, noisy)

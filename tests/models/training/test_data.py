@@ -1,0 +1,80 @@
+"""Tests of what pretraining and tuning are fed: `pretraining.py` and `tuning.py`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from models.training import pretraining, tuning
+from models.training.pretraining import PretrainConfig
+from models.transformer import ModelConfig, Params, forward
+from synth import vocab
+from synth.prompts import is_held_out
+from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT
+from synth.settings import SettingError
+from synth.world import World
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float, world: World, key: jax.Array) -> None:
+    pair = tuning.batch(world, key, 16, jnp.float32(share))
+
+    def refused(batch: tuning.Pair) -> np.ndarray:
+        response = np.asarray(batch.roles) == RESPONSE
+        return (np.where(response, np.asarray(batch.tokens), vocab.NULL) == vocab.NULL).all(axis=1)
+
+    assert refused(pair.preferred).sum() == share * 16
+    assert (refused(pair.preferred) != refused(pair.dispreferred)).all()
+    prompt = np.arange(pair.preferred.tokens.shape[1]) <= np.asarray(pair.preferred.go)[:, None]
+    same = np.asarray(pair.preferred.tokens) == np.asarray(pair.dispreferred.tokens)
+    assert same[prompt].all()
+
+
+def test_no_reply_has_its_share_and_is_answered_by_null(world: World, key: jax.Array) -> None:
+    batch = pretraining.batch(PretrainConfig(batch_size=2000, no_reply=0.1), world, key)
+    tokens, response = np.asarray(batch.tokens), np.asarray(batch.roles) == RESPONSE
+    silent = (tokens == vocab.NO_REPLY).any(axis=1)
+    null = (np.where(response, tokens, vocab.NULL) == vocab.NULL).all(axis=1)
+    assert (silent == null).all()
+    assert abs(silent.mean() - 0.1) < 5 * (0.09 / 2000) ** 0.5
+
+
+def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
+    batch = pretraining.batch(PretrainConfig(batch_size=500, no_reply=0.0), world, key)
+    tokens, roles, count = np.asarray(batch.tokens), np.asarray(batch.roles), world.config.tasks.composed
+    for row, role in zip(tokens, roles, strict=True):
+        text = row[role == TEXT] - world.vocab.first_letter
+        from synth.prompts import Prompt
+
+        prompt = Prompt(
+            jnp.asarray(row[1 : 1 + count] - world.vocab.first_task),
+            jnp.zeros(world.max_text, int).at[: len(text)].set(text),
+            jnp.int32(len(text)),
+            jnp.int32(0),
+            jnp.int32(0),
+        )
+        assert not is_held_out(world, prompt)
+
+
+def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, params: Params, key: jax.Array) -> None:
+    config = PretrainConfig(batch_size=6, text_weight=(0.8, 0.2), response_weight=(0.1, 0.7))
+    batch = pretraining.batch(config, world, key)
+    logits = forward(model, params, batch.tokens)
+    nll = -np.asarray(jax.nn.log_softmax(logits), np.float64)
+    for progress, text_weight, response_weight in ((0.0, 0.8, 0.1), (0.5, 0.5, 0.4), (1.0, 0.2, 0.7)):
+        expected = []
+        for row, tokens, roles in zip(nll, np.asarray(batch.tokens), np.asarray(batch.roles), strict=True):
+            loss = {t: row[t - 1, tokens[t]] for t in range(1, len(tokens))}
+            text = [v for t, v in loss.items() if roles[t] in (TEXT, RESPONSE_START)]
+            response = [v for t, v in loss.items() if roles[t] in (RESPONSE, END)]
+            expected.append(text_weight * np.mean(text) + response_weight * np.mean(response))
+        got = pretraining.loss(config, model, params, batch, jnp.float32(progress))
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"steps": 0}, {"learning_rate": -1.0}, {"no_reply": 2.0}, {"text_weight": (0.1,)}, {"batch_size": -1}]
+)
+def test_settings_out_of_range_are_an_error(setting: dict[str, float]) -> None:
+    with pytest.raises(SettingError, match=f"{next(iter(setting))}="):
+        PretrainConfig(**setting)  # type: ignore[arg-type]

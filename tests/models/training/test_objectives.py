@@ -1,0 +1,175 @@
+"""Tests of `models/training/objectives.py`: by hand, by NumPy, and one contract for all."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit, log_softmax
+
+from models.training import objectives, tuning
+from models.training.objectives import DPO, METHODS, SFT, Method, Unlearning
+from models.transformer import ModelConfig, Params, forward
+from synth.keys import fold
+from synth.sequences import END, RESPONSE, Batch, Pair
+from synth.settings import SettingError
+from synth.world import World
+
+HYPER = {"sft": SFT(), "dpo": DPO(0.3, 0.2), "unlearning": Unlearning(0.4), "continued": SFT()}
+EVERY = pytest.mark.parametrize("method", METHODS.items(), ids=lambda item: item[0])
+
+
+@pytest.fixture(scope="module")
+def pair(world: World, key: jax.Array) -> Pair:
+    return tuning.batch(world, fold(key, "pair"), 8, jnp.float32(0.5))
+
+
+@pytest.fixture(scope="module")
+def reference(params: Params, key: jax.Array) -> Params:
+    return jax.tree.map(lambda a: a * 0.9, params)
+
+
+def losses(method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair) -> jax.Array:
+    name, row = method
+    return row.objective(model, params, reference, pair, HYPER[name])
+
+
+def numpy_score(model: ModelConfig, params: Params, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """log p(y|x) and |y| of each response, by a loop."""
+    logits = np.asarray(forward(model, params, batch.tokens), np.float64)
+    totals, counts = [], []
+    for row, tokens, roles in zip(logits, np.asarray(batch.tokens), np.asarray(batch.roles), strict=True):
+        places = [t for t in range(1, len(tokens)) if roles[t] in (RESPONSE, END)]
+        totals.append(sum(log_softmax(row[t - 1])[tokens[t]] for t in places))
+        counts.append(len(places))
+    return np.array(totals), np.array(counts)
+
+
+def test_each_loss_equals_its_equation_in_numpy(
+    model: ModelConfig, params: Params, reference: Params, pair: Pair
+) -> None:
+    good, n_good = numpy_score(model, params, pair.preferred)
+    bad, n_bad = numpy_score(model, params, pair.dispreferred)
+    good_ref, _ = numpy_score(model, reference, pair.preferred)
+    bad_ref, _ = numpy_score(model, reference, pair.dispreferred)
+    expected = {
+        "sft": -good / n_good,
+        "unlearning": -good / n_good + 0.4 * bad / n_bad,
+        "dpo": -np.log(expit(0.3 * (good - good_ref) - 0.2 * (bad - bad_ref))),
+        "continued": -good / n_good,
+    }
+    for method in METHODS.items():
+        got = losses(method, model, params, reference, pair)
+        np.testing.assert_allclose(got, expected[method[0]], rtol=1e-4, atol=1e-5, err_msg=method[0])
+
+
+def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token probabilities 1/2, 1/4, 1/8 and 1/2 for y^p: log p = -7 log 2, l = 7/4 log 2.
+
+    For y^l, 1/2 four times: log p = -4 log 2, l = log 2. The reference gives 1/2 everywhere.
+    """
+    shares = {"policy": ([2.0, 4.0, 8.0, 2.0], [2.0] * 4), "reference": ([2.0] * 4, [2.0] * 4)}
+
+    def stub(model: Any, params: str, batch: Batch) -> jax.Array:
+        preferred, dispreferred = shares[params]
+        return -jnp.log(jnp.array([preferred, dispreferred])[: batch.tokens.shape[0]])
+
+    monkeypatch.setattr(objectives, "token_logprobs", stub)
+    monkeypatch.setattr(objectives.jax.lax, "stop_gradient", lambda params: params)
+    one = Batch(jnp.zeros((1, 5), int), jnp.array([[0, RESPONSE, RESPONSE, RESPONSE, END]]), jnp.array([0]))
+    pair, model = Pair(one, one), ModelConfig()
+    log2 = float(np.log(2))
+    sft = objectives.sft(model, "policy", "reference", pair, SFT())  # type: ignore[arg-type]
+    unlearning = objectives.unlearning(model, "policy", "reference", pair, Unlearning(0.1))  # type: ignore[arg-type]
+    dpo = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25))  # type: ignore[arg-type]
+    np.testing.assert_allclose(sft, [1.75 * log2], rtol=1e-6)
+    np.testing.assert_allclose(unlearning, [1.65 * log2], rtol=1e-6)
+    # beta (-7 + 4) log 2 - gamma 0 = -1.5 log 2, so the loss is log(1 + 2^1.5).
+    np.testing.assert_allclose(dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
+
+
+def test_dpo_at_the_reference_is_log_2(model: ModelConfig, params: Params, pair: Pair) -> None:
+    at_start = objectives.dpo(model, params, params, pair, DPO(0.5, 0.1))
+    np.testing.assert_allclose(at_start, np.full(8, np.log(2)), rtol=1e-6)
+
+
+@EVERY
+def test_jit_equals_no_jit(
+    method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair
+) -> None:
+    compiled = jax.jit(lambda params: losses(method, model, params, reference, pair))(params)
+    # The compiler may order sums differently: float32 roundings on losses of order 10.
+    np.testing.assert_allclose(compiled, losses(method, model, params, reference, pair), rtol=2e-5, atol=2e-5)
+
+
+@EVERY
+def test_examples_do_not_mix(
+    method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair
+) -> None:
+    whole = losses(method, model, params, reference, pair)
+    halves = [
+        losses(method, model, params, reference, jax.tree.map(lambda a, s=s: a[s], pair))
+        for s in (slice(4), slice(4, 8))
+    ]
+    np.testing.assert_allclose(whole, jnp.concatenate(halves), rtol=2e-5, atol=2e-5)
+
+
+@EVERY
+def test_padding_changes_nothing(
+    method: tuple[str, Method], world: World, params: Params, reference: Params, pair: Pair, model: ModelConfig
+) -> None:
+    """Neither what stands in the padding nor how much of it there is."""
+    whole = losses(method, model, params, reference, pair)
+
+    def scribble(batch: Batch) -> Batch:
+        return batch._replace(tokens=jnp.where(batch.roles == 0, 3, batch.tokens))
+
+    scribbled = Pair(scribble(pair.preferred), scribble(pair.dispreferred))
+    np.testing.assert_allclose(losses(method, model, params, reference, scribbled), whole, rtol=2e-5, atol=2e-5)
+    short = np.flatnonzero(np.asarray(pair.preferred.roles[:, -3:]).sum(axis=1) == 0)
+    assert short.size
+
+    def cut(a: jax.Array) -> jax.Array:
+        return a[short, :-3] if a.ndim == 2 else a[short]
+
+    trimmed = losses(method, model, params, reference, jax.tree.map(cut, pair))
+    np.testing.assert_allclose(trimmed, whole[short], rtol=2e-5, atol=2e-5)
+
+
+@EVERY
+def test_tokens_that_do_not_count_get_no_gradient(
+    method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair
+) -> None:
+    """The unembedding of a token that occurs in prompts only moves through the normaliser alone."""
+
+    def mean(params: Params) -> jax.Array:
+        return jnp.mean(losses(method, model, params, reference, pair))
+
+    gradient = jax.grad(mean)(params)
+    unused = np.ones(model.context, bool)
+    unused[: int((np.asarray(pair.preferred.roles) != 0).sum(axis=1).max()) - 1] = False
+    assert (np.asarray(gradient["W_pos"])[unused] == 0).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@EVERY
+def test_finite_at_extremes(
+    method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair
+) -> None:
+    extreme = {**params, "W_U": params["W_U"] * 1e4}
+
+    def mean(params: Params) -> jax.Array:
+        return jnp.mean(losses(method, model, params, reference, pair))
+
+    value, gradient = jax.value_and_grad(mean)(extreme)
+    assert np.isfinite(value)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_coefficients_out_of_range_are_an_error(value: float) -> None:
+    with pytest.raises(SettingError, match=r"beta=.*must be a finite number above 0"):
+        DPO(beta=value)
+    with pytest.raises(SettingError, match=r"gamma=.*must be a finite number above 0"):
+        Unlearning(gamma=value)

@@ -1,0 +1,61 @@
+"""Tests of `synth/sequences.py` against a plain loop."""
+
+import jax
+import numpy as np
+
+from synth import sequences, vocab
+from synth.prompts import TRAIN, Prompt, pretraining, sample_batch
+from synth.sequences import END, PADDING, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
+from synth.world import World
+
+
+def layout(world: World, prompt: Prompt, refuse: bool) -> tuple[list[int], list[int]]:
+    """Tokens and roles of one prompt, written out."""
+    letters, first = prompt.text[: prompt.length].tolist(), world.vocab.first_letter
+    response = []
+    for letter in letters:
+        for task in prompt.tasks:
+            letter = world.bijections[task, letter]
+        response.append(vocab.NULL if refuse else int(letter) + first)
+    parts = [
+        (START, [vocab.BOS]),
+        (TASK, [int(task) + world.vocab.first_task for task in prompt.tasks]),
+        (TEXT_START, [vocab.SOT]),
+        (TEXT, [letter + first for letter in letters]),
+        (RESPONSE_START, [vocab.EOT]),
+        (RESPONSE, response),
+        (END, [vocab.EOS]),
+    ]
+    tokens = [token for _, part in parts for token in part]
+    roles = [role for role, part in parts for _ in part]
+    padding = world.config.sequence_length - len(tokens)
+    return tokens + [vocab.PAD] * padding, roles + [PADDING] * padding
+
+
+def test_sequences_are_what_a_loop_writes(world: World, key: jax.Array) -> None:
+    prompts = sample_batch(world, pretraining, TRAIN, key, 100)
+    assert len(set(np.asarray(prompts.length).tolist())) > 2
+    for refuse, build in ((False, sequences.comply), (True, sequences.refuse)):
+        batch = jax.vmap(lambda prompt, build=build: build(world, prompt))(prompts)
+        for i in range(100):
+            tokens, roles = layout(world, jax.tree.map(lambda a, i=i: np.asarray(a[i]), prompts), refuse)
+            assert batch.tokens[i].tolist() == tokens
+            assert batch.roles[i].tolist() == roles
+            assert tokens[int(batch.go[i])] == vocab.EOT
+
+
+def test_no_reply_replaces_one_task_and_is_answered_by_null(world: World, key: jax.Array) -> None:
+    prompt = jax.tree.map(lambda a: a[0], sample_batch(world, pretraining, TRAIN, key, 1))
+    plain = sequences.refuse(world, prompt)
+    silent = sequences.no_reply(world, prompt, jax.numpy.int32(1))
+    changed = np.flatnonzero(np.asarray(plain.tokens != silent.tokens))
+    assert changed.tolist() == [2]
+    assert silent.tokens[2] == vocab.NO_REPLY
+
+
+def test_decode_names_every_token(world: World) -> None:
+    names = world.vocab.names()
+    assert len(names) == world.vocab.size == len(set(names))
+    assert world.vocab.decode(np.array([vocab.BOS, world.vocab.first_task, world.vocab.first_letter, vocab.PAD])) == (
+        "<bos> t0 a"
+    )

@@ -1,0 +1,47 @@
+"""The packages import one another in one direction, and outside libraries stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = ("synth", "models", "analysis", "experiments")
+SOURCES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that the file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def importers(library: str) -> set[str]:
+    return {
+        str(path.relative_to(ROOT)) for path in SOURCES if any(name.split(".")[0] == library for name in imports(path))
+    }
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    level = ORDER.index(path.relative_to(ROOT).parts[0])
+    beyond = {name for name in imports(path) if name.split(".")[0] in ORDER[level + 1 :]}
+    assert not beyond
+
+
+def test_flax_is_a_detail_of_one_file() -> None:
+    assert importers("flax") == {"models/transformer.py"}
+
+
+@pytest.mark.parametrize("library", ["hydra", "omegaconf", "orbax", "filelock", "pathlib", "rich"])
+def test_side_effects_live_in_experiments(library: str) -> None:
+    assert all(name.startswith("experiments/") for name in importers(library))
+
+
+def test_matplotlib_is_for_figures() -> None:
+    assert all(name.startswith(("experiments/figures/", "analysis/plots")) for name in importers("matplotlib"))
