@@ -1,7 +1,7 @@
 """Progress on the terminal: a bar for each stage, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,8 +14,8 @@ PLAIN_SECONDS = 10.0
 class Meter:
     """Reports a stage's steps as they are done."""
 
-    def __init__(self, console: Console, name: str, total: int, bar: Progress | None) -> None:
-        self.console, self.name, self.total, self.bar = console, name, total, bar
+    def __init__(self, say: Callable[[str], None], name: str, total: int, bar: Progress | None) -> None:
+        self.say, self.name, self.total, self.bar = say, name, total, bar
         self.began = self.spoke = time.monotonic()
         self.first: int | None = None
         self.task = bar.add_task(name, total=total, loss="", rate="") if bar else None
@@ -35,9 +35,6 @@ class Meter:
             self.spoke = now
             self.say(f"{self.name}: step {step}/{self.total}, loss {loss:.3f}{speed}")
 
-    def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
-
 
 class Reporter:
     """The study's voice on the terminal."""
@@ -56,7 +53,7 @@ class Reporter:
         """A meter for `steps` steps of stage `name`."""
         if not self.console.is_terminal:
             self.say(f"{name}: {steps} steps, compiling")
-            yield Meter(self.console, name, steps, None)
+            yield Meter(self.say, name, steps, None)
             return
         columns = (
             TextColumn("{task.description:<18}"),
@@ -67,4 +64,4 @@ class Reporter:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bar:
-            yield Meter(self.console, name, steps, bar)
+            yield Meter(self.say, name, steps, bar)

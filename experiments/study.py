@@ -13,14 +13,11 @@ import yaml
 from experiments import figures, provenance
 from experiments.config import to_dict
 from experiments.progress import Reporter
+from experiments.results import UNTOUCHED
 from experiments.schema import StudyConfig
 from experiments.stages import measure, pretrain, tune
 from experiments.store import Recipe, Store, write_whole
 from experiments.training import Runner
-from synth.world import build_world
-
-UNTOUCHED = "untouched"
-"""The name of the pretrained model in results: no method has touched it."""
 
 SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds")
 """Settings that change no result."""
@@ -69,7 +66,6 @@ def plan(config: StudyConfig) -> Plan:
 
 def run(config: StudyConfig, reporter: Reporter) -> Results:
     """Makes what the store does not have yet, then the output folder."""
-    build_world(config.world)  # its contradictions come out before any work
     store = Store(Path(config.store_dir), reporter.warn)
     _keep_compiled_programs(Path(config.store_dir))
     recipes = plan(config)

@@ -22,7 +22,7 @@ def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array
 
     def finish(guess: jax.Array) -> jax.Array:
         ended = free & (guess == vocab.EOS)
-        after = jnp.cumsum(ended, axis=-1) - ended > 0
+        after = jnp.cumsum(ended, axis=-1) > ended.astype(jnp.int32)
         return jnp.where(after, vocab.PAD, guess)
 
     def improve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:

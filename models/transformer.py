@@ -152,7 +152,7 @@ def _no_tap(site: str, x: jax.Array) -> jax.Array:
 
 
 @functools.cache
-def _graph(config: ModelConfig, vocab_size: int) -> Any:
+def _graph(config: ModelConfig, vocab_size: int) -> nnx.GraphDef[_GPT]:
     model = nnx.eval_shape(lambda: _GPT(config, vocab_size, jax.random.key(0)))
     return nnx.graphdef(model)
 
@@ -171,9 +171,6 @@ def init(config: ModelConfig, vocab_size: int, key: jax.Array) -> Params:
 
 def forward(config: ModelConfig, params: Params, tokens: jax.Array, tap: Tap = _no_tap) -> jax.Array:
     """Logits [B, T, V] for `tokens` [B, T]: row t predicts token t + 1 and sees tokens 0..t."""
-    pure = {**params, "blocks": {int(layer): block for layer, block in params["blocks"].items()}}
-    graph = _graph(config, params["W_E"].shape[0])
-    state = nnx.eval_shape(lambda: nnx.state(_GPT(config, params["W_E"].shape[0], jax.random.key(0))))
-    nnx.replace_by_pure_dict(state, pure)
-    model: _GPT = nnx.merge(graph, state)
+    blocks = {int(layer): block for layer, block in params["blocks"].items()}
+    model = nnx.merge(_graph(config, params["W_E"].shape[0]), {**params, "blocks": blocks})
     return model(tokens, tap)

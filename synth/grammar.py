@@ -57,6 +57,21 @@ class GrammarConfig:
             "raise grammar.alphabet or grammar.leaf_length, or lower grammar.productions",
         )
 
+    def shared_symbols(self) -> int:
+        """Symbols right below the concepts that every group may use."""
+        return round(self.concept_overlap * self.symbols)
+
+    def check_groups(self, groups: int) -> None:
+        """Raises SettingError unless each of `groups` concept groups gets a symbol."""
+        shared = self.shared_symbols()
+        require(
+            shared >= 1 or self.symbols >= groups,
+            "symbols",
+            self.symbols,
+            f"must give each of the {groups} concept groups a symbol",
+            f"set symbols to {groups} or more",
+        )
+
     def text_lengths(self) -> tuple[int, int]:
         """Fewest and most letters a text can have."""
         low, high = (b ** (self.levels - 1) for b in self.branching)
@@ -100,15 +115,9 @@ def random_grammar(config: GrammarConfig, groups: int, concepts_per_group: int, 
 
     Raises SettingError where a group would be left without a symbol.
     """
-    shared = round(config.concept_overlap * config.symbols)
+    config.check_groups(groups)
+    shared = config.shared_symbols()
     own = (config.symbols - shared) // groups
-    require(
-        own + shared >= 1,
-        "grammar.symbols",
-        config.symbols,
-        f"must give each of the {groups} concept groups a symbol",
-        f"set grammar.symbols to {groups} or more",
-    )
     levels = []
     roots = groups * concepts_per_group
     for depth in range(config.levels - 1):
@@ -116,8 +125,8 @@ def random_grammar(config: GrammarConfig, groups: int, concepts_per_group: int, 
         level_key = fold(key, "level", depth)
         pools = [np.arange(config.symbols)] * sources
         if depth == 0:
-            common = np.arange(groups * own, config.symbols)[: config.symbols - groups * own]
-            common = common if shared else common[:0]
+            # Symbols that cannot be dealt out evenly are shared too, unless none should be.
+            common = np.arange(groups * own if shared else config.symbols, config.symbols)
             group_pools = [np.r_[g * own : (g + 1) * own, common] for g in range(groups)]
             pools = [group_pools[c // concepts_per_group] for c in range(roots)]
         rows = [

@@ -50,6 +50,10 @@ class WorldConfig:
             self.safety.check_tasks(self.tasks.count)
         except SettingError as error:
             raise error.within("safety") from None
+        try:
+            self.grammar.check_groups(len(self.safety.unsafe_tasks))
+        except SettingError as error:
+            raise error.within("grammar") from None
 
     @property
     def sequence_length(self) -> int:
@@ -84,10 +88,7 @@ class World:
 
 @functools.cache
 def build_world(config: WorldConfig) -> World:
-    """The world of `config`; its tables depend on `config` alone.
-
-    Raises SettingError where the settings contradict each other.
-    """
+    """The world of `config`; its tables depend on `config` alone."""
     key = jax.random.key(config.seed)
     tasks, safety = config.tasks, config.safety
     grammar = random_grammar(config.grammar, len(safety.unsafe_tasks), safety.concepts_per_group, fold(key, "grammar"))

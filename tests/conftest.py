@@ -1,5 +1,7 @@
 """Strict JAX and the small things most tests share."""
 
+from collections.abc import Iterator
+
 import jax
 import pytest
 
@@ -12,6 +14,15 @@ from synth.world import World, WorldConfig, build_world
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Tests compile far more than they compute.
+jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def with_optax() -> Iterator[None]:
+    """For modules that train: optax raises Adam's decay to an integer power, which is no strict promotion."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

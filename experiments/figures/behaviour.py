@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, note, sample_note, select
+from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note
+from experiments.results import models, sample_note, select
 
 PARTS = {"complied": SAFE, "refused": UNSAFE, "neither": NEUTRAL}
 HATCHES = {"complied": "", "refused": "////", "neither": ""}

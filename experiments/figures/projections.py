@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import SAFE, UNSAFE, note, sample_note, select, tuned
+from experiments.figures.common import SAFE, UNSAFE, note
+from experiments.results import sample_note, select, tuned
 
 FAMILIES = {"safe": (SAFE, "-"), "unsafe": (UNSAFE, "--")}
 

@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, UNSAFE, note, select, tuned
+from experiments.figures.common import NEUTRAL, UNSAFE, note
+from experiments.results import select, tuned
 
 NULL = ["sine_random_sorted_low", "sine_random_sorted", "sine_random_sorted_high"]
 

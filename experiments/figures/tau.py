@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, models, note, sample_note, select
+from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note
+from experiments.results import models, sample_note, select
 
 FAMILIES = {"safe": SAFE, "unsafe": UNSAFE}
 

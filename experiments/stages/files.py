@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.store import Artifact
-from experiments.training import Trained
+from experiments.training import LOGGED, Trained
 from models.transformer import Params
 from models.weights import from_safetensors, to_safetensors
 
@@ -18,7 +18,7 @@ def save_training(folder: Path, trained: Trained) -> None:
     (folder / WEIGHTS).write_bytes(to_safetensors(trained.params))
     steps, seeds = trained.log["loss"].shape
     step, seed = np.divmod(np.arange(steps * seeds), seeds)
-    columns = {metric: values.ravel() for metric, values in trained.log.items()}
+    columns = {metric: trained.log[metric].ravel() for metric in LOGGED}
     pd.DataFrame({"step": step, "seed": seed, **columns}).to_parquet(folder / LOG, index=False)
 
 

@@ -98,5 +98,5 @@ def test_equal_keys_give_equal_grammars(key: jax.Array) -> None:
 
 
 def test_too_few_symbols_for_the_groups_is_an_error(key: jax.Array) -> None:
-    with pytest.raises(SettingError, match=r"grammar.symbols=2: must give each of the 3 concept groups"):
+    with pytest.raises(SettingError, match=r"symbols=2: must give each of the 3 concept groups"):
         random_grammar(GrammarConfig(symbols=2), 3, 1, key)

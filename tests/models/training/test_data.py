@@ -1,5 +1,7 @@
 """Tests of what pretraining and tuning are fed: `pretraining.py` and `tuning.py`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from models.training import pretraining, tuning
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.prompts import is_held_out
+from synth.prompts import Prompt, is_held_out
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT
 from synth.settings import SettingError
 from synth.world import World
@@ -41,11 +43,10 @@ def test_no_reply_has_its_share_and_is_answered_by_null(world: World, key: jax.A
 
 def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
     batch = pretraining.batch(PretrainConfig(batch_size=500, no_reply=0.0), world, key)
+    held_out = jax.jit(functools.partial(is_held_out, world))
     tokens, roles, count = np.asarray(batch.tokens), np.asarray(batch.roles), world.config.tasks.composed
     for row, role in zip(tokens, roles, strict=True):
         text = row[role == TEXT] - world.vocab.first_letter
-        from synth.prompts import Prompt
-
         prompt = Prompt(
             jnp.asarray(row[1 : 1 + count] - world.vocab.first_task),
             jnp.zeros(world.max_text, int).at[: len(text)].set(text),
@@ -53,13 +54,13 @@ def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
             jnp.int32(0),
             jnp.int32(0),
         )
-        assert not is_held_out(world, prompt)
+        assert not held_out(prompt)
 
 
 def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, params: Params, key: jax.Array) -> None:
     config = PretrainConfig(batch_size=6, text_weight=(0.8, 0.2), response_weight=(0.1, 0.7))
     batch = pretraining.batch(config, world, key)
-    logits = forward(model, params, batch.tokens)
+    logits = jax.jit(functools.partial(forward, model))(params, batch.tokens)
     nll = -np.asarray(jax.nn.log_softmax(logits), np.float64)
     for progress, text_weight, response_weight in ((0.0, 0.8, 0.1), (0.5, 0.5, 0.4), (1.0, 0.2, 0.7)):
         expected = []

@@ -1,0 +1,31 @@
+"""The results table: picking rows of it, and saying what they are a mean over."""
+
+import pandas as pd
+
+UNTOUCHED = "untouched"
+"""The name of the pretrained model in results: no method has touched it."""
+
+
+def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows where each named column equals the value, or one of a list of values."""
+    for column, value in where.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        table = table[table[column].isin(values)]
+    return table
+
+
+def models(table: pd.DataFrame) -> list[str]:
+    """The models in the order of the table, the untouched one first."""
+    return list(dict.fromkeys(table["method"]))
+
+
+def tuned(table: pd.DataFrame) -> list[str]:
+    """The models that have a change of weights."""
+    return [model for model in models(table) if model != UNTOUCHED]
+
+
+def sample_note(rows: pd.DataFrame, of: str) -> str:
+    """How many seeds, and how many of what each value is a mean over."""
+    counts = sorted(set(rows["n"].astype(int)))
+    number = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+    return f"{rows['seed'].nunique()} seeds, n = {number} {of} each"

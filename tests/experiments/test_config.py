@@ -1,0 +1,92 @@
+"""Bad settings are one clear line before any work; good ones compose."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.config import CONF, ConfigError, load, to_dict
+
+BAD = [
+    ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
+    ("model.layrs=3", "model.layrs: there is no such setting; did you mean model.layers?"),
+    ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
+    ("study=qick", "study=qick: there is no such preset; choose from quick"),
+    ("seeds", "'seeds' is not a setting: write name=value"),
+    ("model.layers=abc", "model.layers=abc: Value 'abc' of type 'str' could not be converted to Integer"),
+    ("seeds=1.5", "seeds=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+    ("seeds=0", "seeds=0: must be at least 1; set seeds to 1 or more"),
+    ("pretrain.steps=-5", "pretrain.steps=-5: must be at least 1; set steps to 1 or more"),
+    ("pretrain.learning_rate=nan", "pretrain.learning_rate=nan: must be a finite number above 0"),
+    ("tuning.unsafe_share=1.2", "tuning.unsafe_share=1.2: must be a share from 0 to 1"),
+    ("tuning.optimizer.warmup=7", "tuning.optimizer.warmup=7.0: must be a share from 0 to 1"),
+    ("method.dpo.beta=0", "method.dpo.beta=0.0: must be a finite number above 0"),
+    ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, continued"),
+    ("methods=[]", "methods=[]: must name at least one method"),
+    ("methods=[sft,sft]", "must not repeat a method"),
+    ("world.safety.unsafe_tasks=[2,9]", "world.safety.unsafe_tasks=[2, 9]: must lie from 1 to 5, below tasks.count=6"),
+    ("world.tasks.aliases=9", "world.tasks.aliases=9: must be from 0 to count=6"),
+    ("world.tasks.aliases=0", "world.tasks.aliases=0: misgen_task needs an alias; set 1 or more"),
+    ("world.held_out=0", "world.held_out=0.0: must be above 0 and at most 0.5"),
+    ("world.grammar.alphabet=3", "world.grammar.alphabet=3: gives 9 strings of 2-2 letters where the 8 symbols x 5"),
+    ("world.grammar.branching=[]", "world.grammar.branching=[]: must have two entries"),
+    ("world.grammar.branching=[3,2]", "world.grammar.branching=[3, 2]: must be [low, high] with 1 <= low <= high"),
+    ("world.grammar.symbols=1", "world.grammar.symbols=1: must give each of the 2 concept groups a symbol"),
+    (
+        "model.context=10",
+        "model.context=10: must hold the world's longest sequence, 18 tokens; set model.context to 18",
+    ),
+    ("model.width=65", "model.width=65: must be a multiple of heads=4; set width to 64 or 68"),
+    ("analysis.clusters.window=9", "analysis.clusters.window=9: must be at most 7, the positions the shortest"),
+    ("analysis.families=[safe]", "analysis.families=['safe']: must contain unsafe"),
+    ("analysis.families=[safe,unsafe,x]", "analysis.families=x: must be among safe, unsafe, co_task, misgen_task"),
+    ("analysis.nullspace.rank_share=0", "analysis.nullspace.rank_share=0.0: must be in (0, 1]"),
+    ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
+    ("seeds=[", "seeds=[: no viable alternative at input '['"),
+    ("model=3", "model=3: Config group override must be a string or a list"),
+    ("+new=3", "'+new=3' is not a setting"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), BAD, ids=lambda value: value if "=" in value[:30] else "")
+def test_bad_settings_name_setting_value_bound_and_fix(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_says_so_in_one_line_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.run",
+        "pretrain.steps=-5",
+        f"output_dir={tmp_path}/o",
+        f"store_dir={tmp_path}/s",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: pretrain.steps=-5: must be at least 1; set steps to 1 or more\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("study", sorted(path.stem for path in (CONF / "study").glob("*.yaml")))
+def test_every_study_composes_and_opens_with_what_it_is(study: str) -> None:
+    assert load([f"study={study}"]).study == study
+    head = (CONF / "study" / f"{study}.yaml").read_text().splitlines()[1:4]
+    assert [line.split()[1] for line in head] == ["Question", "Command", "Time"]
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_preset_can_be_chosen(path: Path) -> None:
+    load([f"{path.parent.name}={path.stem}"])
+
+
+def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
+    config = load(["seeds=2", "methods=[dpo]", "method.dpo.gamma=0.5", "world.grammar.branching=[2,3]"])
+    assert (config.seeds, config.methods, config.method.dpo.gamma) == (2, ("dpo",), 0.5)
+    assert config.world.grammar.branching == (2, 3)
+    assert to_dict(config)["world"]["grammar"]["branching"] == [2, 3]
+    assert hash(config.world) == hash(load(["world.grammar.branching=[2,3]"]).world)

@@ -1,0 +1,200 @@
+"""A whole study, small: what it writes, what it never makes again, and that it says the same twice."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from experiments import study, summary
+from experiments.config import load
+from experiments.figures import FIGURES
+from experiments.progress import Reporter
+from experiments.run import main
+from experiments.store import verify
+
+pytestmark = pytest.mark.usefixtures("with_optax")
+
+TINY = [
+    "seeds=2",
+    "methods=[sft,continued]",
+    "model.layers=2",
+    "model.width=8",
+    "model.heads=2",
+    "pretrain.steps=4",
+    "pretrain.batch_size=8",
+    "tuning.steps=4",
+    "tuning.batch_size=8",
+    "analysis.prompts=16",
+    "analysis.clusters.permutations=5",
+    "analysis.nullspace.draws=5",
+    "analysis.nullspace.directions=3",
+    "world.grammar.branching=[2,2]",
+]
+
+
+class Silent(Reporter):
+    """Remembers instead of printing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+def run(root: Path, *overrides: str) -> tuple[study.Results, list[str]]:
+    reporter = Silent()
+    config = load([*TINY, f"output_dir={root}/outputs", f"store_dir={root}/store", *overrides])
+    return study.run(config, reporter), reporter.lines
+
+
+@pytest.fixture(scope="module")
+def done(with_optax: None, root: Path) -> study.Results:
+    return run(root)[0]
+
+
+def artifacts(root: Path) -> dict[str, int]:
+    """When each artifact was last written."""
+    return {path.name: path.stat().st_mtime_ns for path in (root / "store" / "artifacts").iterdir()}
+
+
+def kinds(names: set[str]) -> list[str]:
+    return sorted(name.split("-")[0] for name in names)
+
+
+def test_the_output_folder_has_all_that_was_promised(done: study.Results) -> None:
+    names = {path.name for path in done.folder.iterdir()}
+    assert names == {"config.yaml", "env.json", "results.parquet", "figures", "DONE"}
+    drawn = {path.name for path in (done.folder / "figures").iterdir()}
+    assert drawn == {f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png", "csv")}
+    assert all(path.stat().st_size > 300 for path in (done.folder / "figures").iterdir())
+    assert yaml.safe_load((done.folder / "config.yaml").read_text())["seeds"] == 2
+    assert "git" in json.loads((done.folder / "env.json").read_text())
+    assert done.folder.name.startswith("quick-")
+
+
+def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
+    table = done.table
+    assert tuple(table.columns) == study.COLUMNS
+    assert set(table["method"]) == {"untouched", "sft", "continued"}
+    assert set(table["seed"]) == {0, 1}
+    assert table["value"].map(math.isfinite).all()
+    assert (table["n"] > 0).all()
+    keys = ["method", "seed", "family", "layer", "module", "index", "metric"]
+    assert not table.duplicated(keys).any()
+    shares = table[table["metric"].isin(["complied", "refused", "neither"])]
+    assert (shares.groupby(["method", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
+    for metric in ("tau", "separation", "separation_scaled", "separation_permuted"):
+        assert set(table.loc[table["metric"] == metric, "layer"]) == {1, 2}
+    changed = set(table.loc[table["metric"].isin(["sine", "sine_random_sorted", "projection"]), "method"])
+    assert changed == {"sft", "continued"}
+
+
+def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: study.Results) -> None:
+    before, content = artifacts(root), (done.folder / "results.parquet").read_bytes()
+    stamp = (done.folder / "results.parquet").stat().st_mtime_ns
+    again, lines = run(root)
+    assert artifacts(root) == before
+    assert lines == []
+    assert again.folder == done.folder
+    assert (again.folder / "results.parquet").stat().st_mtime_ns == stamp
+    pd.testing.assert_frame_equal(again.table, done.table)
+    (done.folder / "DONE").unlink()
+    rewritten, _ = run(root)
+    assert (rewritten.folder / "results.parquet").read_bytes() == content
+    assert (rewritten.folder / "DONE").exists()
+
+
+def test_an_analysis_setting_retrains_nothing(root: Path, done: study.Results) -> None:
+    before = artifacts(root)
+    other, _ = run(root, "analysis.clusters.window=2")
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 3
+    assert other.folder != done.folder
+
+
+def test_a_methods_setting_does_not_pretrain_again(root: Path, done: study.Results) -> None:
+    before = artifacts(root)
+    run(root, "tuning.learning_rate=1e-4", "methods=[sft]")
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure", "tune"]
+
+
+def test_names_and_side_settings_make_nothing_new(root: Path, done: study.Results) -> None:
+    before = artifacts(root)
+    renamed, _ = run(root, "world.name=mine", "checkpoint_seconds=3")
+    assert artifacts(root) == before
+    assert set(renamed.table["world"]) == {"mine"}
+
+
+def test_from_an_empty_store_the_numbers_are_the_same(done: study.Results, tmp_path: Path) -> None:
+    again, lines = run(tmp_path)
+    assert (again.folder / "results.parquet").read_bytes() == (done.folder / "results.parquet").read_bytes()
+    assert any(line.startswith("pretrain: step 4/4") for line in lines)
+
+
+def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: study.Results) -> None:
+    path = next((root / "store" / "artifacts").glob("tune-*"))
+    weights = path / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
+    again, lines = run(root, "methods=[sft,continued]")
+    assert any("is damaged" in line for line in lines) or again.folder == done.folder
+    for artifact in (root / "store" / "artifacts").iterdir():
+        if artifact != path:
+            verify(artifact)
+    pd.testing.assert_frame_equal(again.table, done.table)
+
+
+def test_all_models_of_a_plan_that_agree_share_one_pretraining() -> None:
+    plans = [study.plan(load([*TINY, override])) for override in ("tuning.steps=4", "tuning.steps=5")]
+    assert plans[0].pretrain == plans[1].pretrain
+    assert plans[0].tune["sft"].key != plans[1].tune["sft"].key
+    assert plans[0].tune["sft"].key != plans[0].tune["continued"].key
+
+
+def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) -> None:
+    cells = summary.cells(done.table)
+    assert set(cells["method"]) == {"untouched", "sft", "continued"}
+    one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
+    table = done.table
+    rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
+    assert one["value"].tolist() == rows["value"].tolist()
+    rendered = summary.render(done.table)
+    assert rendered.row_count == 3
+
+
+def test_the_command_prints_the_summary_and_where_the_results_are(
+    root: Path, done: study.Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TINY, f"output_dir={root}/outputs", f"store_dir={root}/store"]) == 0
+    out = capsys.readouterr().out
+    assert "untouched" in out
+    assert str(done.folder) in out.replace("\n", "")
+
+
+def test_a_diverging_stage_is_one_line_and_exit_code_1(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [*TINY, f"output_dir={root}/o", f"store_dir={root}/s", "pretrain.learning_rate=1e38"]
+    assert main(settings) == 1
+    assert capsys.readouterr().err.startswith("error: pretrain: the loss is not finite at step ")
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.run.run", interrupt)
+    assert main([]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last saved state\n"
