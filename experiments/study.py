@@ -122,11 +122,15 @@ def output_folder(config: StudyConfig) -> Path:
 
 
 def write(config: StudyConfig, table: pd.DataFrame) -> Results:
-    """The output folder; DONE is written last, and a folder without it is written anew."""
+    """The output folder; DONE is written last, and a folder without it is written anew.
+
+    DONE holds the version of the code that drew the figures, so that new code draws them again.
+    """
     folder = output_folder(config)
     done = folder / "DONE"
     results = folder / "results.parquet"
-    if done.exists() and _same_table(results, table):
+    drawn_by = provenance.code_version("experiments.figures")
+    if done.exists() and done.read_text() == drawn_by and _same_table(results, table):
         return Results(table, folder)
     if folder.exists():
         done.unlink(missing_ok=True)
@@ -137,7 +141,7 @@ def write(config: StudyConfig, table: pd.DataFrame) -> Results:
     table.to_parquet(folder / ".results.parquet", index=False)
     (folder / ".results.parquet").replace(results)
     figures.draw_all(pd.read_parquet(results), folder / "figures")
-    write_whole(done, "")
+    write_whole(done, drawn_by)
     return Results(table, folder)
 
 

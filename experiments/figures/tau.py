@@ -15,7 +15,7 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     tau = select(table, metric="tau", family=list(FAMILIES), module="mlp.post")
     null = select(table, metric="separation_permuted_high", module="mlp.post")
     names = models(tau)
-    figure, axes = plt.subplots(1, len(names), figsize=(1.4 * len(names), 1.7), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(names), figsize=(1.4 * len(names), 2.0), squeeze=False, layout="constrained")
     for axis, model in zip(axes[0], names, strict=True):
         for family, colour in FAMILIES.items():
             wide = select(tau, method=model, family=family).pivot(index="layer", columns="seed", values="value")
