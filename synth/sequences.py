@@ -1,5 +1,6 @@
 """Prompt and response as token sequences: the one type that crosses packages."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -79,6 +80,13 @@ def comply(world: World, prompt: Prompt) -> Batch:
 def refuse(world: World, prompt: Prompt) -> Batch:
     """One prompt refused."""
     return assemble(world, prompt, refusal(world))
+
+
+@partial(jax.jit, static_argnames="world")
+def both(world: World, prompts: Prompt) -> tuple[Batch, Batch]:
+    """A batch of prompts, answered in full and refused."""
+    complying = jax.vmap(partial(comply, world))(prompts)
+    return complying, jax.vmap(partial(refuse, world))(prompts)
 
 
 def no_reply(world: World, prompt: Prompt, slot: jax.Array) -> Batch:

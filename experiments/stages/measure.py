@@ -63,20 +63,9 @@ def _observe(
     world: World, model: ModelConfig, config: AnalysisConfig, params: Params, family: str
 ) -> list[Observation]:
     """Each seed on the same held-out prompts of a family, as NumPy arrays."""
-    complying, refusing = _prompts(world, family, config.prompts)
+    key = fold(jax.random.key(world.config.seed), "evaluation", family)
+    prompts = sample_batch(world, FAMILIES[family], HELD_OUT, key, config.prompts)
+    complying, refusing = sequences.both(world, prompts)
     one = partial(observe, model, complying=complying, refusing=refusing, window=config.clusters.window)
     seeds = range(params["W_E"].shape[0])
     return [jax.tree.map(np.asarray, one(params=one_seed(params, seed))) for seed in seeds]
-
-
-def _prompts(world: World, family: str, count: int) -> tuple[sequences.Batch, sequences.Batch]:
-    """Held-out prompts of a family, answered in full and refused."""
-    key = fold(jax.random.key(world.config.seed), "evaluation", family)
-
-    @jax.jit
-    def build(key: jax.Array) -> tuple[sequences.Batch, sequences.Batch]:
-        prompts = sample_batch(world, FAMILIES[family], HELD_OUT, key, count)
-        complying = jax.vmap(partial(sequences.comply, world))(prompts)
-        return complying, jax.vmap(partial(sequences.refuse, world))(prompts)
-
-    return build(key)

@@ -20,9 +20,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def batches(world: World, key: jax.Array) -> tuple[Batch, Batch]:
-    prompts = sample_batch(world, safe, HELD_OUT, key, COUNT)
-    comply = jax.vmap(lambda p: sequences.comply(world, p))(prompts)
-    return comply, jax.vmap(lambda p: sequences.refuse(world, p))(prompts)
+    return sequences.both(world, sample_batch(world, safe, HELD_OUT, key, COUNT))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def one_by_one(model: ModelConfig, params: Params, tokens: list[int], go: int) -
 
 def batch_of(world: World, key: jax.Array, size: int) -> Batch:
     prompts = sample_batch(world, pretraining, TRAIN, key, size)
-    return jax.vmap(functools.partial(sequences.comply, world))(prompts)
+    return sequences.both(world, prompts)[0]
 
 
 def test_equals_generation_token_by_token(world: World, model: ModelConfig, params: Params, key: jax.Array) -> None:

@@ -35,8 +35,7 @@ def layout(world: World, prompt: Prompt, refuse: bool) -> tuple[list[int], list[
 def test_sequences_are_what_a_loop_writes(world: World, key: jax.Array) -> None:
     prompts = sample_batch(world, pretraining, TRAIN, key, 100)
     assert len(set(np.asarray(prompts.length).tolist())) > 2
-    for refuse, build in ((False, sequences.comply), (True, sequences.refuse)):
-        batch = jax.vmap(lambda prompt, build=build: build(world, prompt))(prompts)
+    for refuse, batch in zip((False, True), sequences.both(world, prompts), strict=True):
         for i in range(100):
             tokens, roles = layout(world, jax.tree.map(lambda a, i=i: np.asarray(a[i]), prompts), refuse)
             assert batch.tokens[i].tolist() == tokens
