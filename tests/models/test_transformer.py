@@ -1,5 +1,7 @@
 """Tests of `models/transformer.py` against a NumPy model, and of what a causal model must not see."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from scipy.special import softmax
 
 from models.taps import capture, edit, sites
-from models.transformer import ModelConfig, Params, forward, init
+from models.transformer import ModelConfig, Params, _matmul, forward, init
 from models.weights import flatten
 from synth.keys import fold
 from synth.settings import SettingError
@@ -68,6 +70,17 @@ def test_no_position_sees_a_later_one(model: ModelConfig, params: Params, tokens
     size = np.linalg.norm(gradient[0], axis=-1)
     assert (size[:5] > 0).all()
     assert (size[5:] == 0).all()
+
+
+def test_the_gradient_of_a_product_is_the_products_gradient(key: jax.Array) -> None:
+    x = jax.random.normal(fold(key, "x"), (3, 4, 5))
+    weights = jax.random.normal(fold(key, "weights"), (5, 2))
+
+    def through(product: Callable[[jax.Array, jax.Array], jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return jax.grad(lambda x, w: jnp.sum(jnp.sin(product(x, w))), argnums=(0, 1))(x, weights)
+
+    for ours, plain in zip(through(_matmul), through(jnp.matmul), strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_sites_are_all_there_with_their_shapes(
