@@ -7,7 +7,7 @@ from analysis.clusters import ClustersConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Measurement, Row, Subject
 from synth.prompts import FAMILIES
-from synth.settings import require, require_positive
+from synth.settings import require
 
 
 @dataclass(unsafe_hash=True)
@@ -22,7 +22,7 @@ class AnalysisConfig:
 
     def __post_init__(self) -> None:
         self.families = tuple(self.families)
-        require_positive(self, "prompts")
+        require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
         for family in self.families:
             require(family in FAMILIES, "families", family, f"must be among {', '.join(FAMILIES)}", "drop it")
         for family in ("safe", "unsafe"):

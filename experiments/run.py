@@ -32,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except DivergedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'files'}: {error.strerror}; nothing finished is lost", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last saved state", file=sys.stderr)
         return 130

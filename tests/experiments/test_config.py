@@ -42,6 +42,7 @@ BAD = [
     ("analysis.families=[safe]", "analysis.families=['safe']: must contain unsafe"),
     ("analysis.families=[safe,unsafe,x]", "analysis.families=x: must be among safe, unsafe, co_task, misgen_task"),
     ("analysis.nullspace.rank_share=0", "analysis.nullspace.rank_share=0.0: must be in (0, 1]"),
+    ("analysis.prompts=1", "analysis.prompts=1: must be at least 2, for a spread"),
     ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
     ("seeds=[", "seeds=[: no viable alternative at input '['"),
     ("model=3", "model=3: Config group override must be a string or a list"),

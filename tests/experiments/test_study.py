@@ -212,6 +212,12 @@ def test_a_diverging_stage_is_one_line_and_exit_code_1(root: Path, capsys: pytes
     assert capsys.readouterr().err.startswith("error: pretrain: the loss is not finite at step ")
 
 
+def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main([*TINY, f"output_dir={tmp_path}", f"store_dir={tmp_path}/file"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/file/artifacts: Not a directory")
+
+
 def test_an_interrupt_is_one_line_and_exit_code_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
