@@ -46,22 +46,25 @@ def spread(safe: np.ndarray, unsafe: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(residuals**2, axis=-1))))
 
 
-def permuted_separations(safe: np.ndarray, unsafe: np.ndarray, permutations: int, key: jax.Array) -> np.ndarray:
-    """[permutations] the separation when the labels safe and unsafe are dealt at random."""
+def permuted_separations(
+    safe: np.ndarray, unsafe: np.ndarray, permutations: int, key: jax.Array
+) -> tuple[np.ndarray, np.ndarray]:
+    """Separation and spread, each [permutations], when the labels safe and unsafe are dealt at random."""
     pooled = np.concatenate([safe, unsafe])
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     is_safe = rng.permuted(np.tile(np.arange(len(pooled)) < len(safe), (permutations, 1)), axis=1)
     # All relabellings at once, by ||a - m||^2 = ||a||^2 - 2 a.m + ||m||^2 about a common origin.
     centred = pooled - pooled.mean(0)
     squares = np.sum(centred**2, axis=-1)
-    distances = []
+    distances, within = [], np.full(permutations, squares.sum())
     for labels in (~is_safe, is_safe):
         means = labels @ centred / labels.sum(axis=1, keepdims=True)
         squared = squares - 2 * means @ centred.T + np.sum(means**2, axis=-1, keepdims=True)
         distances.append(np.sqrt(np.maximum(squared, 0.0)))
+        within -= labels.sum(axis=1) * np.sum(means**2, axis=-1)
     taus = distances[0] - distances[1]
     of_safe, of_unsafe = (np.sum(taus * labels, axis=1) / labels.sum(axis=1) for labels in (is_safe, ~is_safe))
-    return of_safe - of_unsafe
+    return of_safe - of_unsafe, np.sqrt(np.maximum(within, 0.0) / len(pooled))
 
 
 def measure(subject: Subject, config: ClustersConfig) -> list[Row]:
@@ -87,7 +90,8 @@ def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, 
     safe, unsafe = acts["safe"], acts["unsafe"]
     means, scale, pairs = (safe.mean(0), unsafe.mean(0)), spread(safe, unsafe), len(safe) + len(unsafe)
     raw = separation(safe, unsafe)
-    null = permuted_separations(safe, unsafe, config.permutations, key)
+    null, null_spread = permuted_separations(safe, unsafe, config.permutations, key)
+    null_scaled = null / null_spread
     rows = []
     for family, rows_of in acts.items():
         values = tau(rows_of, *means)
@@ -99,7 +103,7 @@ def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, 
         "spread": scale,
         "separation_permuted": float(null.mean()),
         "separation_permuted_high": float(np.quantile(null, 0.975)),
-        "separation_scaled_permuted": float(null.mean()) / scale,
-        "separation_scaled_permuted_high": float(np.quantile(null, 0.975)) / scale,
+        "separation_scaled_permuted": float(null_scaled.mean()),
+        "separation_scaled_permuted_high": float(np.quantile(null_scaled, 0.975)),
     }
     return rows + [Row(metric, value, pairs, **where) for metric, value in statistics.items()]

@@ -36,5 +36,10 @@ class Checkpoints:
                 self.manager.reload()
         return None
 
+    def latest(self) -> int | None:
+        """The step of the latest state, None if there is none."""
+        step: int | None = self.manager.latest_step()
+        return step
+
     def close(self) -> None:
         self.manager.close()

@@ -43,10 +43,10 @@ class Reporter:
         self.console = console or Console()
 
     def say(self, line: str) -> None:
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, line: str) -> None:
-        self.console.print(f"[yellow]warning:[/yellow] {line}", highlight=False, soft_wrap=True)
+        self.say(f"warning: {line}")
 
     @contextmanager
     def stage(self, name: str, steps: int) -> Iterator[Meter]:

@@ -28,4 +28,10 @@ def sample_note(rows: pd.DataFrame, of: str) -> str:
     """How many seeds, and how many of what each value is a mean over."""
     counts = sorted(set(rows["n"].astype(int)))
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
-    return f"{rows['seed'].nunique()} seeds, n = {number} {of} each"
+    return f"{seed_note(rows)}, n = {number} {of} each"
+
+
+def seed_note(rows: pd.DataFrame) -> str:
+    """How many seeds."""
+    seeds = rows["seed"].nunique()
+    return f"{seeds} seed{'s' * (seeds != 1)}"

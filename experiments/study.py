@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import pandas as pd
 import yaml
+from filelock import FileLock
 
 from experiments import figures, provenance
 from experiments.config import to_dict
@@ -127,10 +128,17 @@ def write(config: StudyConfig, table: pd.DataFrame) -> Results:
     DONE holds the version of the code that drew the figures, so that new code draws them again.
     """
     folder = output_folder(config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return _write(config, table, folder)
+
+
+def _write(config: StudyConfig, table: pd.DataFrame, folder: Path) -> Results:
     done = folder / "DONE"
     results = folder / "results.parquet"
-    drawn_by = provenance.code_version("experiments.figures")
-    if done.exists() and done.read_text() == drawn_by and _same_table(results, table):
+    drawn_by = f"{provenance.code_version('experiments.figures')} {figures.style_version()}"
+    whole = figures.all_drawn(folder / "figures")
+    if done.exists() and done.read_text() == drawn_by and whole and _same_table(results, table):
         return Results(table, folder)
     if folder.exists():
         done.unlink(missing_ok=True)

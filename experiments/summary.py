@@ -33,7 +33,9 @@ def render(table: pd.DataFrame) -> Table:
     """A row for each statistic, a column for each model: the mean over seeds, below it the range."""
     long = cells(table)
     over = sample_note(select(table, metric="complied"), "prompts")
-    out = Table(title=f"Mean over {over}; range below", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    out = Table(
+        title=f"Mean over {over}; range below", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
+    )
     out.add_column("", min_width=14)
     for model in models(table):
         out.add_column(model, justify="right", no_wrap=True)

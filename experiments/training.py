@@ -50,7 +50,7 @@ def train(
 ) -> Trained:
     """Trains from `params` (leading axis of seeds), or goes on from the last state in `partial`.
 
-    Raises DivergedError at the first loss that is not finite; the state before it is kept.
+    Raises DivergedError at the first loss that is not finite; states saved before it are kept.
     """
     steps, seeds = int(schedule.steps), keys.shape[0]
     # A private copy: the loop gives its buffers away, and `params` may be the reference itself.
@@ -70,21 +70,26 @@ def train(
             state, chunk = run_chunk(program, schedule, length, state, reference, keys)
             for metric in LOGGED:
                 log[metric][step : step + length] = chunk[metric]
-            _check_finite(name, log["loss"], step, length, partial)
+            _check_finite(name, log["loss"], step, length, checkpoints)
             step += length
             meter.update(step, float(log["loss"][step - 1].mean()))
             if step < steps and time.monotonic() - last_saved >= runner.checkpoint_seconds:
                 checkpoints.save(step, {"state": state._asdict(), "log": log})
                 last_saved = time.monotonic()
     checkpoints.close()
-    return Trained(jax.tree.map(np.asarray, state.params), log)
+    params = jax.tree.map(np.asarray, state.params)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise DivergedError(f"{name}: the last step made weights that are not finite; lower the stage's learning_rate")
+    return Trained(params, log)
 
 
-def _check_finite(name: str, loss: np.ndarray, step: int, length: int, partial: Path) -> None:
+def _check_finite(name: str, loss: np.ndarray, step: int, length: int, checkpoints: Checkpoints) -> None:
     bad = ~np.isfinite(loss[step : step + length])
     if bad.any():
         offset, seed = np.argwhere(bad)[0]
+        saved = checkpoints.latest()
+        kept = f"the state of step {saved} is kept in {checkpoints.folder}" if saved else "no state was saved yet"
         raise DivergedError(
-            f"{name}: the loss is not finite at step {step + offset} of seed {seed}; the last good state "
-            f"is kept in {partial}; lower the stage's learning_rate"
+            f"{name}: the loss is not finite at step {step + offset} of seed {seed}; {kept}; "
+            "lower the stage's learning_rate"
         )

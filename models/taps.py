@@ -51,5 +51,17 @@ def edit(
     tokens: jax.Array,
     edits: Mapping[str, Callable[[jax.Array], jax.Array]],
 ) -> jax.Array:
-    """Logits [B, T, V] with the activation x at each site of `edits` replaced by edits[site](x)."""
-    return forward(config, params, tokens, lambda site, x: edits[site](x) if site in edits else x)
+    """Logits [B, T, V] with the activation x at each site of `edits` replaced by edits[site](x).
+
+    Raises KeyError for a name that is no site.
+    """
+    unused = set(edits)
+
+    def tap(site: str, x: jax.Array) -> jax.Array:
+        unused.discard(site)
+        return edits[site](x) if site in edits else x
+
+    logits = forward(config, params, tokens, tap)
+    if unused:
+        raise KeyError(min(unused))
+    return logits

@@ -111,7 +111,9 @@ def random_grammar(config: GrammarConfig, groups: int, concepts_per_group: int, 
 
     Right below the concepts the symbols are split among the groups, but for a share
     `concept_overlap` that all may use. Letter strings differ between all productions of the
-    last level, so a text has one derivation and its concept group can be read off it.
+    last level, so where they have one length a text gives away the symbols it was derived from,
+    and, without overlap, its concept group. Lengths that vary or shared symbols can make texts
+    that two groups have in common.
 
     Raises SettingError where a group would be left without a symbol.
     """

@@ -147,10 +147,31 @@ def check_family(config: WorldConfig, name: str) -> None:
         require(tasks.aliases >= 1, "tasks.aliases", tasks.aliases, "misgen_task needs an alias", "set 1 or more")
 
 
+def check_division(world: World, draws: int = 2000) -> None:
+    """Raises SettingError if a world is too small to keep safe and unsafe prompts on both sides.
+
+    Found by drawing: a side that none of `draws` prompts falls on would be waited for in vain.
+    """
+
+    @partial(jax.jit, static_argnames="sampler")
+    def share(sampler: Sampler) -> jax.Array:
+        keys = batch_keys(fold(jax.random.key(world.config.seed), "division"), draws)
+        return jnp.mean(jax.vmap(lambda k: is_held_out(world, sampler(world, k)))(keys), dtype=jnp.float32)
+
+    for sampler in (safe, unsafe):
+        require(
+            0 < float(share(sampler)) < 1,
+            "held_out",
+            world.config.held_out,
+            f"must leave {sampler.__name__} prompts both to train on and to hold out",
+            "raise held_out, or grammar.productions for more texts",
+        )
+
+
 def is_held_out(world: World, prompt: Prompt) -> jax.Array:
     """Whether one prompt's tasks and text hash into the world's held-out share."""
-    position = np.arange(1, prompt.tasks.size + prompt.text.size + 1, dtype=np.uint64)
-    odd = jnp.asarray((position * 2654435761 % 2**32 | 1).astype(np.uint32))
+    size = prompt.tasks.size + prompt.text.size
+    odd = jnp.asarray(np.random.default_rng(0).integers(2**32, size=size, dtype=np.uint32) | 1)
     inside = jnp.arange(prompt.text.size) < prompt.length
     text = jnp.where(inside, prompt.text + 1, 0)
     content = jnp.concatenate([prompt.tasks, text]).astype(jnp.uint32)

@@ -1,9 +1,9 @@
 """Operators: each task is a bijection of the alphabet, some with an alias that does the same."""
 
+import itertools
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from synth.keys import fold
@@ -23,6 +23,7 @@ class TasksConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "count", "composed")
+        require(self.composed <= 8, "composed", self.composed, "must be at most 8", "set composed to 2")
         require(
             0 <= self.aliases <= self.count,
             "aliases",
@@ -33,9 +34,15 @@ class TasksConfig:
 
 
 def random_bijections(config: TasksConfig, alphabet: int, key: jax.Array) -> np.ndarray:
-    """[count + aliases, alphabet]: row t is the permutation of task t; aliases repeat rows 0, 1, ..."""
-    rows = [jax.random.permutation(fold(key, "task", t), alphabet) for t in range(config.count)]
-    tasks = np.asarray(jnp.stack(rows), np.int32)
+    """[count + aliases, alphabet]: row t is the permutation of task t; aliases repeat rows 0, 1, ...
+
+    Tasks differ from one another: a permutation that is taken already is drawn again.
+    """
+    rows: list[tuple[int, ...]] = []
+    for task in range(config.count):
+        attempts = (jax.random.permutation(fold(key, "task", task, i), alphabet) for i in itertools.count())
+        rows.append(next(row for row in (tuple(a.tolist()) for a in attempts) if row not in rows))
+    tasks = np.array(rows, np.int32)
     return np.concatenate([tasks, tasks[: config.aliases]])
 
 

@@ -13,6 +13,7 @@ Glossary
 """
 
 import functools
+import math
 from dataclasses import dataclass, field
 
 import jax
@@ -39,12 +40,20 @@ class WorldConfig:
     safety: SafetyConfig = field(default_factory=SafetyConfig)
 
     def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
         require(
-            0 < self.held_out <= 0.5,
+            0.01 <= self.held_out <= 0.5,
             "held_out",
             self.held_out,
-            "must be above 0 and at most 0.5",
+            "must be from 0.01 to 0.5",
             "set held_out to 0.1, say",
+        )
+        require(
+            math.factorial(self.grammar.alphabet) >= self.tasks.count,
+            "tasks.count",
+            self.tasks.count,
+            f"must be at most {self.grammar.alphabet}!, the bijections of {self.grammar.alphabet} letters",
+            "lower tasks.count or raise grammar.alphabet",
         )
         try:
             self.safety.check_tasks(self.tasks.count)

@@ -1,5 +1,6 @@
 """Figures, each a function of the results table alone, kept as PDF, PNG and the CSV drawn."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,19 @@ FIGURES: dict[str, Callable[[pd.DataFrame], tuple[Figure, pd.DataFrame]]] = {
     "sines": sines.draw,
     "projections": projections.draw,
 }
+
+
+KINDS = ("pdf", "png", "csv")
+
+
+def style_version() -> str:
+    """What the look of the figures depends on beside their code."""
+    return f"{hashlib.sha256(STYLE.read_bytes()).hexdigest()[:8]} {matplotlib.__version__}"
+
+
+def all_drawn(folder: Path) -> bool:
+    """Whether every file of every figure is in `folder`."""
+    return all((folder / f"{name}.{kind}").is_file() for name in FIGURES for kind in KINDS)
 
 
 def draw_all(table: pd.DataFrame, folder: Path) -> None:

@@ -9,3 +9,10 @@ SAFE, UNSAFE, NEUTRAL = "#009E73", "#D55E00", "#999999"
 def note(figure: Figure, text: str) -> None:
     """A small line under the figure, at its right."""
     figure.supxlabel(text, x=1.0, ha="right", fontsize=6.5)
+
+
+def nothing(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = Figure(figsize=(3, 1))
+    figure.text(0.5, 0.5, reason, ha="center", va="center")
+    return figure

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import SAFE, UNSAFE, note
+from experiments.figures.common import SAFE, UNSAFE, note, nothing
 from experiments.results import sample_note, select, tuned
 
 FAMILIES = {"safe": (SAFE, "-"), "unsafe": (UNSAFE, "--")}
@@ -12,6 +12,8 @@ FAMILIES = {"safe": (SAFE, "-"), "unsafe": (UNSAFE, "--")}
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """|sigma_i v_i . a| in the last layer, a line a seed and a thick one for their mean."""
+    if not tuned(select(table, metric="relative_change")):
+        return nothing("no model has a change of weights"), table.head(0)
     rows = select(table, metric=["projection_abs", "projection_abs_random"], family=list(FAMILIES))
     rows = select(rows, layer=rows["layer"].max())
     measured = select(rows, metric="projection_abs")

@@ -4,14 +4,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, UNSAFE, note
-from experiments.results import select, tuned
+from experiments.figures.common import NEUTRAL, UNSAFE, note, nothing
+from experiments.results import seed_note, select, tuned
 
 NULL = ["sine_random_sorted_low", "sine_random_sorted", "sine_random_sorted_high"]
 
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Sorted sines for every layer and model, a line a seed; the band holds 95 % of random frames."""
+    if not tuned(select(table, metric="relative_change")):
+        return nothing("no model has a change of weights"), table.head(0)
     rows = select(table, metric=["sine_sorted", *NULL])
     names, layers = tuned(rows), sorted(rows["layer"].unique())
     size = (1.6 * len(names), 1.25 * len(layers))
@@ -37,5 +39,5 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     axes[0, 0].fill_between([], [], [], color=NEUTRAL, alpha=0.35, lw=0, label=f"95 % of {draws} draws")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    note(figure, f"{rows['seed'].nunique()} seeds")
+    note(figure, seed_note(rows))
     return figure, rows

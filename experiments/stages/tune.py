@@ -42,7 +42,7 @@ def run(
         program = tuning.program(objective, config.batch_size, config.optimizer, model, world)
         reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
         seeds = reference["W_E"].shape[0]
-        # All methods draw the same prompts: what differs between them is the objective.
+        # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds)
         schedule = jax.tree.map(jnp.asarray, tuning.schedule(config, method, coefficients))
         name = f"tune {method}"

@@ -34,7 +34,10 @@ class OptimizerConfig:
     b2: float = 0.95
 
     def __post_init__(self) -> None:
-        require_share(self, "warmup", "final", "b1", "b2")
+        require_share(self, "warmup", "final")
+        for name in ("b1", "b2"):
+            value = getattr(self, name)
+            require(0 <= value < 1, name, value, "must be from 0 to below 1", f"set {name} to 0.9")
         require_above_zero(self, "clip")
         require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "must be from 0 to below 1", "set 1e-4")
 

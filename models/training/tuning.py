@@ -11,7 +11,7 @@ from models.training.loop import OptimizerConfig, Program, Schedule
 from models.training.objectives import METHODS, Objective
 from models.transformer import ModelConfig, Params
 from synth import sequences
-from synth.keys import batch_keys
+from synth.keys import batch_keys, fold
 from synth.prompts import TRAIN, Prompt, sample, tuning
 from synth.sequences import Pair
 from synth.settings import require_above_zero, require_positive, require_share
@@ -38,6 +38,9 @@ class TuningConfig:
 def batch(world: World, key: jax.Array, size: int, unsafe_share: jax.Array) -> Pair:
     """`size` prompts, the first `unsafe_share` of them unsafe, with both responses to each.
 
+    Where the share is no whole number of prompts, the number is one of its two neighbours, by
+    chance and so that its mean is the share.
+
     Preferred is compliance on a safe prompt and refusal on an unsafe one; dispreferred the
     other way round. Aliases never occur.
     """
@@ -53,7 +56,8 @@ def batch(world: World, key: jax.Array, size: int, unsafe_share: jax.Array) -> P
             jax.tree.map(lambda c, r: jnp.where(unsafe, c, r), comply, refuse),
         )
 
-    return jax.vmap(one)(batch_keys(key, size), jnp.arange(size, dtype=jnp.float32) < unsafe_share * size)
+    number = jnp.floor(unsafe_share * size + jax.random.uniform(fold(key, "remainder")))
+    return jax.vmap(one)(batch_keys(key, size), jnp.arange(size, dtype=jnp.float32) < number)
 
 
 class Traced(NamedTuple):

@@ -100,8 +100,16 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_seed_and_keeps_the_last_s
     with pytest.raises(DivergedError) as caught:
         resumable.run(tmp_path, learning_rate=float("inf"))
     message = str(caught.value)
-    assert message.startswith("slow: the loss is not finite at step 1 of seed 0; the last good state is kept in")
-    assert message.endswith("lower the stage's learning_rate")
+    assert message == (
+        "slow: the loss is not finite at step 1 of seed 0; no state was saved yet; lower the stage's learning_rate"
+    )
+    assert not list((tmp_path / "artifacts").iterdir())
+
+
+def test_a_run_that_breaks_late_keeps_the_state_before(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"at step 1000 of seed 0; the state of step 1000 is kept in (\S+);"):
+        resumable.run(tmp_path, breaks=0.5)
+    assert next(tmp_path.glob("partial/slow-*/1000")).is_dir()
     assert not list((tmp_path / "artifacts").iterdir())
 
 

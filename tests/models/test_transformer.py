@@ -125,6 +125,8 @@ def test_a_common_shift_of_the_stream_is_invisible_behind_layer_norm(
 def test_capturing_what_is_no_site_is_an_error(model: ModelConfig, params: Params, tokens: jax.Array) -> None:
     with pytest.raises(KeyError, match=r"blocks\.9"):
         capture(model, params, tokens, ["blocks.9.mlp.in"])
+    with pytest.raises(KeyError, match=r"blocks\.9"):
+        edit(model, params, tokens, {"blocks.9.mlp.in": lambda x: x})
 
 
 def test_init_depends_on_the_key_alone_and_has_the_stated_scale(world: World, key: jax.Array) -> None:

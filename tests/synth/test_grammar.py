@@ -79,7 +79,7 @@ def test_concept_overlap_is_the_share_of_symbols_in_common(overlap: float, share
     assert len(first | second) == 8
 
 
-def test_letter_strings_are_distinct_so_that_texts_are_unambiguous(world: World) -> None:
+def test_letter_strings_of_all_productions_are_distinct(world: World) -> None:
     leaves = world.grammar.levels[-1]
     strings = [
         tuple(string[:n].tolist())
@@ -87,6 +87,13 @@ def test_letter_strings_are_distinct_so_that_texts_are_unambiguous(world: World)
         for string, n in zip(row, lengths, strict=True)
     ]
     assert len(strings) == len(set(strings))
+
+
+def test_without_overlap_and_with_one_leaf_length_a_text_gives_away_its_group(key: jax.Array) -> None:
+    config = GrammarConfig(symbols=4, productions=3, alphabet=5, branching=(1, 3))
+    grammar = random_grammar(config, groups=2, concepts_per_group=2, key=key)
+    texts = [set(enumerate_texts(grammar, 0, concept)) for concept in range(4)]
+    assert not (texts[0] | texts[1]) & (texts[2] | texts[3])
 
 
 def test_equal_keys_give_equal_grammars(key: jax.Array) -> None:

@@ -4,22 +4,24 @@ import jax
 import numpy as np
 import pytest
 
+from synth.grammar import GrammarConfig
 from synth.keys import batch_keys, fold
 from synth.prompts import (
     FAMILIES,
     HELD_OUT,
     TRAIN,
     Prompt,
+    check_division,
     check_family,
     is_held_out,
     pretraining,
     sample,
     sample_batch,
 )
-from synth.safety import MIXED, SAFE, UNSAFE, verdict
+from synth.safety import MIXED, SAFE, UNSAFE, SafetyConfig, verdict
 from synth.settings import SettingError
 from synth.tasks import TasksConfig
-from synth.world import World, WorldConfig
+from synth.world import World, WorldConfig, build_world
 
 VERDICT = {"safe": SAFE, "unsafe": UNSAFE, "co_task": MIXED, "misgen_task": UNSAFE}
 COUNT = 400
@@ -76,6 +78,18 @@ def test_the_held_out_share_is_what_was_asked_for(world: World, key: jax.Array) 
     share = float(np.mean(jax.vmap(lambda prompt: is_held_out(world, prompt))(rows)))
     # Distinct prompts fall independently: five standard errors.
     assert abs(share - 0.25) < 5 * (0.25 * 0.75 / len(distinct)) ** 0.5
+
+
+def test_a_world_too_small_to_divide_is_an_error() -> None:
+    grammar = GrammarConfig(symbols=2, productions=1, branching=(1, 1))
+    tiny = WorldConfig(
+        held_out=0.01,
+        grammar=grammar,
+        tasks=TasksConfig(count=2),
+        safety=SafetyConfig(unsafe_tasks=(1, 1), concepts_per_group=1),
+    )
+    with pytest.raises(SettingError, match=r"held_out=0.01: must leave safe prompts both to train on"):
+        check_division(build_world(tiny))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,6 +15,10 @@ def test_every_task_is_a_bijection_and_aliases_repeat_their_twins(key: jax.Array
     assert len({tuple(row) for row in tables[:5]}) == 5
 
 
+def test_tasks_differ_even_where_there_are_just_enough_permutations(key: jax.Array) -> None:
+    assert len({tuple(row) for row in random_bijections(TasksConfig(count=6, aliases=0), 3, key)}) == 6
+
+
 def test_tasks_apply_in_the_order_written(key: jax.Array) -> None:
     tables = random_bijections(TasksConfig(count=4), alphabet=6, key=key)
     text, tasks = np.array([0, 5, 2, 2]), np.array([3, 1, 2])
