@@ -15,6 +15,7 @@ from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, init
 from synth.keys import fold
 from synth.prompts import check_division
+from synth.settings import SettingError
 from synth.world import WorldConfig, build_world
 
 
@@ -35,7 +36,10 @@ def run(
     """The pretrained weights and the log of each step."""
 
     def make(folder: Path, partial: Path) -> None:
-        check_division(build_world(world))
+        try:
+            check_division(build_world(world))
+        except SettingError as error:
+            raise error.within("world") from None
         program = pretraining.program(config, model, world)
         keys = seed_keys(fold(jax.random.key(0), "pretrain"), seeds)
         vocabulary = build_world(world).vocab.size
