@@ -6,7 +6,7 @@ from analysis import behaviour, clusters, nullspace
 from analysis.clusters import ClustersConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Measurement, Row, Subject
-from synth.prompts import FAMILIES
+from synth.families import split_name
 from synth.settings import require
 
 
@@ -14,24 +14,28 @@ from synth.settings import require
 class AnalysisConfig:
     """What is measured and on how many prompts."""
 
-    families: tuple[str, ...] = tuple(FAMILIES)
+    families: tuple[str, ...] | None = None
+    """Names of families, `FAMILY@PART` for one of what safety tuning leaves out
+    (`synth/families.py`); null is every family that the world can have."""
     prompts: int = 512
     """Held-out prompts of each family."""
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
     nullspace: NullspaceConfig = field(default_factory=NullspaceConfig)
 
     def __post_init__(self) -> None:
-        self.families = tuple(self.families)
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
-        for family in self.families:
-            require(family in FAMILIES, "families", family, f"must be among {', '.join(FAMILIES)}", "drop it")
-        for family in ("safe", "unsafe"):
+        if self.families is None:
+            return
+        self.families = tuple(self.families)
+        for name in self.families:
+            split_name(name, "families")
+        for name in ("safe", "unsafe"):
             require(
-                family in self.families,
+                name in self.families,
                 "families",
                 list(self.families),
-                f"must contain {family}, which the others are compared with",
-                f"add {family}",
+                f"must contain {name}, which the others are compared with",
+                f"add {name}",
             )
 
 

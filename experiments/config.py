@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,36 +11,76 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.schema import StudyConfig
+from experiments.schema import DataConfig, StudyConfig
 from synth.settings import SettingError
 
 CONF = Path(__file__).parent / "conf"
+ROOTS: dict[type, str] = {StudyConfig: "config", DataConfig: "data"}
+"""Each kind of settings and the file of `conf/` that it is composed from."""
 
 
 class ConfigError(ValueError):
     """Settings that cannot be used; the message is one line for the user."""
 
 
-def load(overrides: Sequence[str]) -> StudyConfig:
-    """The study that `overrides` ("study=quick", "seeds=5", ...) describe.
+def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
+    """The settings, a `kind` of `ROOTS`, that `overrides` ("study=quick", "seeds=5", ...) describe.
+
+    A preset may be a file of the user's own (`world=mine.yaml`), and a text setting may be
+    read from a file (`world.grammar.source=@mine.yaml`).
 
     Raises ConfigError, one line that names the setting, the value, the bound and the fix.
     """
     for override in overrides:
         if not re.match(r"[\w.]+=", override):
             raise ConfigError(f"{override!r} is not a setting: write name=value, for example seeds=5")
-    ConfigStore.instance().store(name="schema", node=StudyConfig)
+    ConfigStore.instance().store(name=f"{ROOTS[kind]}_schema", node=kind)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("config", overrides=list(overrides))
-        return build(StudyConfig, composed)
+        with tempfile.TemporaryDirectory() as own, initialize_config_dir(str(CONF), version_base="1.3"):
+            named = [_own_preset(override, Path(own)) for override in overrides]
+            searched = [f"hydra.searchpath=[file://{own}]"] if named != list(overrides) else []
+            composed = compose(ROOTS[kind], overrides=[*named, *searched])
+        _read_files(composed)
+        return build(kind, composed)
     except SettingError as error:
         raise ConfigError(str(error)) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_one_line(error, overrides)) from None
+        raise ConfigError(_one_line(error, overrides, kind)) from None
+
+
+def _own_preset(override: str, folder: Path) -> str:
+    """`group=FILE.yaml` as a preset of that group, put into `folder`; anything else as it is."""
+    group, _, value = override.partition("=")
+    if group not in _groups() or not value.endswith((".yaml", ".yml")):
+        return override
+    path = Path(value)
+    if not path.is_file():
+        raise ConfigError(f"{override}: there is no such file; write a preset's name or a file's path")
+    (folder / group).mkdir(exist_ok=True)
+    shutil.copy(path, folder / group / f"{path.stem}.yaml")
+    return f"{group}={path.stem}"
+
+
+def _read_files(node: DictConfig, path: str = "") -> None:
+    """Replaces each text `@FILE` by the file's content, in place."""
+    for name in map(str, node):
+        child, full = node._get_node(name), f"{path}{name}"
+        if isinstance(child, DictConfig):
+            _read_files(child, f"{full}.")
+        elif isinstance(child, StringNode) and str(child._value()).startswith("@"):
+            file = Path(str(child._value())[1:])
+            try:
+                node[name] = file.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "is not text"
+                raise ConfigError(f"{full}=@{file}: {reason}; name a file that can be read") from None
+
+
+def _groups() -> list[str]:
+    return [folder.name for folder in CONF.iterdir() if folder.is_dir()]
 
 
 def build(kind: Any, node: DictConfig, path: str = "") -> Any:
@@ -70,10 +112,9 @@ def _names(node: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
     """What Hydra or OmegaConf found wrong, in one line that says what to do."""
-    groups = [folder.name for folder in CONF.iterdir() if folder.is_dir()]
-    known = [*_names(to_dict(StudyConfig())), *groups]
+    known = [*_names(to_dict(kind())), *_groups()]
     for override in overrides:
         name = override.partition("=")[0]
         if name not in known and not any(setting.startswith(f"{name}.") for setting in known):

@@ -12,28 +12,29 @@ PLAIN_SECONDS = 10.0
 
 
 class Meter:
-    """Reports a stage's steps as they are done."""
+    """Reports a stage's steps, or what else is counted, as they are done."""
 
-    def __init__(self, say: Callable[[str], None], name: str, total: int, bar: Progress | None) -> None:
-        self.say, self.name, self.total, self.bar = say, name, total, bar
+    def __init__(self, say: Callable[[str], None], name: str, total: int, unit: str, bar: Progress | None) -> None:
+        self.say, self.name, self.total, self.unit, self.bar = say, name, total, unit, bar
         self.began = self.spoke = time.monotonic()
         self.first: int | None = None
-        self.task = bar.add_task(name, total=total, loss="", rate="") if bar else None
+        self.task = bar.add_task(name, total=total, note="", rate="") if bar else None
 
-    def update(self, step: int, loss: float) -> None:
-        """`step` steps are done, the last with this loss (mean over seeds)."""
+    def update(self, step: int, note: str = "") -> None:
+        """`step` steps are done; `note` says how it goes."""
         now = time.monotonic()
         if self.first is None:
             self.first, self.began = step, now
-        # The first chunk includes compilation, so speed is counted from its end on.
+        # The first report comes after compilation, so speed is counted from there on.
         rate = (step - self.first) / (now - self.began) if step > self.first else 0.0
-        speed = f", {rate:.1f} steps/s, {(self.total - step) / rate:.0f} s left" if rate else ""
+        shown = f"{rate:,.{0 if rate >= 1000 else 1}f} {self.unit}s/s" if rate else ""
         if self.bar is not None and self.task is not None:
-            shown = f"{rate:.1f} steps/s" if rate else ""
-            self.bar.update(self.task, completed=step, loss=f"loss {loss:.3f}", rate=shown)
+            self.bar.update(self.task, completed=step, note=note, rate=shown)
         elif now - self.spoke >= PLAIN_SECONDS or step == self.total:
             self.spoke = now
-            self.say(f"{self.name}: step {step}/{self.total}, loss {loss:.3f}{speed}")
+            left = f"{(self.total - step) / rate:.0f} s left" if rate else ""
+            parts = (f"{self.name}: {self.unit} {step}/{self.total}", note, shown, left)
+            self.say(", ".join(part for part in parts if part))
 
 
 class Reporter:
@@ -49,19 +50,19 @@ class Reporter:
         self.say(f"warning: {line}")
 
     @contextmanager
-    def stage(self, name: str, steps: int) -> Iterator[Meter]:
-        """A meter for `steps` steps of stage `name`."""
+    def stage(self, name: str, total: int, unit: str = "step") -> Iterator[Meter]:
+        """A meter for `total` steps, or other units, of stage `name`."""
         if not self.console.is_terminal:
-            self.say(f"{name}: {steps} steps, compiling")
-            yield Meter(self.say, name, steps, None)
+            self.say(f"{name}: {total} {unit}s, compiling")
+            yield Meter(self.say, name, total, unit, None)
             return
         columns = (
             TextColumn("{task.description:<18}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[note]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bar:
-            yield Meter(self.say, name, steps, bar)
+            yield Meter(self.say, name, total, unit, bar)

@@ -9,9 +9,51 @@ from models.training.objectives import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.prompts import check_family
-from synth.settings import SettingError, require, require_positive
-from synth.world import WorldConfig
+from synth.families import family, split_name
+from synth.settings import naming, require, require_positive
+from synth.world import WorldConfig, build_world
+
+
+@dataclass(unsafe_hash=True)
+class DataConfig:
+    """Prompts of a world, to export or to look at."""
+
+    family: Any = ("safe", "unsafe")
+    """A family or a list of them, exported one after the other. `FAMILY@PART` is one of what tuning
+    leaves out, `pretraining` is what the model sees before tuning."""
+    n: int = 1000
+    """Prompts of each family."""
+    out: str = ""
+    """The file to write, .parquet or .jsonl."""
+    show: int = 0
+    """Prompts of each family to print, beside a description and figures of the world."""
+    held_out: bool = False
+    """Whether prompts are from the world's held-out share; if not, from what is trained on."""
+    seed: int = 0
+    output_dir: str = "outputs"
+    """Where `show` puts its figures."""
+    world: WorldConfig = field(default_factory=WorldConfig)
+
+    def __post_init__(self) -> None:
+        self.family = (self.family,) if isinstance(self.family, str) else tuple(self.family)
+        require(self.n >= 1, "n", self.n, "must be at least 1", "set n to 1 or more")
+        require(0 <= self.show <= 100, "show", self.show, "must be from 0 to 100", "set show to 3")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
+        require(
+            not self.out or self.out.endswith((".parquet", ".jsonl")),
+            "out",
+            self.out,
+            "must end in .parquet or .jsonl",
+            "for example out=prompts.parquet",
+        )
+        require(len(self.family) > 0, "family", "[]", "must name at least one family", "family=[safe,unsafe]")
+        for name in self.family:
+            split_name(name, "family")
+        with naming("world"):
+            world = build_world(self.world)
+            for name in self.family:
+                family(world, name)
+
 
 MethodSettings: Any = dataclasses.make_dataclass(
     "MethodSettings",
@@ -56,25 +98,24 @@ class StudyConfig:
             "must not repeat a method",
             "name each once",
         )
-        longest = self.world.sequence_length
+        with naming("world"):
+            world = build_world(self.world)
+            for name in self.analysis.families or ("safe", "unsafe"):
+                family(world, name)
+        longest = world.sequence_length
         require(
             longest <= self.model.context,
             "model.context",
             self.model.context,
             f"must hold the world's longest sequence, {longest} tokens",
-            f"set model.context to {longest} or shorten the text (world.grammar)",
+            f"set model.context to {longest} or shorten the text (world.text, world.grammar)",
         )
         # The response's shortest length, its EOS apart, and the position that predicts its start.
-        positions = self.world.grammar.text_lengths()[0] + 1
+        positions = world.text_lengths[0] + 1
         require(
             self.analysis.clusters.window <= positions,
             "analysis.clusters.window",
             self.analysis.clusters.window,
             f"must be at most {positions}, the positions the shortest response has",
-            "lower it or lengthen the text (world.grammar)",
+            "lower it or lengthen the text (world.text, world.grammar)",
         )
-        try:
-            for family in self.analysis.families:
-                check_family(self.world, family)
-        except SettingError as error:
-            raise error.within("world") from None

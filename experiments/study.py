@@ -23,6 +23,9 @@ from experiments.training import Runner
 SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds")
 """Settings that change no result."""
 
+ABOUT_SAFETY = ("safety", "coverage")
+"""Settings of a world that pretraining does not depend on."""
+
 COLUMNS = (
     "study", "cell", "world", "model", "method", "learning_rate", "seed",
     "family", "layer", "module", "index", "metric", "value", "n",
@@ -49,17 +52,20 @@ class Results(NamedTuple):
 def plan(config: StudyConfig) -> Plan:
     """Which artifacts `config` needs; equal parts of different studies have equal keys."""
     settings = to_dict(config)
-    shared = {name: _without_name(settings[name]) for name in ("world", "model", "pretrain")}
-    pretrained = pretrain.recipe({**shared, "seeds": config.seeds})
+    shared = {name: _without(settings[name], "name") for name in ("model", "pretrain")}
+    # Pretraining knows nothing of safety: worlds that differ in that alone share it.
+    unsafe = {name: settings["world"][name] for name in ABOUT_SAFETY}
+    world = _without(settings["world"], "name", *ABOUT_SAFETY)
+    pretrained = pretrain.recipe({**shared, "world": world, "seeds": config.seeds})
     tuned = {
         method: tune.recipe(
-            {"tuning": settings["tuning"], "method": method, "coefficients": settings["method"][method]},
+            {"tuning": settings["tuning"], "method": method, "coefficients": settings["method"][method], **unsafe},
             pretrained,
         )
         for method in config.methods
     }
     measured = {
-        model: measure.recipe(settings["analysis"], weights, pretrained)
+        model: measure.recipe({"analysis": settings["analysis"], **unsafe}, weights, pretrained)
         for model, weights in {UNTOUCHED: pretrained, **tuned}.items()
     }
     return Plan(pretrained, tuned, measured)
@@ -95,7 +101,9 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
         measured = measure.run(
             store, recipes.measure[model], config.world, config.model, config.analysis, artifact, pretrained
         )
-        tables[model] = pd.read_parquet(measured.path / measure.TABLE)
+        rows = pd.read_parquet(measured.path / measure.TABLE)
+        about_data = artifact.path / tune.DATA_TABLE
+        tables[model] = pd.concat([rows, pd.read_parquet(about_data)]) if about_data.exists() else rows
     return write(config, tabulate(config, tables))
 
 
@@ -160,9 +168,9 @@ def _same_table(path: Path, table: pd.DataFrame) -> bool:
         return False
 
 
-def _without_name(settings: dict[str, object]) -> dict[str, object]:
-    """A preset's name is a label: the same settings under another name are the same thing."""
-    return {name: value for name, value in settings.items() if name != "name"}
+def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
+    """A preset's name, for one, is a label: the same settings under another name are the same thing."""
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 def _keep_compiled_programs(store: Path) -> None:

@@ -5,7 +5,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from experiments.results import models, sample_note, select
-from synth.prompts import JAILBREAKS
+from synth.families import JAILBREAKS
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -72,7 +72,7 @@ def train(
                 log[metric][step : step + length] = chunk[metric]
             _check_finite(name, log["loss"], step, length, checkpoints)
             step += length
-            meter.update(step, float(log["loss"][step - 1].mean()))
+            meter.update(step, f"loss {log['loss'][step - 1].mean():.3f}")
             if step < steps and time.monotonic() - last_saved >= runner.checkpoint_seconds:
                 checkpoints.save(step, {"state": state._asdict(), "log": log})
                 last_saved = time.monotonic()

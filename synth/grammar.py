@@ -1,206 +1,253 @@
-"""Probabilistic context-free grammars as tables, and text drawn from them inside jit.
+"""Probabilistic context-free grammars by name: rules, concept groups and what follows from them.
 
-A grammar here starts at the *concept level* (the paper's level l_s): its roots are the
-concepts. Each level maps symbols to strings over the next level; the last level is the
-alphabet. Rule probabilities are uniform, as in the paper (arXiv 2407.10264, sec. 3).
+A grammar here is free of recursion, so every text is bounded. Some of its nonterminals are
+*concepts*, dealt into groups (arXiv 2407.10264, sec. 3: the split of the level-3 nodes);
+text is derived from a concept, or from a nonterminal above the concepts.
 """
 
-import itertools
-from dataclasses import dataclass, field
+import graphlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from synth.settings import SettingError, require
 
-from synth.keys import fold
-from synth.settings import pair, require, require_positive, require_share
-
-RANGE = "must be [low, high] with 1 <= low <= high"
-
-
-@dataclass(unsafe_hash=True)
-class GrammarConfig:
-    """Settings of a random grammar; counts are per level."""
-
-    alphabet: int = 10
-    """Letters, the terminals."""
-    levels: int = 2
-    """Levels below the concept level; the last one is the alphabet."""
-    symbols: int = 8
-    """Nonterminals on each level between the concepts and the alphabet."""
-    productions: int = 5
-    """Right-hand sides of each nonterminal."""
-    branching: tuple[int, int] = (3, 4)
-    """Fewest and most symbols on a right-hand side above the last level."""
-    leaf_length: tuple[int, int] = (2, 2)
-    """Fewest and most letters on a right-hand side of the last level."""
-    concept_overlap: float = 0.0
-    """Share of the symbols right below the concepts that every concept group may use."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "levels", "symbols", "productions")
-        require_share(self, "concept_overlap")
-        require(self.alphabet >= 2, "alphabet", self.alphabet, "must be at least 2", "add letters")
-        require(self.levels >= 2, "levels", self.levels, "must be at least 2", "set levels to 2 or more")
-        self.branching, self.leaf_length = pair(self, "branching"), pair(self, "leaf_length")
-        for name in ("branching", "leaf_length"):
-            low, high = getattr(self, name)
-            require(1 <= low <= high, name, [low, high], RANGE, f"for example {name}=[2,3]")
-        needed = self.symbols * self.productions
-        strings = sum(self.alphabet**n for n in range(self.leaf_length[0], self.leaf_length[1] + 1))
-        require(
-            strings >= needed,
-            "alphabet",
-            self.alphabet,
-            f"gives {strings} strings of {self.leaf_length[0]}-{self.leaf_length[1]} letters where the "
-            f"{self.symbols} symbols x {self.productions} productions need {needed} different ones",
-            "raise grammar.alphabet or grammar.leaf_length, or lower grammar.productions",
-        )
-
-    def shared_symbols(self) -> int:
-        """Symbols right below the concepts that every group may use."""
-        return round(self.concept_overlap * self.symbols)
-
-    def check_groups(self, groups: int) -> None:
-        """Raises SettingError unless each of `groups` concept groups gets a symbol."""
-        shared = self.shared_symbols()
-        require(
-            shared >= 1 or self.symbols >= groups,
-            "symbols",
-            self.symbols,
-            f"must give each of the {groups} concept groups a symbol",
-            f"set symbols to {groups} or more",
-        )
-
-    def text_lengths(self) -> tuple[int, int]:
-        """Fewest and most letters a text can have."""
-        low, high = (b ** (self.levels - 1) for b in self.branching)
-        return low * self.leaf_length[0], high * self.leaf_length[1]
+LONGEST_TEXT = 1024
+"""Letters that a text may have at most."""
+DEEPEST = 256
+"""Nonterminals that may stand one below the other."""
+NAME = re.compile(r"[A-Za-z_]\w*")
+"""What a nonterminal may be called, so that NLTK can read it."""
 
 
-@dataclass(frozen=True)
-class Level:
-    """The rules of one level, as tables (S symbols, P productions, A symbols a side at most)."""
+class Production(NamedTuple):
+    """One right-hand side: nonterminals and letters, and its probability."""
 
-    children: np.ndarray
-    """[S, P, A] symbols of the next level, 0 beyond the production's length."""
-    lengths: np.ndarray
-    """[S, P] symbols on the right-hand side."""
+    symbols: tuple[str, ...]
+    probability: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Grammar:
-    """A levelled PCFG with uniform rule probabilities; level 0 holds the concepts."""
+    """A PCFG without recursion; `make_grammar` checks and orders one."""
 
-    levels: tuple[Level, ...] = field(repr=False)
+    letters: tuple[str, ...]
+    """The alphabet; letters that no rule uses may still occur in responses."""
+    rules: Mapping[str, tuple[Production, ...]]
+    """The productions of each nonterminal, parents before children"""
+    groups: Mapping[str, tuple[str, ...]]
+    """The concepts of each concept group"""
+    start: str | None
+    """The nonterminal above all concepts, if there is one"""
 
     @property
-    def draws(self) -> int:
-        """Uniform numbers that one text takes: one for each symbol there can be above the letters."""
-        widths = np.cumprod([1, *(level.children.shape[2] for level in self.levels)])
-        return int(widths[:-1].sum())
+    def concepts(self) -> tuple[str, ...]:
+        """All concepts, group after group."""
+        return tuple(concept for group in self.groups.values() for concept in group)
 
-    @property
-    def max_text(self) -> int:
-        """The most letters a text can have."""
-        return int(np.prod([level.children.shape[2] for level in self.levels]))
+    def children(self, symbol: str) -> set[str]:
+        """The nonterminals on the right-hand sides of `symbol`."""
+        return {child for rule in self.rules[symbol] for child in rule.symbols if child in self.rules}
 
 
-def random_grammar(config: GrammarConfig, groups: int, concepts_per_group: int, key: jax.Array) -> Grammar:
-    """A grammar whose concept `c` belongs to group `c // concepts_per_group`.
+def _at(symbol: str, production: int | None = None) -> str:
+    return f"rule {symbol}" if production is None else f"rule {symbol}, production {production + 1}"
 
-    Right below the concepts the symbols are split among the groups, but for a share
-    `concept_overlap` that all may use. Letter strings differ between all productions of the
-    last level, so where they have one length a text gives away the symbols it was derived from,
-    and, without overlap, its concept group. Lengths that vary or shared symbols can make texts
-    that two groups have in common.
 
-    Raises SettingError where a group would be left without a symbol.
+def make_grammar(
+    letters: tuple[str, ...],
+    rules: Mapping[str, tuple[Production, ...]],
+    groups: Mapping[str, tuple[str, ...]],
+    start: str | None,
+    at: Callable[[str, int | None], str] = _at,
+) -> Grammar:
+    """A grammar that can be used: its rules ordered, parents before children.
+
+    `at(symbol, production)` says where a rule stands, for messages. Raises SettingError, named
+    `source`, that gives the place: an unknown symbol, an empty or improbable production, a
+    symbol that never ends in letters, recursion, an unreachable symbol, concepts that contain
+    one another, texts that would be too long.
     """
-    config.check_groups(groups)
-    shared = config.shared_symbols()
-    own = (config.symbols - shared) // groups
-    levels = []
-    roots = groups * concepts_per_group
-    for depth in range(config.levels - 1):
-        sources = roots if depth == 0 else config.symbols
-        level_key = fold(key, "level", depth)
-        pools = [np.arange(config.symbols)] * sources
-        if depth == 0:
-            # Symbols that cannot be dealt out evenly are shared too, unless none should be.
-            common = np.arange(groups * own if shared else config.symbols, config.symbols)
-            group_pools = [np.r_[g * own : (g + 1) * own, common] for g in range(groups)]
-            pools = [group_pools[c // concepts_per_group] for c in range(roots)]
-        rows = [
-            _distinct_strings(pool, config.branching, config.productions, fold(level_key, s))
-            for s, pool in enumerate(pools)
-        ]
-        levels.append(_level(rows, config.branching[1]))
-    strings = _distinct_strings(
-        np.arange(config.alphabet),
-        config.leaf_length,
-        config.symbols * config.productions,
-        fold(key, "letters"),
+
+    def need(ok: bool, place: str, problem: str, fix: str) -> None:
+        require(ok, "source", place, problem, fix)
+
+    need(len(letters) >= 2, "letters", f"{len(letters)} given, 2 needed", "list the letters of the alphabet")
+    for letter, times in Counter(letters).items():
+        need(times == 1, f"letters: {letter}", "listed twice", "list it once")
+        need(letter not in rules, f"letters: {letter}", "has a rule too", "rename the letter or the rule")
+    known = {*letters, *rules}
+    for symbol, productions in rules.items():
+        need(bool(NAME.fullmatch(symbol)), at(symbol, None), "no name for a symbol", "use letters, digits and _")
+        need(len(productions) > 0, at(symbol, None), "has no production, so it never ends in letters", "add one")
+        first = {production.symbols: i for i, production in reversed(list(enumerate(productions)))}
+        for i, production in enumerate(productions):
+            place = at(symbol, i)
+            need(len(production.symbols) > 0, place, "is empty", "give it a symbol or remove it")
+            for child in production.symbols:
+                need(child in known, place, f"{child} is neither a letter nor has a rule", "add it to letters or rules")
+            probability = production.probability
+            need(0 < probability <= 1, place, f"has probability {probability:g}, not in (0, 1]", "remove or correct it")
+            twin = first[production.symbols]
+            need(twin == i, place, f"is the same as production {twin + 1}", "keep one and add the probabilities")
+        total = math.fsum(p.probability for p in productions)
+        need(abs(total - 1) < 1e-6, at(symbol, None), f"probabilities sum to {total:g}, not to 1", "make them sum to 1")
+    _check_groups(rules, groups, start, need, at)
+    order = _order(rules, need, at)
+    _check_reachable(order, rules, groups, start, need, at)
+    depth = dict.fromkeys(rules, 1)
+    for symbol in order:
+        for child in (child for p in rules[symbol] for child in p.symbols if child in rules):
+            depth[child] = max(depth[child], depth[symbol] + 1)
+        need(depth[symbol] <= DEEPEST, at(symbol, None), f"is more than {DEEPEST} levels deep", "make it shallower")
+    grammar = Grammar(letters, {symbol: rules[symbol] for symbol in order}, groups, start)
+    for symbol, (_, longest) in _text_lengths(grammar):
+        need(
+            longest <= LONGEST_TEXT,
+            at(symbol, None),
+            f"derives texts of up to {longest} letters, more than {LONGEST_TEXT}",
+            "shorten its productions",
+        )
+    return grammar
+
+
+Need = Callable[[bool, str, str, str], None]
+
+
+def _check_groups(
+    rules: Mapping[str, tuple[Production, ...]],
+    groups: Mapping[str, tuple[str, ...]],
+    start: str | None,
+    need: Need,
+    at: Callable[[str, int | None], str],
+) -> None:
+    need(len(groups) >= 2, "groups", f"{len(groups)} given, 2 needed", "name the concepts of 2 or more groups")
+    seen: dict[str, str] = {}
+    for group, concepts in groups.items():
+        need(len(concepts) > 0, f"groups: {group}", "has no concept", "name a symbol that has a rule")
+        for concept in concepts:
+            need(concept in rules, f"groups: {group}", f"{concept} has no rule", "name a symbol that has a rule")
+            need(concept not in seen, f"groups: {group}", f"{concept} is in group {seen.get(concept)} too", "keep one")
+            seen[concept] = group
+    need(start is None or start in rules, "start", f"{start} has no rule", "name a symbol that has a rule")
+
+
+def _order(rules: Mapping[str, tuple[Production, ...]], need: Need, at: Callable[[str, int | None], str]) -> list[str]:
+    """The nonterminals, parents before children."""
+    # A production is open while it waits for a nonterminal that is not known to end in letters.
+    waits: dict[str, list[tuple[str, int]]] = {symbol: [] for symbol in rules}
+    missing = {}
+    for symbol, productions in rules.items():
+        for i, production in enumerate(productions):
+            children = {child for child in production.symbols if child in rules}
+            missing[symbol, i] = len(children)
+            for child in children:
+                waits[child].append((symbol, i))
+    ends: set[str] = set()
+    todo = [symbol for (symbol, _), number in missing.items() if number == 0]
+    while todo:
+        child = todo.pop()
+        if child in ends:
+            continue
+        ends.add(child)
+        for symbol, i in waits[child]:
+            missing[symbol, i] -= 1
+            if missing[symbol, i] == 0:
+                todo.append(symbol)
+    endless = next((symbol for symbol in rules if symbol not in ends), None)
+    if endless is not None:
+        # Every production of such a symbol holds another: follow them to one that comes again.
+        followed: dict[str, None] = {}
+        while endless not in followed:
+            followed[endless] = None
+            endless = next(child for p in rules[endless] for child in p.symbols if child in rules and child not in ends)
+        need(False, at(endless, None), "never ends in letters", "give it a production that leads to letters")
+    graph = {s: sorted({c for p in rules[s] for c in p.symbols if c in rules}) for s in rules}
+    try:
+        return list(graphlib.TopologicalSorter(graph).static_order())[::-1]
+    except graphlib.CycleError as error:
+        cycle = error.args[1][::-1]
+        shown = cycle if len(cycle) <= 8 else [*cycle[:4], "...", *cycle[-3:]]
+        need(False, at(cycle[0], None), f"leads back to itself: {' -> '.join(shown)}", "break the cycle")
+        raise
+
+
+def _check_reachable(
+    order: list[str],
+    rules: Mapping[str, tuple[Production, ...]],
+    groups: Mapping[str, tuple[str, ...]],
+    start: str | None,
+    need: Need,
+    at: Callable[[str, int | None], str],
+) -> None:
+    concepts = [concept for group in groups.values() for concept in group]
+    reached = {*concepts, *([start] if start else [])}
+    known = set(concepts)
+    inside: dict[str, str] = {}
+    for symbol in order:
+        children = {child for p in rules[symbol] for child in p.symbols if child in rules}
+        reached |= children if symbol in reached else set()
+        outer = symbol if symbol in known else inside.get(symbol)
+        if outer:
+            inside |= dict.fromkeys(children, outer)
+    for symbol in order:
+        need(symbol in reached, at(symbol, None), "is reached from no concept and no start", "use it or remove it")
+    for concept in concepts:
+        within = inside.get(concept)
+        need(within is None, at(concept, None), f"is a concept inside the concept {within}", "keep one of them")
+
+
+def text_lengths(grammar: Grammar, symbol: str) -> tuple[int, int]:
+    """Fewest and most letters of a text derived from `symbol`."""
+    return next(ends for name, ends in _text_lengths(grammar) if name == symbol)
+
+
+def _text_lengths(grammar: Grammar) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Each nonterminal, children before parents, with its fewest and most letters."""
+    found: dict[str, tuple[int, int]] = dict.fromkeys(grammar.letters, (1, 1))
+    for name in reversed(list(grammar.rules)):
+        sums = [[sum(ends) for ends in zip(*(found[c] for c in p.symbols), strict=True)] for p in grammar.rules[name]]
+        found[name] = min(low for low, _ in sums), max(high for _, high in sums)
+        yield name, found[name]
+
+
+def common_ancestors(grammar: Grammar) -> tuple[str, ...]:
+    """The lowest nonterminals below which there are concepts of several groups."""
+    below: dict[str, frozenset[str]] = {}
+    owner = {concept: group for group, concepts in grammar.groups.items() for concept in concepts}
+    for symbol in reversed(list(grammar.rules)):
+        groups = frozenset({owner[symbol]} if symbol in owner else set())
+        below[symbol] = groups.union(*(below[child] for child in grammar.children(symbol)))
+    return tuple(
+        symbol
+        for symbol in grammar.rules
+        if len(below[symbol]) > 1 and all(len(below[child]) <= 1 for child in grammar.children(symbol))
     )
-    rows = [strings[s * config.productions : (s + 1) * config.productions] for s in range(config.symbols)]
-    levels.append(_level(rows, config.leaf_length[1]))
-    return Grammar(tuple(levels))
 
 
-def _distinct_strings(pool: np.ndarray, lengths: tuple[int, int], count: int, key: jax.Array) -> list[np.ndarray]:
-    """`count` strings over `pool`, lengths spread evenly, different where there are enough."""
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    options = {n: len(pool) ** n for n in range(lengths[0], lengths[1] + 1)}
-    # Deal lengths round-robin, passing over a length once all its strings are taken.
-    taken = dict.fromkeys(options, 0)
-    for n in itertools.islice(itertools.cycle(options), 4 * count * len(options)):
-        if sum(taken.values()) == count:
-            break
-        taken[n] += taken[n] < options[n]
-    short = count - sum(taken.values())
-    taken[lengths[1]] += short
-    strings = []
-    for n, number in taken.items():
-        codes = rng.choice(options[n], size=number, replace=number > options[n])
-        digits = np.stack([codes // len(pool) ** i % len(pool) for i in range(n)], axis=-1)
-        strings += list(pool[digits])
-    return [strings[i] for i in rng.permutation(count)]
+def reachable_from(grammar: Grammar, *symbols: str) -> dict[str, tuple[Production, ...]]:
+    """The rules that a derivation from `symbols` can use, parents before children."""
+    reached = set(symbols)
+    for symbol in grammar.rules:
+        if symbol in reached:
+            reached |= grammar.children(symbol)
+    return {symbol: rule for symbol, rule in grammar.rules.items() if symbol in reached}
 
 
-def _level(rows: list[list[np.ndarray]], width: int) -> Level:
-    children = np.zeros((len(rows), len(rows[0]), width), np.int32)
-    lengths = np.zeros((len(rows), len(rows[0])), np.int32)
-    for s, row in enumerate(rows):
-        for p, string in enumerate(row):
-            children[s, p, : len(string)] = string
-            lengths[s, p] = len(string)
-    return Level(children, lengths)
+def restrict(grammar: Grammar, kept: Callable[[str, int], bool]) -> Grammar:
+    """The grammar without the productions of concepts that `kept(concept, index)` rejects.
 
-
-def derive_text(grammar: Grammar, uniforms: jax.Array, root: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Text derived from concept `root` (int scalar): letters [max_text], 0 beyond the length; length.
-
-    `uniforms` [grammar.draws], each uniform in [0, 1), choose the productions.
+    The probabilities of those that stay keep their ratios. Raises SettingError if a concept
+    would be left without a production.
     """
-    symbols, count = jnp.reshape(root, (1,)), jnp.int32(1)
-    start = 0
-    for level in grammar.levels:
-        size = symbols.shape[0]
-        productions, width = level.lengths.shape[1], size * level.children.shape[2]
-        choice = (uniforms[start : start + size] * productions).astype(jnp.int32)
-        start += size
-        children = jnp.asarray(level.children)[symbols, choice]
-        lengths = jnp.where(jnp.arange(size) < count, jnp.asarray(level.lengths)[symbols, choice], 0)
-        symbols, count = _concatenate(children, lengths, width)
-    return symbols, count
-
-
-def _concatenate(rows: jax.Array, lengths: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
-    """The first `lengths[i]` entries of each row [S, A] end to end, zero-padded to [width]."""
-    ends = jnp.cumsum(lengths)
-    position = jnp.arange(width)
-    row = jnp.sum(position[:, None] >= ends[None], axis=-1)
-    inside = position < ends[-1]
-    row = jnp.where(inside, row, 0)
-    column = jnp.where(inside, position - (ends - lengths)[row], 0)
-    return jnp.where(inside, rows[row, column], 0), ends[-1]
+    rules = dict(grammar.rules)
+    for concept in grammar.concepts:
+        stay = [production for i, production in enumerate(rules[concept]) if kept(concept, i)]
+        if not stay:
+            raise SettingError("productions", concept, "is left without a production", "give it more of them")
+        total = math.fsum(p.probability for p in stay)
+        rules[concept] = tuple(Production(p.symbols, p.probability / total) for p in stay)
+    return replace(grammar, rules=rules)

@@ -16,6 +16,6 @@ def fold(key: jax.Array, *names: str | int | jax.Array) -> jax.Array:
     return key
 
 
-def batch_keys(key: jax.Array, size: int) -> jax.Array:
-    """Keys [size]; the i-th is the same whatever `size` is."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jax.numpy.arange(size))
+def batch_keys(key: jax.Array, size: int, first: int | jax.Array = 0) -> jax.Array:
+    """Keys [size] number `first`, `first` + 1, ...; each is the same whatever `size` is."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jax.numpy.arange(size))

@@ -1,7 +1,7 @@
-"""Prompt families: one sampler each, all `(world, key) -> Prompt`, all pure.
+"""Prompts: how one is drawn, and the train/held-out division of all of them.
 
-A prompt is drawn again until its hash puts it on the wanted side of the world's
-train/held-out division, so an evaluation prompt is never one that was trained on.
+A prompt is drawn again until it is acceptable and its hash puts it on the wanted side of the
+world's division, so an evaluation prompt is never one that was trained on.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synth.grammar import derive_text
-from synth.keys import batch_keys, fold
-from synth.settings import require
-from synth.world import World, WorldConfig
+from synth.keys import fold
+from synth.safety import verdict
+from synth.world import World
 
 TRAIN, HELD_OUT = False, True
+
+SMALL = 64
+"""Prompts up to which a batch is drawn some at a time from the start: as quick, and half to compile."""
 
 
 class Prompt(NamedTuple):
@@ -29,149 +31,37 @@ class Prompt(NamedTuple):
     """[..., max_text] letters, 0 beyond `length`"""
     length: jax.Array
     """[...] letters in the text"""
+    grammar: jax.Array
+    """[...] the grammar the text was derived by"""
     concept: jax.Array
-    """[...] the nonterminal the text was derived from"""
-    group: jax.Array
-    """[...] the concept's group"""
+    """[...] the concept the text was derived from, or NO_CONCEPT if it lies above the concepts"""
+    groups: jax.Array
+    """[..., groups] bool: whether a letter of the text was derived from a concept of the group"""
 
 
-Sampler = Callable[[World, jax.Array], Prompt]
+class Attempt(NamedTuple):
+    """A prompt drawn, and whether it is one of its family."""
+
+    prompt: Prompt
+    accepted: jax.Array
 
 
-class _Draws(NamedTuple):
-    """Uniform numbers in [0, 1), all that is random in a prompt, taken from its key at once."""
-
-    group: jax.Array
-    concept: jax.Array
-    tasks: jax.Array
-    others: jax.Array
-    slot: jax.Array
-    alias: jax.Array
-    text: jax.Array
+Sampler = Callable[..., Attempt]
+"""(world, key, ...) -> Attempt"""
 
 
-def _draw(world: World, key: jax.Array) -> _Draws:
-    sizes = {"tasks": world.config.tasks.composed, "others": world.config.tasks.composed, "text": world.grammar.draws}
-    ends = np.cumsum([sizes.get(name, 1) for name in _Draws._fields])
-    parts = jnp.split(jax.random.uniform(key, (int(ends[-1]),)), ends[:-1].tolist())
-    return _Draws(*(part if name in sizes else part[0] for name, part in zip(_Draws._fields, parts, strict=True)))
+def verdicts(world: World, prompts: Prompt) -> jax.Array:
+    """[...] SAFE, UNSAFE or MIXED: the ground truth about any prompt.
 
-
-def _below(uniform: jax.Array, count: int | jax.Array) -> jax.Array:
-    """A uniform number in [0, 1) as a uniform integer below `count`."""
-    return (uniform * count).astype(jnp.int32)
-
-
-def _choose(allowed: jax.Array, uniform: jax.Array) -> jax.Array:
-    """[...] an index among the true entries of `allowed`, for each entry of `uniform`."""
-    rank = _below(uniform, jnp.sum(allowed, dtype=jnp.float32))
-    return jnp.searchsorted(jnp.cumsum(allowed), rank, side="right").astype(jnp.int32)
-
-
-def _group(world: World, draws: _Draws) -> jax.Array:
-    return _below(draws.group, world.groups)
-
-
-def _unaliased(world: World, group: jax.Array, unsafe: bool | jax.Array) -> jax.Array:
-    """[tasks] which tasks, aliases left out, are (un)safe for `group`."""
-    return jnp.asarray(world.unsafe)[group, : world.config.tasks.count] == unsafe
-
-
-def _prompt(world: World, draws: _Draws, group: jax.Array, tasks: jax.Array) -> Prompt:
-    size = world.config.safety.concepts_per_group
-    concept = group * size + _below(draws.concept, size)
-    text, length = derive_text(world.grammar, draws.text, concept)
-    return Prompt(tasks, text, length, concept, group)
-
-
-def pretraining(world: World, key: jax.Array) -> Prompt:
-    """Any concept, any tasks, aliases included: what the model sees before it learns safety."""
-    draws = _draw(world, key)
-    return _prompt(world, draws, _group(world, draws), _below(draws.tasks, world.bijections.shape[0]))
-
-
-def tuning(world: World, key: jax.Array, unsafe: bool | jax.Array) -> Prompt:
-    """All tasks safe, or all unsafe, for the text's concept group; no aliases."""
-    draws = _draw(world, key)
-    group = _group(world, draws)
-    return _prompt(world, draws, group, _choose(_unaliased(world, group, unsafe), draws.tasks))
-
-
-def safe(world: World, key: jax.Array) -> Prompt:
-    """All tasks safe for the text's concept group."""
-    return tuning(world, key, unsafe=False)
-
-
-def unsafe(world: World, key: jax.Array) -> Prompt:
-    """All tasks unsafe for the text's concept group."""
-    return tuning(world, key, unsafe=True)
-
-
-def co_task(world: World, key: jax.Array) -> Prompt:
-    """Competing objectives by tasks (JB-CO-Task): at least one task safe, one unsafe."""
-    draws = _draw(world, key)
-    group, composed = _group(world, draws), world.config.tasks.composed
-    good = _choose(_unaliased(world, group, unsafe=False), draws.tasks)
-    bad = _choose(_unaliased(world, group, unsafe=True), draws.others)
-    # Uniform over the placements that use both kinds: a bit mask from 1 to 2^K - 2.
-    mask = 1 + _below(draws.slot, 2**composed - 2)
-    is_bad = (mask >> jnp.arange(composed)) % 2 == 1
-    return _prompt(world, draws, group, jnp.where(is_bad, bad, good))
-
-
-def misgen_task(world: World, key: jax.Array) -> Prompt:
-    """Mismatched generalisation by tasks (JB-MisGen): unsafe, one task written as its alias."""
-    draws = _draw(world, key)
-    group, count, composed = _group(world, draws), world.config.tasks.count, world.config.tasks.composed
-    tasks = _choose(_unaliased(world, group, unsafe=True), draws.tasks)
-    alias = count + _choose(jnp.asarray(world.unsafe)[group, count:], draws.alias)
-    slot = _below(draws.slot, composed)
-    return _prompt(world, draws, group, jnp.where(jnp.arange(composed) == slot, alias, tasks))
-
-
-FAMILIES: dict[str, Sampler] = {
-    "safe": safe,
-    "unsafe": unsafe,
-    "co_task": co_task,
-    "misgen_task": misgen_task,
-}
-JAILBREAKS = tuple(name for name in FAMILIES if name not in ("safe", "unsafe"))
-
-
-def check_family(config: WorldConfig, name: str) -> None:
-    """Raises SettingError if a world cannot have the family, with the setting that would help."""
-    tasks = config.tasks
-    if name == "co_task":
-        require(tasks.composed >= 2, "tasks.composed", tasks.composed, "co_task mixes two kinds of task", "set 2")
-    if name == "misgen_task":
-        require(tasks.aliases >= 1, "tasks.aliases", tasks.aliases, "misgen_task needs an alias", "set 1 or more")
-
-
-def check_division(world: World, draws: int = 2000) -> None:
-    """Raises SettingError if a world is too small to keep safe and unsafe prompts on both sides.
-
-    Found by drawing: a side that none of `draws` prompts falls on would be waited for in vain.
+    It goes by what the text was derived from, which an ambiguous text does not give away.
     """
-
-    @partial(jax.jit, static_argnames="sampler")
-    def share(sampler: Sampler) -> jax.Array:
-        keys = batch_keys(fold(jax.random.key(world.config.seed), "division"), draws)
-        return jnp.mean(jax.vmap(lambda k: is_held_out(world, sampler(world, k)))(keys), dtype=jnp.float32)
-
-    for sampler in (safe, unsafe):
-        require(
-            0 < float(share(sampler)) < 1,
-            "held_out",
-            world.config.held_out,
-            f"must leave {sampler.__name__} prompts both to train on and to hold out",
-            "raise held_out, or grammar.productions for more texts",
-        )
+    return verdict(jnp.asarray(world.unsafe), world.config.safety.rule, prompts.groups, prompts.tasks)
 
 
-def is_held_out(world: World, prompt: Prompt) -> jax.Array:
-    """Whether one prompt's tasks and text hash into the world's held-out share."""
+def content_hash(world: World, prompt: Prompt, salt: int = 0) -> jax.Array:
+    """A uint32 that depends on one prompt's tasks and text alone."""
     size = prompt.tasks.size + prompt.text.size
-    odd = jnp.asarray(np.random.default_rng(0).integers(2**32, size=size, dtype=np.uint32) | 1)
+    odd = jnp.asarray(np.random.default_rng(salt).integers(2**32, size=size, dtype=np.uint32) | 1)
     inside = jnp.arange(prompt.text.size) < prompt.length
     text = jnp.where(inside, prompt.text + 1, 0)
     content = jnp.concatenate([prompt.tasks, text]).astype(jnp.uint32)
@@ -179,27 +69,60 @@ def is_held_out(world: World, prompt: Prompt) -> jax.Array:
     code = jnp.sum(content * odd, dtype=jnp.uint32)
     code = (code ^ (code >> 16)) * jnp.uint32(0x85EBCA6B)
     code = (code ^ (code >> 13)) * jnp.uint32(0xC2B2AE35)
-    code = code ^ (code >> 16)
-    return code < jnp.uint32(min(2**32 - 1, round(world.config.held_out * 2**32)))
+    return code ^ (code >> 16)
 
 
-def sample(world: World, sampler: Sampler, held_out: bool, key: jax.Array) -> Prompt:
-    """One prompt of `sampler` on the wanted side of the division (TRAIN or HELD_OUT).
+def below_share(code: jax.Array, share: float | jax.Array) -> jax.Array:
+    """Whether a hash lies in the first `share` of all hashes."""
+    # 24 bits, which float32 holds exactly.
+    return (code >> 8).astype(jnp.float32) < jnp.float32(2**24) * share
 
-    The same key gives the same prompt alone, in a batch and under vmap.
+
+def is_held_out(world: World, prompt: Prompt) -> jax.Array:
+    """Whether one prompt belongs to the world's held-out share."""
+    return below_share(content_hash(world, prompt), world.config.held_out)
+
+
+class _Drawing(NamedTuple):
+    """The state of drawing N prompts."""
+
+    attempts: jax.Array
+    """[N] how many draws each prompt has taken"""
+    done: jax.Array
+    """[N]"""
+    prompts: Prompt
+
+
+def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *each: jax.Array) -> Prompt:
+    """[N] prompts, one for each of `keys` [N], on the wanted side of the division (TRAIN or HELD_OUT).
+
+    A prompt is the first acceptable one of its key's attempts 0, 1, ...; it depends on its
+    key alone, not on the others. `each` [N] are passed on to the sampler.
     """
 
-    def again(state: tuple[jax.Array, jax.Array, Prompt]) -> tuple[jax.Array, jax.Array, Prompt]:
-        number = state[0] + 1
-        prompt = sampler(world, fold(key, number))
-        return number, is_held_out(world, prompt) == held_out, prompt
+    def attempt(key: jax.Array, number: jax.Array, *each: jax.Array) -> tuple[jax.Array, Prompt]:
+        prompt, accepted = sampler(world, fold(key, number), *each)
+        return accepted & (is_held_out(world, prompt) == held_out), prompt
 
-    none = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(partial(sampler, world), key))
-    first = jnp.int32(-1), jnp.bool_(False), none
-    return jax.lax.while_loop(lambda state: ~state[1], again, first)[2]
+    size = keys.shape[0]
+    few = max(min(size, 8), size // (4 if size <= SMALL else 8))
 
+    def again(state: _Drawing) -> _Drawing:
+        index = jnp.nonzero(~state.done, size=few, fill_value=size)[0]
+        here = jnp.minimum(index, size - 1)
+        done, prompts = jax.vmap(attempt)(keys[here], state.attempts[here], *(given[here] for given in each))
+        put = partial(jax.tree.map, lambda old, new: old.at[index].set(new, mode="drop"))
+        return _Drawing(
+            state.attempts.at[index].add(1, mode="drop"),
+            state.done.at[index].set(done, mode="drop"),
+            put(state.prompts, prompts),
+        )
 
-@partial(jax.jit, static_argnames=("world", "sampler", "held_out", "size"))
-def sample_batch(world: World, sampler: Sampler, held_out: bool, key: jax.Array, size: int) -> Prompt:
-    """`size` prompts with a leading axis; the i-th does not depend on `size`."""
-    return jax.vmap(lambda k: sample(world, sampler, held_out, k))(batch_keys(key, size))
+    none = jnp.zeros(size, jnp.int32)
+    if size <= SMALL:
+        shapes = jax.eval_shape(jax.vmap(attempt), keys, none, *each)[1]
+        state = _Drawing(none, none > 0, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+    else:
+        state = _Drawing(none + 1, *jax.vmap(attempt)(keys, none, *each))
+    # Prompts not yet found are drawn (again), some at a time, until none is left.
+    return jax.lax.while_loop(lambda state: ~jnp.all(state.done), again, state).prompts

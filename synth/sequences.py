@@ -16,7 +16,7 @@ PADDING, START, TASK, TEXT_START, TEXT, RESPONSE_START, RESPONSE, END = range(8)
 
 
 class Batch(NamedTuple):
-    """Token sequences [..., T] of `world.config.sequence_length`, padded at the end."""
+    """Token sequences [..., T] of `world.sequence_length`, padded at the end."""
 
     tokens: jax.Array
     roles: jax.Array
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
 
 def compliant(world: World, prompt: Prompt) -> jax.Array:
     """[max_text] token ids of the composed tasks applied to one prompt's text."""
-    letters = compose(jnp.asarray(world.bijections), prompt.tasks, prompt.text)
+    letters = compose(jnp.asarray(world.bijections)[prompt.grammar], prompt.tasks, prompt.text)
     return letters + world.vocab.first_letter
 
 
@@ -46,7 +46,7 @@ def refusal(world: World) -> jax.Array:
 def assemble(world: World, prompt: Prompt, response: jax.Array) -> Batch:
     """The sequence of one prompt with `response` [max_text], cut to the text's length, then EOS."""
     composed, length = prompt.tasks.shape[0], prompt.length
-    position = jnp.arange(world.config.sequence_length)
+    position = jnp.arange(world.sequence_length)
     text_from = composed + 2
     go = text_from + length
     response_from = go + 1

@@ -1,6 +1,8 @@
 """How a setting out of range is reported: one line with name, value, bound and fix."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -14,6 +16,15 @@ class SettingError(ValueError):
     def within(self, group: str) -> "SettingError":
         """The same error with the name seen from one level further out, `group.name`."""
         return SettingError(f"{group}.{self.name}", self.value, self.bound, self.fix)
+
+
+@contextmanager
+def naming(group: str) -> Iterator[None]:
+    """A SettingError raised inside names its setting `group.name`."""
+    try:
+        yield
+    except SettingError as error:
+        raise error.within(group) from None
 
 
 def require(ok: bool, name: str, value: object, bound: str, fix: str) -> None:
@@ -50,6 +61,14 @@ def pair(config: object, name: str) -> tuple[Any, Any]:
     value = tuple(getattr(config, name))
     require(len(value) == 2, name, list(value), "must have two entries", f"write {name}=[first,second]")
     return value[0], value[1]
+
+
+def bounds(name: str, value: object) -> tuple[int, int]:
+    """`value` as (low, high). Raises SettingError unless 1 <= low <= high."""
+    entries = tuple(value) if isinstance(value, list | tuple) else (value,)
+    ok = len(entries) == 2 and all(isinstance(entry, int) for entry in entries) and 1 <= entries[0] <= entries[1]
+    require(ok, name, list(entries), "must be [low, high] with 1 <= low <= high", "for example [2,3]")
+    return entries[0], entries[1]
 
 
 def require_share(config: object, *names: str) -> None:

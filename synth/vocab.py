@@ -8,17 +8,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synth.settings import require
+
 PAD, BOS, EOS, SOT, EOT, NULL, NO_REPLY = range(7)
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<text>", "<go>", "<null>", "<no-reply>")
 
 
 @dataclass(frozen=True)
 class Vocab:
-    """Sizes of the three ranges of ids."""
+    """The names of the ids in three ranges: special tokens, tasks, letters."""
 
-    tasks: int
-    aliases: int
-    letters: int
+    tasks: tuple[str, ...]
+    """Tasks, then aliases"""
+    letters: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        names = self.names()
+        for letter in self.letters:
+            require(names.count(letter) == 1, "source", letter, "is a letter and another token's name", "rename it")
 
     @property
     def first_task(self) -> int:
@@ -26,19 +33,22 @@ class Vocab:
 
     @property
     def first_letter(self) -> int:
-        return self.first_task + self.tasks + self.aliases
+        return self.first_task + len(self.tasks)
 
     @property
     def size(self) -> int:
-        return self.first_letter + self.letters
+        return self.first_letter + len(self.letters)
 
     def names(self) -> list[str]:
-        """The name of each id: tasks `t0..`, aliases `t0'..` after their twin, letters `a..`."""
-        tasks = [f"t{i}" for i in range(self.tasks)] + [f"t{i}'" for i in range(self.aliases)]
-        letters = [chr(ord("a") + i) if self.letters <= 26 else f"x{i}" for i in range(self.letters)]
-        return [*SPECIAL, *tasks, *letters]
+        """The name of each id."""
+        return [*SPECIAL, *self.tasks, *self.letters]
 
     def decode(self, tokens: np.ndarray) -> str:
         """Names of `tokens` [T] joined by spaces, padding left out."""
         names = self.names()
         return " ".join(names[int(t)] for t in tokens if t != PAD)
+
+
+def task_names(tasks: int, aliases: int) -> tuple[str, ...]:
+    """Tasks `t0..`, then aliases `t0'..` after their twin."""
+    return (*(f"t{i}" for i in range(tasks)), *(f"t{i}'" for i in range(aliases)))

@@ -1,30 +1,55 @@
-"""A world: the grammar, the tasks and the safety of their combinations.
+"""A world: grammars, tasks and the safety of their combinations.
 
 Glossary
-    letter    a terminal of the grammar
+    letter    a terminal of the grammars
     concept   a nonterminal of the concept level; text is derived from one
     group     a set of concepts with the same unsafe tasks (A safe-dominant, B unsafe-dominant)
-    task      a bijection of the alphabet; a prompt composes several
+    task      a bijection of the alphabet, another one in each grammar; a prompt composes several
     alias     a second token for a task, in pretraining data but never in safety tuning
     prompt    BOS tasks SOT text EOT; its response has the text's length, then EOS
     comply    respond with the composed tasks applied to the text, letter by letter
     refuse    respond with the null token at every position
     held out  a share of all prompts, chosen by a hash, that no training batch contains
+    covered   the tasks, concepts, grammars and productions that safety tuning sees
 """
 
 import functools
-import math
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import jax
 import numpy as np
 
-from synth.grammar import Grammar, GrammarConfig, random_grammar
+from synth.coverage import CoverageConfig, Scope, covered
+from synth.derive import Tables, tables
+from synth.grammar import Grammar, common_ancestors, restrict, text_lengths
 from synth.keys import fold
-from synth.safety import SafetyConfig, nested_matrix
-from synth.settings import SettingError, require
+from synth.likelihood import length_distribution
+from synth.random_grammar import GrammarConfig, grammars
+from synth.safety import SafetyConfig, safety_matrix
+from synth.settings import SettingError, bounds, naming, require
 from synth.tasks import TasksConfig, random_bijections
-from synth.vocab import Vocab
+from synth.vocab import Vocab, task_names
+
+RAREST = 0.02
+"""Least share of a symbol's derivations that must have an allowed length: the others are drawn in vain."""
+
+
+@dataclass(unsafe_hash=True)
+class TextConfig:
+    """How text comes from the grammars."""
+
+    length: tuple[int, int] | None = None
+    """Fewest and most letters; derivations of another length are drawn again. null allows all."""
+    cropped_from: tuple[int, int] | None = None
+    """Pretraining text is a window of a derivation from the start symbol with so many letters
+    (the paper: 50 to 75); null derives it from a concept, as everywhere else."""
+
+    def __post_init__(self) -> None:
+        for name in ("length", "cropped_from"):
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else bounds(name, value))
 
 
 @dataclass(unsafe_hash=True)
@@ -36,8 +61,10 @@ class WorldConfig:
     held_out: float = 0.1
     """Share of prompts kept for evaluation: no training batch ever contains one."""
     grammar: GrammarConfig = field(default_factory=GrammarConfig)
+    text: TextConfig = field(default_factory=TextConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
@@ -48,26 +75,6 @@ class WorldConfig:
             "must be from 0.01 to 0.5",
             "set held_out to 0.1, say",
         )
-        require(
-            math.factorial(self.grammar.alphabet) >= self.tasks.count,
-            "tasks.count",
-            self.tasks.count,
-            f"must be at most {self.grammar.alphabet}!, the bijections of {self.grammar.alphabet} letters",
-            "lower tasks.count or raise grammar.alphabet",
-        )
-        try:
-            self.safety.check_tasks(self.tasks.count)
-        except SettingError as error:
-            raise error.within("safety") from None
-        try:
-            self.grammar.check_groups(len(self.safety.unsafe_tasks))
-        except SettingError as error:
-            raise error.within("grammar") from None
-
-    @property
-    def sequence_length(self) -> int:
-        """Tokens of the longest prompt with response, BOS and EOS included."""
-        return 4 + self.tasks.composed + 2 * self.grammar.text_lengths()[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,35 +83,163 @@ class World:
 
     config: WorldConfig
     vocab: Vocab
-    grammar: Grammar = field(repr=False)
+    grammars: tuple[Grammar, ...] = field(repr=False)
     bijections: np.ndarray = field(repr=False)
-    """[tasks + aliases, letters]"""
+    """[grammars, tasks + aliases, letters]"""
     unsafe: np.ndarray = field(repr=False)
-    """[groups, tasks + aliases] bool"""
+    """[groups, tasks + aliases] bool, `safety_matrix` with each alias as its twin"""
+    covered: Scope = field(repr=False)
+    text_lengths: tuple[int, int]
+    """Fewest and most letters of a prompt's text"""
 
     @property
-    def groups(self) -> int:
-        return int(self.unsafe.shape[0])
+    def groups(self) -> tuple[str, ...]:
+        """Names of the concept groups."""
+        return tuple(self.grammars[0].groups)
 
     @property
-    def concepts(self) -> int:
-        return self.groups * self.config.safety.concepts_per_group
+    def concepts(self) -> tuple[str, ...]:
+        """Names of the concepts, group after group."""
+        return self.grammars[0].concepts
+
+    @functools.cached_property
+    def group_of(self) -> np.ndarray:
+        """[concepts] the group of each."""
+        sizes = [len(concepts) for concepts in self.grammars[0].groups.values()]
+        return np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
 
     @property
     def max_text(self) -> int:
-        return self.grammar.max_text
+        return self.text_lengths[1]
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of the longest prompt with response, BOS and EOS included."""
+        return 4 + self.config.tasks.composed + 2 * self.max_text
+
+    @functools.cached_property
+    def covered_grammars(self) -> tuple[Grammar, ...]:
+        """The grammars with only the productions of concepts that safety tuning covers."""
+        return tuple(self._restricted(grammar, reserved=False) for grammar in self.grammars)
+
+    @functools.cached_property
+    def reserved_grammars(self) -> tuple[Grammar, ...]:
+        """The grammars with only the productions of concepts that it does not cover.
+
+        Raises SettingError where a concept has none.
+        """
+        with naming("coverage"):
+            return tuple(self._restricted(grammar, reserved=True) for grammar in self.grammars)
+
+    def _restricted(self, grammar: Grammar, reserved: bool) -> Grammar:
+        def kept(concept: str, production: int) -> bool:
+            covered = max(1, round(self.config.coverage.productions * len(grammar.rules[concept])))
+            return (production >= covered) == reserved
+
+        return restrict(grammar, kept)
+
+    @functools.cached_property
+    def ancestors(self) -> tuple[str, ...]:
+        """The lowest nonterminals above concepts of several groups, if there are any."""
+        return common_ancestors(self.grammars[0])
+
+    def grammars_of(self, part: str) -> tuple[Grammar, ...]:
+        """`part`: "all", "covered" or "reserved" productions of the concepts."""
+        return {
+            "all": lambda: self.grammars,
+            "covered": lambda: self.covered_grammars,
+            "reserved": lambda: self.reserved_grammars,
+        }[part]()
+
+
+@functools.cache
+def concept_tables(world: World, part: str) -> Tables:
+    """Derivation from the concepts, by productions of `part` (see `World.grammars_of`)."""
+    return tables(world.grammars_of(part), world.concepts, world.max_text)
+
+
+@functools.cache
+def start_tables(world: World) -> Tables:
+    """Derivation from the start symbol, for pretraining text that is cropped."""
+    cropped, start = world.config.text.cropped_from, world.grammars[0].start
+    if cropped is None or start is None:
+        raise ValueError("only a world with text.cropped_from crops pretraining text")
+    return tables(world.grammars, (start,), cropped[1])
+
+
+@functools.cache
+def ancestor_tables(world: World, part: str) -> Tables:
+    """Derivation from the lowest common ancestors of the groups, by productions of `part`."""
+    grammars = world.grammars_of(part)
+    longest = max(text_lengths(grammar, symbol)[1] for grammar in grammars for symbol in world.ancestors)
+    return tables(grammars, world.ancestors, longest)
 
 
 @functools.cache
 def build_world(config: WorldConfig) -> World:
-    """The world of `config`; its tables depend on `config` alone."""
+    """The world of `config`; its tables depend on `config` alone.
+
+    Raises SettingError where settings contradict one another.
+    """
     key = jax.random.key(config.seed)
-    tasks, safety = config.tasks, config.safety
-    grammar = random_grammar(config.grammar, len(safety.unsafe_tasks), safety.concepts_per_group, fold(key, "grammar"))
+    made = grammars(config.grammar, fold(key, "grammar"))
+    letters, groups = made[0].letters, made[0].groups
+    with naming("tasks"):
+        config.tasks.check_alphabet(len(letters))
+    with naming("safety"):
+        matrix = safety_matrix(config.safety, len(groups), config.tasks.count, fold(key, "safety"))
+    with naming("coverage"):
+        scope = covered(config.coverage, config.tasks.count, made[0].concepts, len(made))
+    with naming("text"):
+        lengths = _text_lengths(config.text, made)
+    with naming("grammar"):
+        vocab = Vocab(task_names(config.tasks.count, config.tasks.aliases), letters)
     return World(
         config=config,
-        vocab=Vocab(tasks.count, tasks.aliases, config.grammar.alphabet),
-        grammar=grammar,
-        bijections=random_bijections(tasks, config.grammar.alphabet, fold(key, "tasks")),
-        unsafe=nested_matrix(safety, tasks.count, tasks.aliases),
+        vocab=vocab,
+        grammars=made,
+        bijections=np.stack(
+            [random_bijections(config.tasks, len(letters), fold(key, "tasks", g)) for g in range(len(made))]
+        ),
+        unsafe=np.concatenate([matrix, matrix[:, : config.tasks.aliases]], axis=1),
+        covered=scope,
+        text_lengths=lengths,
     )
+
+
+def _text_lengths(config: TextConfig, made: tuple[Grammar, ...]) -> tuple[int, int]:
+    """Fewest and most letters that a prompt's text can have."""
+    ends = [text_lengths(grammar, concept) for grammar in made for concept in grammar.concepts]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if config.length is not None:
+        check_lengths("length", config.length, made, made[0].concepts)
+        low, high = max(low, config.length[0]), min(high, config.length[1])
+    if config.cropped_from is not None:
+        low, high = config.length or (low, high)
+        start = made[0].start
+        if start is None:
+            raise SettingError("cropped_from", list(config.cropped_from), "needs a start symbol", "set null")
+        require(
+            config.cropped_from[0] >= high,
+            "cropped_from",
+            list(config.cropped_from),
+            f"must begin at {high} letters or more, the longest window",
+            "raise it, or lower text.length",
+        )
+        check_lengths("cropped_from", config.cropped_from, made, (start,))
+    return low, high
+
+
+def check_lengths(name: str, allowed: tuple[int, int], made: Sequence[Grammar], symbols: Sequence[str]) -> None:
+    """Raises SettingError, named `name`, if texts of `allowed` lengths are too rare for some symbol."""
+    for grammar, symbol in itertools.product(made, symbols):
+        share = float(length_distribution(grammar, symbol)[allowed[0] : allowed[1] + 1].sum())
+        low, high = text_lengths(grammar, symbol)
+        require(
+            share >= RAREST,
+            name,
+            list(allowed),
+            f"only {share:.2%} of the texts of {symbol} have such a length (they have {low} to {high} letters), "
+            f"{RAREST:.0%} are needed",
+            "widen it, or change grammar.branching or grammar.leaf_length",
+        )

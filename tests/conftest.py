@@ -1,13 +1,18 @@
 """Strict JAX and the small things most tests share."""
 
+import os
 from collections.abc import Iterator
+
+# Tests compile far more than they compute; this must be said before JAX starts.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
 
 import jax
 import pytest
 
 from models.transformer import ModelConfig, Params, init
-from synth.grammar import GrammarConfig
+from synth.coverage import CoverageConfig
 from synth.keys import fold
+from synth.random_grammar import GrammarConfig
 from synth.safety import SafetyConfig
 from synth.tasks import TasksConfig
 from synth.world import World, WorldConfig, build_world
@@ -32,17 +37,37 @@ def key() -> jax.Array:
 
 @pytest.fixture(scope="session")
 def world() -> World:
-    """Small, with every complication: lengths that vary, three levels, three groups, shared symbols."""
+    """Small, with every complication: lengths that vary, a level above the concepts, three groups,
+    shared symbols, two grammars, uneven probabilities, parts that tuning does not cover."""
     grammar = GrammarConfig(
-        alphabet=5, levels=3, symbols=4, productions=2, branching=(1, 2), leaf_length=(1, 2), concept_overlap=0.25
+        count=2,
+        shared_leaves=0.5,
+        alphabet=5,
+        levels=4,
+        concept_level=2,
+        groups=3,
+        concepts=2,
+        symbols=(4,),
+        productions=(2,),
+        branching=((2, 3), (1, 2), (1, 2)),
+        leaf_length=(1, 2),
+        concept_overlap=0.25,
+        dirichlet=3.0,
     )
-    safety = SafetyConfig(unsafe_tasks=(1, 2, 3), concepts_per_group=2)
-    return build_world(WorldConfig(held_out=0.25, grammar=grammar, tasks=TasksConfig(count=4), safety=safety))
+    return build_world(
+        WorldConfig(
+            held_out=0.25,
+            grammar=grammar,
+            tasks=TasksConfig(count=4),
+            safety=SafetyConfig(unsafe_tasks=(1, 2, 3)),
+            coverage=CoverageConfig(grammars=(0,), productions=0.5),
+        )
+    )
 
 
 @pytest.fixture(scope="session")
 def model(world: World) -> ModelConfig:
-    return ModelConfig(layers=2, heads=2, width=8, context=world.config.sequence_length)
+    return ModelConfig(layers=2, heads=2, width=8, context=world.sequence_length)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -23,8 +24,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], tuple[Figure, pd.DataFrame]]] = {
     "projections": projections.draw,
 }
 
-
-KINDS = ("pdf", "png", "csv")
+IMAGES = ("pdf", "png")
+KINDS = (*IMAGES, "csv")
 
 
 def style_version() -> str:
@@ -37,14 +38,24 @@ def all_drawn(folder: Path) -> bool:
     return all((folder / f"{name}.{kind}").is_file() for name in FIGURES for kind in KINDS)
 
 
-def draw_all(table: pd.DataFrame, folder: Path) -> None:
-    """Every figure of the registry into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in FIGURES.items():
-        with plt.style.context(STYLE):
-            figure, drawn = draw(table)
+def save(draw: Callable[[], Figure], path: Path) -> None:
+    """The figure that `draw` gives in the project's style, as a file of each of IMAGES: `path` with the suffix."""
+    with plt.style.context(STYLE):
+        figure = draw()
+        for kind in IMAGES:
             # A date in the file would make equal figures differ.
-            figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-            figure.savefig(folder / f"{name}.png")
-            plt.close(figure)
+            figure.savefig(path.with_suffix(f".{kind}"), metadata={"CreationDate": None} if kind == "pdf" else None)
+        plt.close(figure)
+
+
+def draw_all(table: pd.DataFrame, folder: Path) -> None:
+    """Every figure of the registry into `folder`, and the rows that it draws."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(name: str) -> Figure:
+        figure, drawn = FIGURES[name](table)
         drawn.to_csv(folder / f"{name}.csv", index=False)
+        return figure
+
+    for name in FIGURES:
+        save(partial(draw, name), folder / name)

@@ -16,3 +16,9 @@ def nothing(reason: str) -> Figure:
     figure = Figure(figsize=(3, 1))
     figure.text(0.5, 0.5, reason, ha="center", va="center")
     return figure
+
+
+def group_colours(groups: int) -> list[str]:
+    """A colour for each concept group, from safe-dominant to unsafe-dominant."""
+    between = ["#0072B2", "#CC79A7", "#E69F00", "#56B4E9"]
+    return [SAFE, *(between[i % len(between)] for i in range(groups - 2)), UNSAFE]

@@ -17,15 +17,16 @@ from experiments.store import Artifact, Recipe, Store
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth import sequences
+from synth.families import existing, sample_batch
 from synth.keys import fold
-from synth.prompts import FAMILIES, HELD_OUT, sample_batch
+from synth.prompts import HELD_OUT
 from synth.world import World, WorldConfig, build_world
 
 TABLE = "rows.parquet"
 
 
 def recipe(settings: dict[str, object], model: Recipe, reference: Recipe) -> Recipe:
-    """`settings`: analysis as plain dictionaries."""
+    """`settings`: analysis and what is about safety in the world, as plain dictionaries."""
     return Recipe("measure", settings, (model.key, reference.key), code_version(__name__))
 
 
@@ -43,7 +44,8 @@ def run(
     def make(folder: Path, partial: Path) -> None:
         tables = build_world(world)
         params, untouched = files.load_weights(weights), files.load_weights(reference)
-        seen = {family: _observe(tables, model, config, params, family) for family in config.families}
+        families = config.families or existing(tables)
+        seen = {family: _observe(tables, model, config, params, family) for family in families}
         frames = []
         for seed in range(params["W_E"].shape[0]):
             subject = Subject(
@@ -64,7 +66,7 @@ def _observe(
 ) -> list[Observation]:
     """Each seed on the same held-out prompts of a family, as NumPy arrays."""
     key = fold(jax.random.key(world.config.seed), "evaluation", family)
-    prompts = sample_batch(world, FAMILIES[family], HELD_OUT, key, config.prompts)
+    prompts = sample_batch(world, family, HELD_OUT, key, config.prompts)
     complying, refusing = sequences.both(world, prompts)
     one = partial(observe, model, complying=complying, refusing=refusing, window=config.clusters.window)
     seeds = range(params["W_E"].shape[0])

@@ -13,14 +13,14 @@ from models.training import pretraining
 from models.training.loop import Schedule, seed_keys
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, init
+from synth.families import check_division
 from synth.keys import fold
-from synth.prompts import check_division
-from synth.settings import SettingError
+from synth.settings import naming
 from synth.world import WorldConfig, build_world
 
 
 def recipe(settings: dict[str, object]) -> Recipe:
-    """`settings`: world, model, pretrain and seeds as plain dictionaries."""
+    """`settings`: world without what is about safety, model, pretrain and seeds as plain dictionaries."""
     return Recipe("pretrain", settings, (), code_version(__name__))
 
 
@@ -36,10 +36,8 @@ def run(
     """The pretrained weights and the log of each step."""
 
     def make(folder: Path, partial: Path) -> None:
-        try:
+        with naming("world"):
             check_division(build_world(world))
-        except SettingError as error:
-            raise error.within("world") from None
         program = pretraining.program(config, model, world)
         keys = seed_keys(fold(jax.random.key(0), "pretrain"), seeds)
         vocabulary = build_world(world).vocab.size

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pandas as pd
 
 from experiments.provenance import code_version
 from experiments.stages import files
@@ -15,12 +16,16 @@ from models.training.loop import seed_keys
 from models.training.objectives import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
+from synth import tuning_data
 from synth.keys import fold
-from synth.world import WorldConfig
+from synth.world import WorldConfig, build_world
+
+DATA_TABLE = "data.parquet"
+"""About the prompts that were trained on: the share that came more than once, a row a seed."""
 
 
 def recipe(settings: dict[str, object], pretrained: Recipe) -> Recipe:
-    """`settings`: tuning, method and its coefficients as plain dictionaries."""
+    """`settings`: tuning, method, its coefficients and what is about safety in the world, as plain dictionaries."""
     return Recipe("tune", settings, (pretrained.key,), code_version(__name__))
 
 
@@ -35,7 +40,7 @@ def run(
     coefficients: Any,
     pretrained: Artifact,
 ) -> Artifact:
-    """The tuned weights and the log of each step."""
+    """The tuned weights, the log of each step, and DATA_TABLE."""
 
     def make(folder: Path, partial: Path) -> None:
         objective = METHODS[method].objective
@@ -47,5 +52,9 @@ def run(
         schedule = jax.tree.map(jnp.asarray, tuning.schedule(config, method, coefficients))
         name = f"tune {method}"
         files.save_training(folder, train(runner, name, program, schedule, reference, reference, keys, partial))
+        seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
+        counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
+        rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(seeds))
+        rows.to_parquet(folder / DATA_TABLE, index=False)
 
     return store.fetch(recipe, make)

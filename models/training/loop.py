@@ -1,6 +1,6 @@
 """The training loop: steps scanned in chunks, seeds as a leading axis.
 
-Step t of a seed uses `fold_in(seed's key, t)` and nothing else that is random, so a run that
+Step t of a seed uses the seed's key, t and nothing else that is random, so a run that
 stops and goes on from a saved state gives the same bits as one that does not stop.
 """
 
@@ -74,8 +74,8 @@ class Program(NamedTuple):
     """What is trained: static, and compiled once however many times it runs."""
 
     optimizer: OptimizerConfig
-    batch: Callable[[jax.Array, Any], Any]
-    """(key, hyper) -> batch"""
+    batch: Callable[[jax.Array, jax.Array, Any], Any]
+    """(the seed's key, step, hyper) -> batch"""
     loss: Loss
 
 
@@ -102,7 +102,7 @@ def _step(
     program: Program, schedule: Schedule, params: Params, optimizer: Any, step: jax.Array, reference: Params, key: Any
 ) -> tuple[Params, Any, dict[str, jax.Array]]:
     progress = step.astype(jnp.float32) / jnp.maximum(schedule.steps - 1, 1).astype(jnp.float32)
-    batch = program.batch(fold(key, step), schedule.hyper)
+    batch = program.batch(key, step, schedule.hyper)
 
     def mean_loss(params: Params) -> jax.Array:
         return jnp.mean(program.loss(params, reference, batch, progress, schedule.hyper))

@@ -16,8 +16,9 @@ from models.training.loop import OptimizerConfig, Program
 from models.training.objectives import token_logprobs
 from models.transformer import ModelConfig, Params
 from synth import sequences
+from synth.families import pretraining
 from synth.keys import batch_keys, fold
-from synth.prompts import TRAIN, pretraining, sample
+from synth.prompts import TRAIN, Prompt, sample
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch
 from synth.settings import pair, require, require_above_zero, require_positive, require_share
 from synth.world import World, WorldConfig, build_world
@@ -57,15 +58,15 @@ class PretrainConfig:
 def batch(config: PretrainConfig, world: World, key: jax.Array) -> Batch:
     """Training prompts of any kind with their responses, leading axis `batch_size`."""
 
-    def one(key: jax.Array) -> Batch:
-        prompt = sample(world, pretraining, TRAIN, fold(key, "prompt"))
+    def answer(key: jax.Array, prompt: Prompt) -> Batch:
         chance, place = jax.random.uniform(fold(key, "no_reply"), (2,))
         silent = chance < config.no_reply
         slot = (place * world.config.tasks.composed).astype(jnp.int32)
         answered, unanswered = sequences.comply(world, prompt), sequences.no_reply(world, prompt, slot)
         return jax.tree.map(lambda a, u: jnp.where(silent, u, a), answered, unanswered)
 
-    return jax.vmap(one)(batch_keys(key, config.batch_size))
+    prompts = sample(world, pretraining, TRAIN, batch_keys(fold(key, "prompts"), config.batch_size))
+    return jax.vmap(answer)(batch_keys(key, config.batch_size), prompts)
 
 
 def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batch, progress: jax.Array) -> jax.Array:
@@ -92,8 +93,8 @@ def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> P
     """Pretraining as `loop` runs it; cached, so that equal settings share a compiled program."""
     tables = build_world(world)
 
-    def sample_batch(key: jax.Array, hyper: Any) -> Batch:
-        return batch(config, tables, key)
+    def sample_batch(key: jax.Array, step: jax.Array, hyper: Any) -> Batch:
+        return batch(config, tables, fold(key, step))
 
     def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: Any) -> jax.Array:
         return loss(config, model, params, batch, progress)

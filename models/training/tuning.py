@@ -1,4 +1,4 @@
-"""Safety tuning: the prompts every method is tuned on and the settings they share."""
+"""Safety tuning: the batches every method is tuned on and the settings they share."""
 
 import functools
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from models.training.loop import OptimizerConfig, Program, Schedule
 from models.training.objectives import METHODS, Objective
 from models.transformer import ModelConfig, Params
-from synth import sequences
-from synth.keys import batch_keys, fold
-from synth.prompts import TRAIN, Prompt, sample, tuning
+from synth import sequences, tuning_data
+from synth.prompts import Prompt
 from synth.sequences import Pair
-from synth.settings import require_above_zero, require_positive, require_share
+from synth.settings import require_above_zero, require_positive
+from synth.tuning_data import TuningData, TuningDataConfig
 from synth.world import World, WorldConfig, build_world
 
 
@@ -25,39 +25,30 @@ class TuningConfig:
     steps: int = 500
     batch_size: int = 64
     learning_rate: float = 2e-3
-    unsafe_share: float = 0.5
-    """Share of unsafe prompts in each batch."""
+    data: TuningDataConfig = field(default_factory=TuningDataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch_size")
-        require_share(self, "unsafe_share")
         require_above_zero(self, "learning_rate")
 
 
-def batch(world: World, key: jax.Array, size: int, unsafe_share: jax.Array) -> Pair:
-    """`size` prompts, the first `unsafe_share` of them unsafe, with both responses to each.
+def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Pair:
+    """`size` labelled prompts (`tuning_data.draw`) with both responses to each.
 
-    Where the share is no whole number of prompts, the number is one of its two neighbours, by
-    chance and so that its mean is the share.
-
-    Preferred is compliance on a safe prompt and refusal on an unsafe one; dispreferred the
-    other way round. Aliases never occur.
+    Preferred is refusal where the label says to refuse, else compliance; dispreferred the
+    other way round.
     """
 
-    def one(key: jax.Array, unsafe: jax.Array) -> Pair:
-        def sampler(world: World, key: jax.Array) -> Prompt:
-            return tuning(world, key, unsafe)
-
-        prompt = sample(world, sampler, TRAIN, key)
+    def pair(prompt: Prompt, refused: jax.Array) -> Pair:
         comply, refuse = sequences.comply(world, prompt), sequences.refuse(world, prompt)
         return Pair(
-            jax.tree.map(lambda c, r: jnp.where(unsafe, r, c), comply, refuse),
-            jax.tree.map(lambda c, r: jnp.where(unsafe, c, r), comply, refuse),
+            jax.tree.map(lambda c, r: jnp.where(refused, r, c), comply, refuse),
+            jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),
         )
 
-    number = jnp.floor(unsafe_share * size + jax.random.uniform(fold(key, "remainder")))
-    return jax.vmap(one)(batch_keys(key, size), jnp.arange(size, dtype=jnp.float32) < number)
+    labelled = tuning_data.draw(world, data, key, step, size)
+    return jax.vmap(pair)(labelled.prompts, labelled.refuse)
 
 
 class Traced(NamedTuple):
@@ -65,7 +56,7 @@ class Traced(NamedTuple):
 
     coefficients: Any
     """The method's dataclass"""
-    unsafe_share: float
+    data: TuningData
 
 
 @functools.cache
@@ -75,8 +66,8 @@ def program(
     """Tuning as `loop` runs it; cached, so that methods with one objective share a compiled program."""
     tables = build_world(world)
 
-    def sample_batch(key: jax.Array, hyper: Traced) -> Pair:
-        return batch(tables, key, size, jnp.asarray(hyper.unsafe_share))
+    def sample_batch(key: jax.Array, step: jax.Array, hyper: Traced) -> Pair:
+        return batch(tables, hyper.data, key, step, size)
 
     def per_example(params: Params, reference: Params, batch: Pair, progress: jax.Array, hyper: Traced) -> jax.Array:
         return objective(model, params, reference, batch, hyper.coefficients)
@@ -86,5 +77,10 @@ def program(
 
 def schedule(config: TuningConfig, method: str, coefficients: Any) -> Schedule:
     """The traced settings of tuning by `method`."""
-    share = config.unsafe_share if METHODS[method].unsafe_prompts else 0.0
-    return Schedule(config.steps, config.learning_rate, Traced(coefficients, share))
+    return Schedule(config.steps, config.learning_rate, Traced(coefficients, data(config, method)))
+
+
+def data(config: TuningConfig, method: str) -> TuningData:
+    """What `method` is tuned on."""
+    share = config.data.unsafe_share if METHODS[method].unsafe_prompts else 0.0
+    return TuningData(config.data.size, share, config.data.label_noise)

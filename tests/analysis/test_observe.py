@@ -10,7 +10,8 @@ from analysis.rows import Subject
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
-from synth.prompts import HELD_OUT, safe, sample_batch
+from synth.families import sample_batch
+from synth.prompts import HELD_OUT
 from synth.sequences import RESPONSE, Batch
 from synth.world import World
 
@@ -20,7 +21,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def batches(world: World, key: jax.Array) -> tuple[Batch, Batch]:
-    return sequences.both(world, sample_batch(world, safe, HELD_OUT, key, COUNT))
+    return sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, COUNT))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,5 @@
 """How fast the parts of `study=quick` are on this machine. `make bench` prints; nothing is asserted."""
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -11,14 +7,11 @@ import pytest
 from experiments.config import load
 from experiments.schema import StudyConfig
 from models.training import pretraining, tuning
-from models.training.loop import Program, Schedule, run_chunk, seed_keys, start
+from models.training.loop import Schedule, seed_keys
 from models.training.objectives import METHODS
 from models.transformer import Params, init
-from synth.prompts import TRAIN, sample_batch
-from synth.prompts import pretraining as any_prompt
 from synth.world import build_world
-
-STEPS = 20
+from tests.benchmarks.timing import ceiling, step_seconds
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,45 +30,10 @@ def params(config: StudyConfig) -> Params:
     return jax.vmap(lambda key: init(config.model, size, key))(seed_keys(jax.random.key(0), config.seeds))
 
 
-def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
-    """The fastest of some calls, the first one for compilation not counted."""
-    jax.block_until_ready(call())
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def ceiling() -> float:
-    """GFLOP/s of a large float32 matrix product."""
-    matrix = jnp.ones((2048, 2048))
-    product = jax.jit(lambda a: a @ a)
-    return 2 * 2048**3 / seconds(lambda: product(matrix)) / 1e9
-
-
-def step_seconds(program: Program, schedule: Schedule, params: Params, reference: Params) -> float:
-    keys = seed_keys(jax.random.key(1), params["W_E"].shape[0])
-
-    def chunk() -> Any:
-        return run_chunk(program, schedule, STEPS, start(program, jax.tree.map(jnp.array, params)), reference, keys)
-
-    return seconds(chunk) / STEPS
-
-
-def test_sampling(config: StudyConfig) -> None:
-    world = build_world(config.world)
-    print()
-    for size in (64, 512, 4096):
-        elapsed = seconds(lambda size=size: sample_batch(world, any_prompt, TRAIN, jax.random.key(0), size))
-        print(f"sample {size:5d} prompts: {1e3 * elapsed:7.2f} ms, {size / elapsed:10,.0f} prompts/s")
-
-
 def test_training_steps(config: StudyConfig, params: Params) -> None:
     peak = ceiling()
     weights = sum(leaf.size for leaf in jax.tree.leaves(params)) / config.seeds
-    positions = config.pretrain.batch_size * (config.world.sequence_length - 1) * config.seeds
+    positions = config.pretrain.batch_size * (build_world(config.world).sequence_length - 1) * config.seeds
     print(f"\nmatrix product ceiling: {peak:.0f} GFLOP/s; {config.seeds} seeds of {weights:,.0f} weights")
     program = pretraining.program(config.pretrain, config.model, config.world)
     schedule = Schedule(jnp.int32(1000), jnp.float32(1e-3), None)

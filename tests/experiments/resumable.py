@@ -25,7 +25,9 @@ def loss(params: Params, reference: Params, batch: jax.Array, progress: jax.Arra
     return spoil * jnp.sum(jnp.square(batch @ params["W_E"] - batch), axis=-1)
 
 
-PROGRAM = Program(OptimizerConfig(), lambda key, hyper: jax.random.normal(key, (4, 8)), loss)
+PROGRAM = Program(
+    OptimizerConfig(), lambda key, step, hyper: jax.random.normal(jax.random.fold_in(key, step), (4, 8)), loss
+)
 
 
 def run(root: Path, learning_rate: float = 1e-2, breaks: float = 2.0) -> Artifact:
@@ -45,10 +47,10 @@ def run(root: Path, learning_rate: float = 1e-2, breaks: float = 2.0) -> Artifac
 if __name__ == "__main__":
     update, pause = Meter.update, float(sys.argv[2])
 
-    def slow_update(self: Meter, step: int, loss: float) -> None:
+    def slow_update(self: Meter, step: int, note: str) -> None:
         print(f"at {step}", flush=True)
         time.sleep(pause)
-        update(self, step, loss)
+        update(self, step, note)
 
     Meter.update = slow_update  # type: ignore[method-assign]
     print(run(Path(sys.argv[1])).path, flush=True)

@@ -19,7 +19,7 @@ BAD = [
     ("seeds=0", "seeds=0: must be at least 1; set seeds to 1 or more"),
     ("pretrain.steps=-5", "pretrain.steps=-5: must be at least 1; set steps to 1 or more"),
     ("pretrain.learning_rate=nan", "pretrain.learning_rate=nan: must be a finite number above 0"),
-    ("tuning.unsafe_share=1.2", "tuning.unsafe_share=1.2: must be a share from 0 to 1"),
+    ("tuning.data.unsafe_share=1.2", "tuning.data.unsafe_share=1.2: must be a share from 0 to 1"),
     ("tuning.optimizer.warmup=7", "tuning.optimizer.warmup=7.0: must be a share from 0 to 1"),
     ("method.dpo.beta=0", "method.dpo.beta=0.0: must be a finite number above 0"),
     ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, continued"),
@@ -27,15 +27,23 @@ BAD = [
     ("methods=[sft,sft]", "must not repeat a method"),
     ("world.safety.unsafe_tasks=[2,9]", "world.safety.unsafe_tasks=[2, 9]: must lie from 1 to 5, below tasks.count=6"),
     ("world.tasks.aliases=9", "world.tasks.aliases=9: must be from 0 to count=6"),
-    ("world.tasks.aliases=0", "world.tasks.aliases=0: misgen_task needs an alias; set 1 or more"),
+    ("world.safety.rule=most", "world.safety.rule=most: must be one of all, any, task_only, concept_only, xor"),
+    ("world.safety.table=[[0,1],[1,1]]", "world.safety.table=2 rows of [2]: must have a row for each of 2 groups"),
+    ("world.coverage.tasks=[9]", "world.coverage.tasks=[9]: must hold numbers from 0 to 5"),
+    ("world.coverage.concepts=[C7]", "world.coverage.concepts=C7: must be among A0, A1, B0, B1"),
+    ("world.text.length=[7,9]", "world.text.length=[7, 9]: only 0.00% of the texts of A0 have such a length"),
+    ("world.text.cropped_from=[3,4]", "world.text.cropped_from=[3, 4]: must begin at 6 letters or more"),
+    ("world.grammar.source=@nowhere.yaml", "world.grammar.source=@nowhere.yaml: No such file or directory"),
+    ("world.grammar.source=nonsense", "world.grammar.source=line 1: a grammar must be a mapping"),
+    ("world=nowhere.yaml", "world=nowhere.yaml: there is no such file"),
     ("world.held_out=0", "world.held_out=0.0: must be from 0.01 to 0.5"),
     ("world.seed=99999999999999999999", "world.seed=99999999999999999999: must be from 0 to 2^32 - 1"),
-    ("world.tasks.composed=40", "world.tasks.composed=40: must be at most 8"),
+    ("world.tasks.composed=40", "world.tasks.composed=40: must be from 1 to 4"),
     ("pretrain.optimizer.b1=1", "pretrain.optimizer.b1=1.0: must be from 0 to below 1"),
     ("world.grammar.alphabet=3", "world.grammar.alphabet=3: gives 9 strings of 2-2 letters where the 8 symbols x 5"),
-    ("world.grammar.branching=[]", "world.grammar.branching=[]: must have two entries"),
-    ("world.grammar.branching=[3,2]", "world.grammar.branching=[3, 2]: must be [low, high] with 1 <= low <= high"),
-    ("world.grammar.symbols=1", "world.grammar.symbols=1: must give each of the 2 concept groups a symbol"),
+    ("world.grammar.branching=[[1]]", "world.grammar.branching=[1]: must be [low, high] with 1 <= low <= high"),
+    ("world.grammar.branching=[[3,2]]", "world.grammar.branching=[3, 2]: must be [low, high] with 1 <= low <= high"),
+    ("world.grammar.symbols=[1]", "world.grammar.symbols=1: must give each of the 2 concept groups a symbol"),
     (
         "model.context=10",
         "model.context=10: must hold the world's longest sequence, 18 tokens; set model.context to 18",
@@ -43,7 +51,10 @@ BAD = [
     ("model.width=65", "model.width=65: must be a multiple of heads=4; set width to 64 or 68"),
     ("analysis.clusters.window=9", "analysis.clusters.window=9: must be at most 7, the positions the shortest"),
     ("analysis.families=[safe]", "analysis.families=['safe']: must contain unsafe"),
-    ("analysis.families=[safe,unsafe,x]", "analysis.families=x: must be among safe, unsafe, co_task, misgen_task"),
+    (
+        "analysis.families=[safe,unsafe,x]",
+        "analysis.families=x: must be among safe, unsafe, co_task, co_text, misgen_task",
+    ),
     ("analysis.nullspace.rank_share=0", "analysis.nullspace.rank_share=0.0: must be in (0, 1]"),
     ("analysis.prompts=1", "analysis.prompts=1: must be at least 2, for a spread"),
     ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
@@ -85,12 +96,28 @@ def test_every_study_composes_and_opens_with_what_it_is(study: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_preset_can_be_chosen(path: Path) -> None:
-    load([f"{path.parent.name}={path.stem}"])
+    load([f"{path.parent.name}={path.stem}", "model.context=100"])
+
+
+def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"world.tasks.aliases=0: misgen_task needs an alias; set 1 or more"):
+        load(["analysis.families=[safe,unsafe,misgen_task]", "world.tasks.aliases=0"])
+    assert load(["world.tasks.aliases=0"]).analysis.families is None
+
+
+def test_a_preset_may_be_the_users_own_file(tmp_path: Path) -> None:
+    grammar = "letters: [x, y]\ngroups: {A: p, B: q}\nrules: {p: [x y x, y x y], q: [y y y, x x x]}\n"
+    (tmp_path / "mine.yaml").write_text("name: mine\ntasks: {count: 2, aliases: 0}\nsafety: {unsafe_tasks: [1, 1]}\n")
+    (tmp_path / "grammar.yaml").write_text(grammar)
+    own = [f"world={tmp_path}/mine.yaml", f"world.grammar.source=@{tmp_path}/grammar.yaml", "world.seed=3"]
+    world = load(own).world
+    assert (world.name, world.seed, world.tasks.count) == ("mine", 3, 2)
+    assert world.grammar.source == grammar
 
 
 def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
-    config = load(["seeds=2", "methods=[dpo]", "method.dpo.gamma=0.5", "world.grammar.branching=[2,3]"])
+    config = load(["seeds=2", "methods=[dpo]", "method.dpo.gamma=0.5", "world.grammar.branching=[[2,3]]"])
     assert (config.seeds, config.methods, config.method.dpo.gamma) == (2, ("dpo",), 0.5)
-    assert config.world.grammar.branching == (2, 3)
-    assert to_dict(config)["world"]["grammar"]["branching"] == [2, 3]
-    assert hash(config.world) == hash(load(["world.grammar.branching=[2,3]"]).world)
+    assert config.world.grammar.branching == ((2, 3),)
+    assert to_dict(config)["world"]["grammar"]["branching"] == [[2, 3]]
+    assert hash(config.world) == hash(load(["world.grammar.branching=[[2,3]]"]).world)

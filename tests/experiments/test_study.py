@@ -32,7 +32,7 @@ TINY = [
     "analysis.clusters.permutations=5",
     "analysis.nullspace.draws=5",
     "analysis.nullspace.directions=3",
-    "world.grammar.branching=[2,2]",
+    "world.grammar.branching=[[2,2]]",
 ]
 
 
@@ -193,7 +193,7 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) ->
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
-    assert rendered.row_count == cells["statistic"].nunique() == 7
+    assert rendered.row_count == cells["statistic"].nunique() == 10
     assert [column.header for column in rendered.columns] == ["", "untouched", "sft", "continued"]
 
 

@@ -125,11 +125,11 @@ def test_plain_lines_name_step_loss_speed_and_time_left(monkeypatch: pytest.Monk
     clock = iter([0.0, 1.0, 12.0, 13.0, 14.0])
     monkeypatch.setattr("experiments.progress.time.monotonic", lambda: next(clock))
     said: list[str] = []
-    meter = Meter(said.append, "tune", 300, None)
-    meter.update(100, 2.0)
-    meter.update(200, 1.5)
-    meter.update(250, 1.4)
-    meter.update(300, 1.25)
+    meter = Meter(said.append, "tune", 300, "step", None)
+    meter.update(100, "loss 2.000")
+    meter.update(200, "loss 1.500")
+    meter.update(250, "loss 1.400")
+    meter.update(300, "loss 1.250")
     assert said == [
         "tune: step 200/300, loss 1.500, 9.1 steps/s, 11 s left",
         "tune: step 300/300, loss 1.250, 15.4 steps/s, 0 s left",
@@ -140,8 +140,8 @@ def test_a_terminal_gets_a_bar() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=100)
     with Reporter(console).stage("pretrain", 10) as meter:
-        meter.update(5, 1.0)
-        meter.update(10, 0.5)
+        meter.update(5, "loss 1.000")
+        meter.update(10, "loss 0.500")
     assert "pretrain" in out.getvalue()
     assert "10/10" in out.getvalue()
     assert "loss 0.500" in out.getvalue()

@@ -10,7 +10,8 @@ import numpy as np
 from models.decode import greedy
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
-from synth.prompts import TRAIN, pretraining, sample_batch
+from synth.families import sample_batch
+from synth.prompts import TRAIN
 from synth.sequences import Batch
 from synth.world import World
 
@@ -31,7 +32,7 @@ def one_by_one(model: ModelConfig, params: Params, tokens: list[int], go: int) -
 
 
 def batch_of(world: World, key: jax.Array, size: int) -> Batch:
-    prompts = sample_batch(world, pretraining, TRAIN, key, size)
+    prompts = sample_batch(world, "pretraining", TRAIN, key, size)
     return sequences.both(world, prompts)[0]
 
 

@@ -1,10 +1,14 @@
 """Tests of `synth/sequences.py` against a plain loop."""
 
+from functools import partial
+
 import jax
 import numpy as np
+import pytest
 
 from synth import sequences, vocab
-from synth.prompts import TRAIN, Prompt, pretraining, sample_batch
+from synth.families import FAMILIES, sample_batch
+from synth.prompts import TRAIN, Prompt
 from synth.sequences import END, PADDING, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
 from synth.world import World
 
@@ -15,7 +19,7 @@ def layout(world: World, prompt: Prompt, refuse: bool) -> tuple[list[int], list[
     response = []
     for letter in letters:
         for task in prompt.tasks:
-            letter = world.bijections[task, letter]
+            letter = world.bijections[prompt.grammar, task, letter]
         response.append(vocab.NULL if refuse else int(letter) + first)
     parts = [
         (START, [vocab.BOS]),
@@ -28,12 +32,12 @@ def layout(world: World, prompt: Prompt, refuse: bool) -> tuple[list[int], list[
     ]
     tokens = [token for _, part in parts for token in part]
     roles = [role for role, part in parts for _ in part]
-    padding = world.config.sequence_length - len(tokens)
+    padding = world.sequence_length - len(tokens)
     return tokens + [vocab.PAD] * padding, roles + [PADDING] * padding
 
 
 def test_sequences_are_what_a_loop_writes(world: World, key: jax.Array) -> None:
-    prompts = sample_batch(world, pretraining, TRAIN, key, 100)
+    prompts = sample_batch(world, "pretraining", TRAIN, key, 100)
     assert len(set(np.asarray(prompts.length).tolist())) > 2
     for refuse, batch in zip((False, True), sequences.both(world, prompts), strict=True):
         for i in range(100):
@@ -43,8 +47,25 @@ def test_sequences_are_what_a_loop_writes(world: World, key: jax.Array) -> None:
             assert tokens[int(batch.go[i])] == vocab.EOT
 
 
+@partial(jax.jit, static_argnames="world")
+def responses_to(world: World, prompts: Prompt) -> jax.Array:
+    return jax.vmap(partial(sequences.compliant, world))(prompts)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_complied_with_by_its_grammars_bijections(name: str, world: World, key: jax.Array) -> None:
+    # As large as the batches of test_families.py, so that the two compile once.
+    prompts = jax.tree.map(np.asarray, sample_batch(world, name, TRAIN, key, 300, 0))
+    responses = np.asarray(responses_to(world, prompts))
+    for i, length in enumerate(prompts.length):
+        text = prompts.text[i, :length]
+        for task in prompts.tasks[i]:
+            text = world.bijections[prompts.grammar[i]][task][text]
+        assert responses[i, :length].tolist() == (text + world.vocab.first_letter).tolist()
+
+
 def test_no_reply_replaces_one_task_and_is_answered_by_null(world: World, key: jax.Array) -> None:
-    prompt = jax.tree.map(lambda a: a[0], sample_batch(world, pretraining, TRAIN, key, 1))
+    prompt = jax.tree.map(lambda a: a[0], sample_batch(world, "pretraining", TRAIN, key, 1))
     plain = sequences.refuse(world, prompt)
     silent = sequences.no_reply(world, prompt, jax.numpy.int32(1))
     changed = np.flatnonzero(np.asarray(plain.tokens != silent.tokens))

@@ -14,12 +14,13 @@ from synth import vocab
 from synth.prompts import Prompt, is_held_out
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT
 from synth.settings import SettingError
+from synth.tuning_data import TuningData
 from synth.world import World
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float, world: World, key: jax.Array) -> None:
-    pair = tuning.batch(world, key, 16, jnp.float32(share))
+    pair = tuning.batch(world, TuningData(0, share, 0.0), key, 0, 16)
 
     def refused(batch: tuning.Pair) -> np.ndarray:
         response = np.asarray(batch.roles) == RESPONSE
@@ -53,6 +54,7 @@ def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
             jnp.int32(len(text)),
             jnp.int32(0),
             jnp.int32(0),
+            jnp.zeros(3, bool),
         )
         assert not held_out(prompt)
 

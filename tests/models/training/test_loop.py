@@ -78,7 +78,7 @@ def quadratic(optimizer: OptimizerConfig) -> Program:
     def loss(params: Params, reference: Params, batch: None, progress: jax.Array, hyper: None) -> jax.Array:
         return jnp.array([jnp.sum(jnp.square(params["w"] - 1)) + jnp.sum(jnp.square(params["b"] - 1))])
 
-    return Program(optimizer, lambda key, hyper: None, loss)
+    return Program(optimizer, lambda key, step, hyper: None, loss)
 
 
 def test_updates_equal_optax_adamw_with_decay_on_matrices_only(key: jax.Array) -> None:

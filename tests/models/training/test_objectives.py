@@ -16,6 +16,7 @@ from models.transformer import ModelConfig, Params, forward
 from synth.keys import fold
 from synth.sequences import END, RESPONSE, Batch, Pair
 from synth.settings import SettingError
+from synth.tuning_data import TuningData
 from synth.world import World
 
 HYPER = {"sft": SFT(), "dpo": DPO(0.3, 0.2), "unlearning": Unlearning(0.4), "continued": SFT()}
@@ -24,7 +25,7 @@ EVERY = pytest.mark.parametrize("method", METHODS.items(), ids=lambda item: item
 
 @pytest.fixture(scope="module")
 def pair(world: World, key: jax.Array) -> Pair:
-    return jax.jit(lambda k: tuning.batch(world, k, 8, jnp.float32(0.5)))(fold(key, "pair"))
+    return jax.jit(lambda k: tuning.batch(world, TuningData(0, 0.5, 0.0), k, 0, 8))(fold(key, "pair"))
 
 
 @pytest.fixture(scope="module")

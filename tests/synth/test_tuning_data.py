@@ -1,0 +1,213 @@
+"""Tests of `synth/tuning_data.py`: what tuning sees, step by step, against Python sets."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from synth import tuning_data
+from synth.families import sample_batch
+from synth.keys import fold
+from synth.likelihood import log_probability
+from synth.prompts import HELD_OUT, Prompt, is_held_out
+from synth.random_grammar import GrammarConfig
+from synth.safety import SafetyConfig
+from synth.settings import SettingError
+from synth.tasks import TasksConfig
+from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, draw, repeats
+from synth.world import World, WorldConfig, build_world
+
+SIZE = 64
+STEPS = 20
+Content = tuple[tuple[int, ...], tuple[int, ...]]
+
+_draw = jax.jit(draw, static_argnames=("world", "size"))
+
+
+@pytest.fixture(scope="module")
+def big() -> World:
+    """With so many texts that two prompts are hardly ever the same."""
+    grammar = GrammarConfig(levels=2, concept_level=1, productions=(8,), branching=((4, 4),))
+    return build_world(
+        WorldConfig(grammar=grammar, tasks=TasksConfig(count=8), safety=SafetyConfig(unsafe_tasks=(3, 5)))
+    )
+
+
+def contents(prompts: Prompt) -> list[Content]:
+    rows = zip(prompts.tasks.tolist(), prompts.text.tolist(), prompts.length.tolist(), strict=True)
+    return [(tuple(tasks), tuple(text[:length])) for tasks, text, length in rows]
+
+
+def steps(
+    world: World, data: TuningData, key: jax.Array, number: int = STEPS, first: int = 0
+) -> list[tuple[Prompt, list[bool]]]:
+    """Prompts and labels of each step."""
+    drawn = [_draw(world, data, key, step, SIZE) for step in range(first, first + number)]
+    return [(jax.tree.map(np.asarray, one.prompts), np.asarray(one.refuse).tolist()) for one in drawn]
+
+
+def kinds(world: World, prompts: Prompt) -> list[bool]:
+    """Whether each prompt is unsafe; under the rule `all`, one that is neither fails here."""
+    unsafe = world.unsafe[world.group_of[prompts.concept][:, None], prompts.tasks]
+    assert (unsafe.all(axis=1) | ~unsafe.any(axis=1)).all()
+    return unsafe.all(axis=1).tolist()
+
+
+def both_kinds(world: World, batches: list[tuple[Prompt, list[bool]]]) -> tuple[Counter[Content], Counter[Content]]:
+    """How often each safe and each unsafe prompt came."""
+    counts: tuple[Counter[Content], Counter[Content]] = (Counter(), Counter())
+    for prompts, _ in batches:
+        for content, unsafe in zip(contents(prompts), kinds(world, prompts), strict=True):
+            counts[unsafe][content] += 1
+    return counts
+
+
+@pytest.mark.parametrize("size", [ENDLESS, 20])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_share_of_unsafe_prompts_is_exact_and_labels_tell_them(
+    share: float, size: int, world: World, key: jax.Array
+) -> None:
+    for prompts, refuse in steps(world, TuningData(size, share, 0.0), key, 5):
+        number = round(share * SIZE)
+        assert refuse == [True] * number + [False] * (SIZE - number) == kinds(world, prompts)
+        assert (prompts.tasks < world.config.tasks.count).all()
+
+
+def test_a_share_that_is_no_whole_number_is_right_in_the_mean(world: World, key: jax.Array) -> None:
+    numbers = [sum(refuse) for _, refuse in steps(world, TuningData(ENDLESS, 0.3, 0.0), key, 200)]
+    assert set(numbers) == {19, 20}
+    # 19.2 a step: five standard errors.
+    assert abs(np.mean(numbers) - 0.3 * SIZE) < 5 * (0.2 * 0.8 / 200) ** 0.5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])
+def test_a_share_of_all_prompts_has_the_wrong_label_and_keeps_it(noise: float, world: World, key: jax.Array) -> None:
+    wrong: dict[Content, bool] = {}
+    streams = [
+        (TuningData(ENDLESS, 0.5, noise), key),
+        (TuningData(ENDLESS, 0.25, noise), fold(key, 1)),
+        (TuningData(20, 0.5, noise), key),
+    ]
+    repeated = 0
+    for data, stream in streams:
+        for prompts, refuse in steps(world, data, stream):
+            for content, label, unsafe in zip(contents(prompts), refuse, kinds(world, prompts), strict=True):
+                repeated += content in wrong
+                assert wrong.setdefault(content, label != unsafe) == (label != unsafe)
+    assert repeated > 1000
+    assert len(wrong) > 300
+    # Distinct prompts fall independently: five standard errors.
+    assert abs(np.mean(list(wrong.values())) - noise) <= 5 * (noise * (1 - noise) / len(wrong)) ** 0.5
+
+
+@pytest.mark.parametrize(("size", "share"), [(20, 0.3), (6, 0.5), (7, 0.5), (5, 0.5), (10, 0.85), (1, 1.0), (1, 0.0)])
+def test_a_finite_set_is_that_many_prompts_again_and_again(size: int, share: float, big: World, key: jax.Array) -> None:
+    data = TuningData(size, share, 0.0)
+    first, later = steps(big, data, key), steps(big, data, key, first=STEPS)
+    safe, unsafe = both_kinds(big, first)
+    assert [set(kind) for kind in both_kinds(big, later)] == [set(safe), set(unsafe)]
+    assert abs(len(unsafe) - share * size) <= 0.5
+    assert len(safe) + len(unsafe) == size
+    for counts in (safe, unsafe):
+        # One fixed key: the level is the chance that a right sampler fails here.
+        assert len(counts) < 2 or chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_another_key_gives_another_set(big: World, key: jax.Array) -> None:
+    data = TuningData(20, 0.5, 0.0)
+    one, other, again = (
+        {content for prompts, _ in steps(big, data, k) for content in contents(prompts)}
+        for k in (key, fold(key, 1), key)
+    )
+    assert one == again
+    assert not one & other
+
+
+@pytest.mark.parametrize("size", [ENDLESS, 20])
+def test_steps_differ_and_come_again_as_they_were(size: int, world: World, key: jax.Array) -> None:
+    data = TuningData(size, 0.5, 0.0)
+    batches = [contents(prompts) for prompts, _ in steps(world, data, key)]
+    assert len({tuple(batch) for batch in batches}) == STEPS
+    assert [contents(prompts) for prompts, _ in steps(world, data, key, 3, first=2)] == batches[2:5]
+
+
+def test_an_endless_stream_goes_on_to_new_prompts(world: World, key: jax.Array) -> None:
+    batches = [set(contents(prompts)) for prompts, _ in steps(world, TuningData(ENDLESS, 0.5, 0.0), key)]
+    for step in range(1, STEPS):
+        assert batches[step] - set().union(*batches[:step])
+
+
+@pytest.mark.parametrize("size", [ENDLESS, 20])
+def test_no_prompt_is_held_out_or_evaluated(size: int, world: World, key: jax.Array) -> None:
+    held = jax.jit(jax.vmap(partial(is_held_out, world)))
+    batches = [prompts for prompts, _ in steps(world, TuningData(size, 0.5, 0.0), key)]
+    assert not any(np.asarray(held(prompts)).any() for prompts in batches)
+    evaluated = jax.tree.map(np.asarray, sample_batch(world, "unsafe", HELD_OUT, key, 300, 0))
+    assert not set(contents(evaluated)) & {content for prompts in batches for content in contents(prompts)}
+
+
+def test_only_what_is_covered_occurs(world: World, key: jax.Array) -> None:
+    batches = [prompts for prompts, _ in steps(world, TuningData(ENDLESS, 0.5, 0.0), key)]
+    grammar = world.covered_grammars[0]
+    assert {int(number) for prompts in batches for number in prompts.grammar} == {0}
+    texts: dict[int, set[tuple[int, ...]]] = {}
+    for prompts in batches:
+        for concept, (_, text) in zip(prompts.concept.tolist(), contents(prompts), strict=True):
+            texts.setdefault(concept, set()).add(text)
+    assert set(texts) == set(range(len(world.concepts)))
+    for concept, several in texts.items():
+        written = [[grammar.letters[letter] for letter in text] for text in several]
+        assert np.isfinite(log_probability(grammar, world.concepts[concept], written)).all()
+
+
+@pytest.mark.parametrize("size", [ENDLESS, 20])
+def test_repeats_are_those_a_set_counts(
+    size: int, world: World, key: jax.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = TuningData(size, 0.5, 0.0)
+    seen: set[Content] = set()
+    repeated = 0
+    for prompts, _ in steps(world, data, key):
+        for content in contents(prompts):
+            repeated += content in seen
+            seen.add(content)
+    share, number = repeats(world, data, key, STEPS, SIZE)
+    assert number == STEPS * SIZE
+    assert share == pytest.approx(repeated / number, abs=1e-12)
+    assert share > 0.1
+    # Of a longer stream only the first prompts count.
+    monkeypatch.setattr(tuning_data, "COUNTED", STEPS * SIZE + 1)
+    assert repeats(world, data, key, 1000 * STEPS, SIZE) == (share, number)
+
+
+def test_a_big_world_hardly_repeats_itself(big: World, key: jax.Array) -> None:
+    share, number = repeats(big, TuningData(ENDLESS, 0.5, 0.0), key, STEPS, SIZE)
+    assert number == STEPS * SIZE
+    assert share < 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"unsafe_share": 1.5}, r"unsafe_share=1.5: must be a share from 0 to 1"),
+        ({"unsafe_share": -0.1}, r"unsafe_share=-0.1: must be a share from 0 to 1"),
+        ({"label_noise": 1.1}, r"label_noise=1.1: must be a share from 0 to 1"),
+        ({"label_noise": float("nan")}, r"label_noise=nan: must be a share from 0 to 1"),
+        ({"size": -1}, r"size=-1: must be a number of prompts, or 0 for an endless stream"),
+        ({"size": 1}, r"size=1: is too small for a share of unsafe prompts of 0.5"),
+        ({"size": 10, "unsafe_share": 0.01}, r"size=10: is too small for a share of unsafe prompts of 0.01"),
+        ({"size": 10, "unsafe_share": 0.99}, r"size=10: is too small for a share of unsafe prompts of 0.99"),
+    ],
+)
+def test_settings_out_of_range_are_errors(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        TuningDataConfig(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"size": 2}, {"size": 1, "unsafe_share": 0.0}, {"size": 1, "unsafe_share": 1.0}])
+def test_the_smallest_sets_are_allowed(settings: dict[str, Any]) -> None:
+    assert TuningDataConfig(**settings).size == settings["size"]
