@@ -19,6 +19,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
         f"separation, layer {last}": select(table, metric="separation", **deepest),
         "separation / spread": select(table, metric="separation_scaled", **deepest),
         "sin - random, all layers": select(table, metric="sine_excess"),
+        "prompts seen before": select(table, metric="repeats"),
     }
     return pd.concat(
         [

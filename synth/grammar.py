@@ -96,14 +96,8 @@ def make_grammar(
         total = math.fsum(p.probability for p in productions)
         need(abs(total - 1) < 1e-6, at(symbol, None), f"probabilities sum to {total:g}, not to 1", "make them sum to 1")
     _check_groups(rules, groups, start, need, at)
-    order = _order(rules, need, at)
-    _check_reachable(order, rules, groups, start, need, at)
-    depth = dict.fromkeys(rules, 1)
-    for symbol in order:
-        for child in (child for p in rules[symbol] for child in p.symbols if child in rules):
-            depth[child] = max(depth[child], depth[symbol] + 1)
-        need(depth[symbol] <= DEEPEST, at(symbol, None), f"is more than {DEEPEST} levels deep", "make it shallower")
-    grammar = Grammar(letters, {symbol: rules[symbol] for symbol in order}, groups, start)
+    grammar = Grammar(letters, {symbol: rules[symbol] for symbol in _order(rules, need, at)}, groups, start)
+    _check_structure(grammar, need, at)
     for symbol, (_, longest) in _text_lengths(grammar):
         need(
             longest <= LONGEST_TEXT,
@@ -175,29 +169,24 @@ def _order(rules: Mapping[str, tuple[Production, ...]], need: Need, at: Callable
         raise
 
 
-def _check_reachable(
-    order: list[str],
-    rules: Mapping[str, tuple[Production, ...]],
-    groups: Mapping[str, tuple[str, ...]],
-    start: str | None,
-    need: Need,
-    at: Callable[[str, int | None], str],
-) -> None:
-    concepts = [concept for group in groups.values() for concept in group]
-    reached = {*concepts, *([start] if start else [])}
-    known = set(concepts)
+def _check_structure(grammar: Grammar, need: Need, at: Callable[[str, int | None], str]) -> None:
+    """Every nonterminal is used, none is too deep, and no concept lies inside another."""
+    concepts = set(grammar.concepts)
+    reached = {*concepts, *([grammar.start] if grammar.start else [])}
+    depth = dict.fromkeys(grammar.rules, 1)
     inside: dict[str, str] = {}
-    for symbol in order:
-        children = {child for p in rules[symbol] for child in p.symbols if child in rules}
-        reached |= children if symbol in reached else set()
-        outer = symbol if symbol in known else inside.get(symbol)
-        if outer:
-            inside |= dict.fromkeys(children, outer)
-    for symbol in order:
+    for symbol in grammar.rules:
         need(symbol in reached, at(symbol, None), "is reached from no concept and no start", "use it or remove it")
-    for concept in concepts:
-        within = inside.get(concept)
-        need(within is None, at(concept, None), f"is a concept inside the concept {within}", "keep one of them")
+        need(depth[symbol] <= DEEPEST, at(symbol, None), f"is more than {DEEPEST} levels deep", "make it shallower")
+        outer = inside.get(symbol)
+        if symbol in concepts:
+            need(outer is None, at(symbol, None), f"is a concept inside the concept {outer}", "keep one of them")
+            outer = symbol
+        for child in grammar.children(symbol):
+            reached.add(child)
+            depth[child] = max(depth[child], depth[symbol] + 1)
+            if outer:
+                inside[child] = outer
 
 
 def text_lengths(grammar: Grammar, symbol: str) -> tuple[int, int]:

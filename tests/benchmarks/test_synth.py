@@ -91,7 +91,7 @@ def test_cost_grows_at_most_linearly() -> None:
             f"{name}: " + ", ".join(f"{value} {elapsed:.2f} ms" for value, elapsed in zip(values, times, strict=True))
         )
         panel.plot(values, times, "o-")
-        panel.set(xlabel=name, xlim=(0, None), ylim=(0, None))
+        panel.set(xlabel=name, xlim=(0, 1.05 * max(values)), ylim=(0, 1.2 * max(times)))
     panels[0].set_ylabel("ms a batch")
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PLOT)

@@ -100,7 +100,7 @@ def test_every_preset_can_be_chosen(path: Path) -> None:
 
 
 def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"world.tasks.aliases=0: misgen_task needs an alias; set 1 or more"):
+    with pytest.raises(ConfigError, match=r"world.tasks.aliases=0: prompts with an alias need one; set 1 or more"):
         load(["analysis.families=[safe,unsafe,misgen_task]", "world.tasks.aliases=0"])
     assert load(["world.tasks.aliases=0"]).analysis.families is None
 

@@ -193,7 +193,7 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) ->
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
-    assert rendered.row_count == cells["statistic"].nunique() == 10
+    assert rendered.row_count == cells["statistic"].nunique() == 11
     assert [column.header for column in rendered.columns] == ["", "untouched", "sft", "continued"]
 
 

@@ -21,7 +21,6 @@ from synth.families import (
     FAMILIES,
     JAILBREAKS,
     check_division,
-    check_family,
     existing,
     family,
     left_out,
@@ -599,21 +598,25 @@ def small(**changed: Any) -> WorldConfig:
         (
             {"tasks": TasksConfig(count=4, aliases=0)},
             "misgen_task",
-            r"tasks.aliases=0: misgen_task needs an alias; set",
+            r"tasks.aliases=0: prompts with an alias need one; set",
         ),
         (
             {"tasks": TasksConfig(count=4, aliases=0)},
             "misgen_both",
-            r"tasks.aliases=0: misgen_both needs an alias; set",
+            r"tasks.aliases=0: prompts with an alias need one; set",
         ),
         (
             {"tasks": TasksConfig(count=4, aliases=1), "safety": SafetyConfig(table=((0, 0, 0, 1), (0, 1, 1, 1)))},
             "misgen_task",
-            r"tasks.aliases=1: misgen_task needs an alias that is unsafe for a group, and no alias is",
+            r"tasks.aliases=1: prompts with an alias need one that is unsafe for a group, and none is",
         ),
-        ({}, "misgen_text", r"coverage.productions=1.0: leaves some concept no production for misgen_text alone"),
-        ({}, "misgen_both", r"coverage.productions=1.0: leaves some concept no production for misgen_both alone"),
-        ({}, "safe@productions", r"coverage.productions=1.0: leaves some concept no production for safe alone"),
+        ({}, "misgen_text", r"coverage.productions=1.0: leaves some concept no production that tuning does not cover"),
+        ({}, "misgen_both", r"coverage.productions=1.0: leaves some concept no production that tuning does not cover"),
+        (
+            {},
+            "safe@productions",
+            r"coverage.productions=1.0: leaves some concept no production that tuning does not cover",
+        ),
         (
             {"safety": SafetyConfig(unsafe_tasks=(1, 3), rule="concept_only")},
             "co_task",
@@ -646,7 +649,7 @@ def test_a_family_the_world_cannot_have_says_which_setting_would_help(
     if base == name:
         assert name not in existing(world)
         with pytest.raises(SettingError, match=message):
-            check_family(world, name, world.covered)
+            FAMILIES[name].check(world, world.covered)
 
 
 def test_a_world_may_have_every_family(world: World) -> None:

@@ -1,6 +1,7 @@
 """Tests of what pretraining and tuning are fed: `pretraining.py` and `tuning.py`."""
 
 import functools
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,13 @@ from models.training import pretraining, tuning
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
+from synth.coverage import CoverageConfig
 from synth.prompts import Prompt, is_held_out
+from synth.safety import SafetyConfig
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT
 from synth.settings import SettingError
 from synth.tuning_data import TuningData
-from synth.world import World
+from synth.world import World, build_world
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -81,3 +84,14 @@ def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, p
 def test_settings_out_of_range_are_an_error(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=f"{next(iter(setting))}="):
         PretrainConfig(**setting)  # type: ignore[arg-type]
+
+
+def test_pretraining_knows_nothing_of_safety(world: World, key: jax.Array) -> None:
+    # The store relies on it: worlds that differ in safety and coverage alone share their pretraining.
+    safety = SafetyConfig(unsafe_tasks=(2, 1, 1), nested=False, rule="any")
+    coverage = CoverageConfig(tasks=(0, 1, 2), concepts=("A0", "B1", "C0"), grammars=(1,))
+    other = build_world(replace(world.config, safety=safety, coverage=coverage))
+    config = PretrainConfig(batch_size=64, no_reply=0.1)
+    one, two = (pretraining.batch(config, made, key) for made in (world, other))
+    for first, second in zip(one, two, strict=True):
+        assert (first == second).all()
