@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 PLAIN_SECONDS = 10.0
 """Least time between two plain lines of a stage."""
@@ -48,6 +50,11 @@ class Reporter:
 
     def warn(self, line: str) -> None:
         self.say(f"warning: {line}")
+
+    def show(self, table: Table) -> None:
+        """A table in full: wider than the terminal rather than without its last columns."""
+        width = Measurement.get(self.console, self.console.options.update(width=10_000), table).maximum
+        self.console.print(table, width=max(self.console.width, width), crop=False)
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "step") -> Iterator[Meter]:

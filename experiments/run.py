@@ -12,7 +12,7 @@ from experiments.study import run
 
 def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
-    reporter.console.print(summary.render(results.table))
+    reporter.show(summary.render(results.table))
     reporter.say(f"results in {results.folder}")
 
 

@@ -50,6 +50,8 @@ class TuningData(NamedTuple):
     size: jax.Array | int
     unsafe_share: jax.Array | float
     label_noise: jax.Array | float
+    shuffled: jax.Array | bool = False
+    """Whether labels are dealt out at random in the same shares, whatever the prompt"""
 
 
 class Labelled(NamedTuple):
@@ -83,8 +85,12 @@ def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, 
 
     keys = jax.vmap(prompt_key)(batch_keys(step_key, size), unsafe, index)
     prompts = sample(world, tuning, TRAIN, keys, unsafe)
-    wrong = jax.vmap(lambda p: below_share(content_hash(world, p, salt=1), jnp.asarray(data.label_noise)))(prompts)
-    return Labelled(prompts, unsafe ^ wrong)
+
+    def by_hash(salt: int, share: jax.Array) -> jax.Array:
+        return jax.vmap(lambda prompt: below_share(content_hash(world, prompt, salt), share))(prompts)
+
+    labels = jnp.where(jnp.asarray(data.shuffled), by_hash(4, share), unsafe)
+    return Labelled(prompts, labels ^ by_hash(1, jnp.asarray(data.label_noise)))
 
 
 def repeats(world: World, data: TuningData, key: jax.Array, steps: int, size: int) -> tuple[float, int]:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from models.transformer import ModelConfig, Params, forward
+from synth import vocab
 from synth.sequences import END, RESPONSE, Batch, Pair
 from synth.settings import require_above_zero
 
@@ -112,18 +113,141 @@ def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair
     return preferred.cross_entropy - hyper.gamma * dispreferred.cross_entropy
 
 
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class NPO:
+    """Negative preference optimisation beside the preferred response."""
+
+    beta: float = 0.1
+    """Inverse temperature: the smaller, the more like plain ascent."""
+    gamma: float = 0.1
+    """Weight of the dispreferred response's term."""
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "beta", "gamma")
+
+
+def npo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: NPO) -> jax.Array:
+    """l(y^p) - gamma (2 / beta) log sigmoid( -beta [log p(y^l) - log p_ref(y^l)] ).
+
+    `unlearning` with its unbounded ascent replaced by negative preference optimisation (Zhang et
+    al. 2024, arXiv 2404.05868, Eq. 3), which is bounded below. Log-probabilities in it are sums
+    over tokens, l is a mean. At the reference the second term is gamma (2 / beta) log 2.
+    """
+    preferred, dispreferred = score_pair(model, params, pair)
+    anchor = score(model, jax.lax.stop_gradient(reference), pair.dispreferred)
+    leak = dispreferred.total - anchor.total
+    return preferred.cross_entropy - hyper.gamma * (2 / hyper.beta) * jax.nn.log_sigmoid(-hyper.beta * leak)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class UnlearningKL:
+    """Unlearning that holds on to the reference where the preferred response is not a refusal."""
+
+    gamma: float = 0.1
+    """Weight of the dispreferred response."""
+    delta: float = 1.0
+    """Weight of the divergence from the reference."""
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "gamma", "delta")
+
+
+def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: UnlearningKL) -> jax.Array:
+    """l(y^p) - gamma l(y^l) + delta KL(p_ref || p), the last on safe prompts alone.
+
+    KL is a mean over the tokens of y^p of the divergence of the next token's distribution
+    (Yao et al. 2023, arXiv 2310.10683, use it to keep what is not to be unlearnt). 0 at the
+    reference.
+    """
+    preferred, dispreferred = score_pair(model, params, pair)
+    drift = divergence(model, params, jax.lax.stop_gradient(reference), pair.preferred)
+    kept = jnp.where(is_refusal(pair.preferred), 0.0, drift)
+    return preferred.cross_entropy - hyper.gamma * dispreferred.cross_entropy + hyper.delta * kept
+
+
+def divergence(model: ModelConfig, params: Params, reference: Params, batch: Batch) -> jax.Array:
+    """[B] KL(p_ref || p) of the next token, the mean over the response's letters and EOS."""
+    ours, theirs = (
+        jax.nn.log_softmax(forward(model, weights, batch.tokens[:, :-1])) for weights in (params, reference)
+    )
+    roles = batch.roles[:, 1:]
+    counted = (roles == RESPONSE) | (roles == END)
+    return jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1), axis=-1, where=counted)
+
+
+def is_refusal(batch: Batch) -> jax.Array:
+    """[B] whether the response begins with the null token."""
+    return jnp.take_along_axis(batch.tokens, batch.go[:, None] + 1, axis=-1)[:, 0] == vocab.NULL
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class IPO:
+    """Identity preference optimisation."""
+
+    tau: float = 0.05
+    """Regularisation: the margin aimed at is 1 / (2 tau)."""
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "tau")
+
+
+def ipo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: IPO) -> jax.Array:
+    """( [log p(y^p) - log p_ref(y^p)] - [log p(y^l) - log p_ref(y^l)] - 1 / (2 tau) )^2.
+
+    Azar et al. 2023, arXiv 2310.12036, Eq. 17; log-probabilities are sums over tokens. At the
+    reference the loss is 1 / (4 tau^2).
+    """
+    preferred, dispreferred = score_pair(model, params, pair)
+    anchor_preferred, anchor_dispreferred = score_pair(model, jax.lax.stop_gradient(reference), pair)
+    gain = preferred.total - anchor_preferred.total
+    leak = dispreferred.total - anchor_dispreferred.total
+    return jnp.square(gain - leak - 1 / (2 * hyper.tau))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(unsafe_hash=True)
+class SimPO:
+    """Simple preference optimisation: no reference."""
+
+    beta: float = 2.0
+    """Scale of the mean log-probabilities."""
+    gamma: float = 1.0
+    """Margin aimed at."""
+
+    def __post_init__(self) -> None:
+        require_above_zero(self, "beta", "gamma")
+
+
+def simpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SimPO) -> jax.Array:
+    """-log sigmoid( -beta l(y^p) + beta l(y^l) - gamma ).
+
+    Meng et al. 2024, arXiv 2405.14734, Eq. 6: log-probabilities are means over tokens, that is -l.
+    """
+    preferred, dispreferred = score_pair(model, params, pair)
+    return -jax.nn.log_sigmoid(hyper.beta * (dispreferred.cross_entropy - preferred.cross_entropy) - hyper.gamma)
+
+
 class Method(NamedTuple):
     """A row of the registry."""
 
     objective: Objective
     hyper: type
-    unsafe_prompts: bool = True
-    """False: tuned on safe prompts only, a control with no safety in it."""
+    prompts: str = "labelled"
+    """What it is tuned on: "labelled" prompts, safe ones to comply with and unsafe ones to refuse;
+    or, for controls with no safety in them, only "safe" ones, or prompts with "shuffled" labels."""
 
 
 METHODS: dict[str, Method] = {
     "sft": Method(sft, SFT),
     "dpo": Method(dpo, DPO),
     "unlearning": Method(unlearning, Unlearning),
-    "continued": Method(sft, SFT, unsafe_prompts=False),
+    "npo": Method(npo, NPO),
+    "unlearning_kl": Method(unlearning_kl, UnlearningKL),
+    "ipo": Method(ipo, IPO),
+    "simpo": Method(simpo, SimPO),
+    "continued": Method(sft, SFT, prompts="safe"),
+    "shuffled": Method(sft, SFT, prompts="shuffled"),
 }

@@ -82,5 +82,6 @@ def schedule(config: TuningConfig, method: str, coefficients: Any) -> Schedule:
 
 def data(config: TuningConfig, method: str) -> TuningData:
     """What `method` is tuned on."""
-    share = config.data.unsafe_share if METHODS[method].unsafe_prompts else 0.0
-    return TuningData(config.data.size, share, config.data.label_noise)
+    prompts, settings = METHODS[method].prompts, config.data
+    share = 0.0 if prompts == "safe" else settings.unsafe_share
+    return TuningData(settings.size, share, settings.label_noise, prompts == "shuffled")

@@ -22,7 +22,7 @@ BAD = [
     ("tuning.data.unsafe_share=1.2", "tuning.data.unsafe_share=1.2: must be a share from 0 to 1"),
     ("tuning.optimizer.warmup=7", "tuning.optimizer.warmup=7.0: must be a share from 0 to 1"),
     ("method.dpo.beta=0", "method.dpo.beta=0.0: must be a finite number above 0"),
-    ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, continued"),
+    ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, npo"),
     ("methods=[]", "methods=[]: must name at least one method"),
     ("methods=[sft,sft]", "must not repeat a method"),
     ("world.safety.unsafe_tasks=[2,9]", "world.safety.unsafe_tasks=[2, 9]: must lie from 1 to 5, below tasks.count=6"),

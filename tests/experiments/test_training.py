@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from experiments.checkpoint import Checkpoints
 from experiments.progress import Meter, Reporter
@@ -145,3 +146,11 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "pretrain" in out.getvalue()
     assert "10/10" in out.getvalue()
     assert "loss 0.500" in out.getvalue()
+
+
+def test_a_table_is_shown_in_full_on_a_narrow_console() -> None:
+    out = io.StringIO()
+    table = Table(*(f"a column called {i}" for i in range(12)))
+    table.add_row(*(f"cell {i}" for i in range(12)))
+    Reporter(Console(file=out, width=40)).show(table)
+    assert all(f"a column called {i} " in out.getvalue() and f"cell {i} " in out.getvalue() for i in range(12))

@@ -84,6 +84,22 @@ def test_a_share_that_is_no_whole_number_is_right_in_the_mean(world: World, key:
     assert abs(np.mean(numbers) - 0.3 * SIZE) < 5 * (0.2 * 0.8 / 200) ** 0.5
 
 
+def test_shuffled_labels_have_the_share_of_unsafe_prompts_and_say_nothing_of_safety(
+    world: World, key: jax.Array
+) -> None:
+    labels: dict[Content, bool] = {}
+    seen: tuple[set[Content], set[Content]] = set(), set()
+    for prompts, refuse in steps(world, TuningData(ENDLESS, 0.25, 0.0, shuffled=True), key):
+        for content, label, unsafe in zip(contents(prompts), refuse, kinds(world, prompts), strict=True):
+            assert labels.setdefault(content, label) == label
+            seen[unsafe].add(content)
+    for kind in seen:
+        told = [labels[content] for content in kind]
+        assert len(told) > 100
+        # Distinct prompts fall independently: five standard errors.
+        assert abs(np.mean(told) - 0.25) <= 5 * (0.25 * 0.75 / len(told)) ** 0.5
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])
 def test_a_share_of_all_prompts_has_the_wrong_label_and_keeps_it(noise: float, world: World, key: jax.Array) -> None:
     wrong: dict[Content, bool] = {}

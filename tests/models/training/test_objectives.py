@@ -8,18 +8,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import expit, log_softmax
+from scipy.special import expit, log_softmax, softmax
+from scipy.stats import entropy
 
 from models.training import objectives, tuning
-from models.training.objectives import DPO, METHODS, SFT, Method, Unlearning
+from models.training.objectives import DPO, IPO, METHODS, NPO, SFT, Method, SimPO, Unlearning, UnlearningKL
 from models.transformer import ModelConfig, Params, forward
+from synth import vocab
 from synth.keys import fold
 from synth.sequences import END, RESPONSE, Batch, Pair
 from synth.settings import SettingError
 from synth.tuning_data import TuningData
 from synth.world import World
 
-HYPER = {"sft": SFT(), "dpo": DPO(0.3, 0.2), "unlearning": Unlearning(0.4), "continued": SFT()}
+HYPER = {
+    "sft": SFT(),
+    "dpo": DPO(0.3, 0.2),
+    "unlearning": Unlearning(0.4),
+    "npo": NPO(0.3, 0.2),
+    "unlearning_kl": UnlearningKL(0.4, 0.7),
+    "ipo": IPO(0.1),
+    "simpo": SimPO(1.5, 0.5),
+    "continued": SFT(),
+    "shuffled": SFT(),
+}
 EVERY = pytest.mark.parametrize("method", METHODS.items(), ids=lambda item: item[0])
 
 
@@ -58,6 +70,20 @@ def numpy_score(model: ModelConfig, params: Params, batch: Batch) -> tuple[np.nd
     return np.array(totals), np.array(counts)
 
 
+def numpy_divergence(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> np.ndarray:
+    """KL(p_ref || p), the mean over the tokens of y^p, and 0 where that is a refusal; by SciPy, in a loop."""
+    run = jax.jit(functools.partial(forward, model))
+    ours, theirs = (softmax(np.asarray(run(w, pair.preferred.tokens), np.float64), -1) for w in (params, reference))
+    found = []
+    for n, (tokens, roles) in enumerate(zip(*map(np.asarray, pair.preferred[:2]), strict=True)):
+        places = [t for t in range(1, len(tokens)) if roles[t] in (RESPONSE, END)]
+        refused = tokens[places[0]] == vocab.NULL
+        found.append(0.0 if refused else np.mean([entropy(theirs[n, t - 1], ours[n, t - 1]) for t in places]))
+    assert 0.0 in found
+    assert max(found) > 0.01
+    return np.array(found)
+
+
 def test_each_loss_equals_its_equation_in_numpy(
     model: ModelConfig, params: Params, reference: Params, pair: Pair
 ) -> None:
@@ -69,7 +95,12 @@ def test_each_loss_equals_its_equation_in_numpy(
         "sft": -good / n_good,
         "unlearning": -good / n_good + 0.4 * bad / n_bad,
         "dpo": -np.log(expit(0.3 * (good - good_ref) - 0.2 * (bad - bad_ref))),
+        "npo": -good / n_good - 0.2 * 2 / 0.3 * np.log(expit(-0.3 * (bad - bad_ref))),
+        "unlearning_kl": -good / n_good + 0.4 * bad / n_bad + 0.7 * numpy_divergence(model, params, reference, pair),
+        "ipo": ((good - good_ref) - (bad - bad_ref) - 5) ** 2,
+        "simpo": -np.log(expit(1.5 * good / n_good - 1.5 * bad / n_bad - 0.5)),
         "continued": -good / n_good,
+        "shuffled": -good / n_good,
     }
     for method in METHODS.items():
         got = losses(method, model, params, reference, pair)
@@ -99,11 +130,27 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(unlearning, [1.65 * log2], rtol=1e-6)
     # beta (-7 + 4) log 2 - gamma 0 = -1.5 log 2, so the loss is log(1 + 2^1.5).
     np.testing.assert_allclose(dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
+    npo = objectives.npo(model, "policy", "reference", pair, NPO(0.5, 0.1))  # type: ignore[arg-type]
+    ipo = objectives.ipo(model, "policy", "reference", pair, IPO(0.25))  # type: ignore[arg-type]
+    simpo = objectives.simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2))  # type: ignore[arg-type]
+    # y^l is as probable as under the reference: the second term is 0.1 (2 / 0.5) log 2.
+    np.testing.assert_allclose(npo, [1.75 * log2 + 0.4 * log2], rtol=1e-6)
+    # The margin is -3 log 2, and 2 is aimed at.
+    np.testing.assert_allclose(ipo, [(3 * log2 + 2) ** 2], rtol=1e-6)
+    # 2 (1 - 7/4) log 2 - log 2 / 2 = -2 log 2, so the loss is log(1 + 4).
+    np.testing.assert_allclose(simpo, [np.log(5)], rtol=1e-6)
 
 
 def test_dpo_at_the_reference_is_log_2(model: ModelConfig, params: Params, pair: Pair) -> None:
     at_start = objectives.dpo(model, params, params, pair, DPO(0.5, 0.1))
     np.testing.assert_allclose(at_start, np.full(8, np.log(2)), rtol=1e-6)
+
+
+def test_nothing_diverges_at_the_reference(model: ModelConfig, params: Params, pair: Pair) -> None:
+    drift = objectives.divergence(model, params, params, pair.preferred)
+    np.testing.assert_allclose(drift, np.zeros(8), atol=1e-6)
+    ipo = objectives.ipo(model, params, params, pair, IPO(0.25))
+    np.testing.assert_allclose(ipo, np.full(8, 4.0), rtol=1e-5)
 
 
 @EVERY
@@ -183,5 +230,8 @@ def test_finite_at_extremes(
 def test_coefficients_out_of_range_are_an_error(value: float) -> None:
     with pytest.raises(SettingError, match=r"beta=.*must be a finite number above 0"):
         DPO(beta=value)
-    with pytest.raises(SettingError, match=r"gamma=.*must be a finite number above 0"):
-        Unlearning(gamma=value)
+    for kind in (Unlearning, NPO, UnlearningKL, SimPO):
+        with pytest.raises(SettingError, match=r"gamma=.*must be a finite number above 0"):
+            kind(gamma=value)
+    with pytest.raises(SettingError, match=r"tau=.*must be a finite number above 0"):
+        IPO(tau=value)
