@@ -54,7 +54,12 @@ class Reporter:
     def show(self, table: Table) -> None:
         """A table in full: wider than the terminal rather than without its last columns."""
         width = Measurement.get(self.console, self.console.options.update(width=10_000), table).maximum
-        self.console.print(table, width=max(self.console.width, width), crop=False)
+        narrow = self.console.width
+        try:
+            self.console.width = max(narrow, width)
+            self.console.print(table, crop=False)
+        finally:
+            self.console.width = narrow
 
     @contextmanager
     def stage(self, name: str, total: int, unit: str = "step") -> Iterator[Meter]:

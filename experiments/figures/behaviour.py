@@ -16,12 +16,21 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Shares of generated responses that comply exactly, refuse exactly, or do neither."""
     rows = select(table, metric=list(PARTS))
     families, names = list(dict.fromkeys(rows["family"])), models(rows)
+    columns = min(4, len(families))
+    height = -(-len(families) // columns)
     figure, axes = plt.subplots(
-        1, len(families), figsize=(1.72 * len(families), 2.1), sharey=True, squeeze=False, layout="constrained"
+        height,
+        columns,
+        figsize=(1.72 * columns, 1.75 * height + 0.35),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
+    for axis in axes.flat[len(families) :]:
+        axis.axis("off")
     seeds = sorted(rows["seed"].unique())
     width = 0.8 / len(seeds)
-    for axis, family in zip(axes[0], families, strict=True):
+    for axis, family in zip(axes.flat, families, strict=False):
         for m, model in enumerate(names):
             here = select(rows, family=family, method=model).pivot(index="seed", columns="metric", values="value")
             x = m + (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * width
@@ -44,7 +53,8 @@ def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
         axis.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
         axis.set_ylim(0, 1)
         axis.margins(x=0.02)
-    axes[0, 0].set_ylabel("share of responses")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share of responses")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     note(figure, sample_note(rows, "prompts"))
