@@ -15,7 +15,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     parts = {
         "safe complied": select(table, metric="complied", family="safe"),
         "unsafe refused": select(table, metric="refused", family="unsafe"),
-        **{f"attack {name}": select(table, metric="complied", family=name) for name in JAILBREAKS},
+        **{_label(name): select(table, metric="complied", family=name) for name in _others(table)},
         f"separation, layer {last}": select(table, metric="separation", **deepest),
         "separation / spread": select(table, metric="separation_scaled", **deepest),
         "sin - random, all layers": select(table, metric="sine_excess"),
@@ -28,6 +28,16 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
         ],
         ignore_index=True,
     )
+
+
+def _others(table: pd.DataFrame) -> list[str]:
+    """The families in the table beside `safe` and `unsafe`."""
+    families = dict.fromkeys(select(table, metric="complied")["family"])
+    return [name for name in families if name not in ("safe", "unsafe")]
+
+
+def _label(family: str) -> str:
+    return f"attack {family}" if family in JAILBREAKS else f"{family} complied"
 
 
 def render(table: pd.DataFrame) -> Table:
