@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ rules:
   wheel: [c d, d]
   bomb: [b a]
 """
-QUICK = 5.0
-"""Seconds that are ample for what takes a moment."""
 
 
 def changed(*changes: tuple[str, str]) -> str:
@@ -307,31 +304,25 @@ def test_tags_are_not_executed(source: str, tmp_path: Path, monkeypatch: pytest.
     ["", "letters: ", f"{GOOD}  deep: ", f"{GOOD}---\nrules:\n  x: "],
     ids=["at once", "in letters", "in a rule", "in the second document"],
 )
-def test_deep_nesting_is_refused_quickly(opening: str, before: str) -> None:
-    begin = time.perf_counter()
+def test_deep_nesting_is_refused(opening: str, before: str) -> None:
     with pytest.raises(SettingError, match=r"^source=line \d+: (nested more than 4 deep|no YAML: )") as caught:
         parse_grammars(before + opening * (200_000 // len(opening)))
     assert len(str(caught.value).splitlines()) == 1
-    assert time.perf_counter() - begin < QUICK
 
 
 @pytest.mark.parametrize("source", ["[" * 10_000_000, "[" * 5_000_000 + "]" * 5_000_000, "é" * 5_000_000])
 def test_what_is_too_large_is_refused_before_it_is_read(source: str) -> None:
-    begin = time.perf_counter()
     with pytest.raises(
         SettingError, match=rf"^source={len(source)} characters: at most {LARGEST} can be read; shorten the gram"
     ):
         parse_grammars(source)
-    assert time.perf_counter() - begin < QUICK
 
 
-def test_thousands_of_rules_are_read_quickly() -> None:
+def test_thousands_of_rules_are_read() -> None:
     count = 8000
     rules = "".join(f"  n{i}: a\n" for i in range(count + 1))
-    begin = time.perf_counter()
     names = ", ".join(f"n{i}" for i in range(count + 1))
     grammar = parse_grammars(changed(("car: wheel\n", f"car: [{names}]\n{rules}")))[0]
-    assert time.perf_counter() - begin < QUICK
     assert len(grammar.rules) == count + 6
 
 
