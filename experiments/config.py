@@ -60,8 +60,9 @@ def _own_preset(override: str, folder: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"{override}: there is no such file; write a preset's name or a file's path")
     (folder / group).mkdir(exist_ok=True)
-    shutil.copy(path, folder / group / f"{path.stem}.yaml")
-    return f"{group}={path.stem}"
+    # Under a name that no preset of ours has: Hydra would take ours for `world=quick.yaml`.
+    shutil.copy(path, folder / group / f"own-{path.stem}.yaml")
+    return f"{group}=own-{path.stem}"
 
 
 def _read_files(node: DictConfig, path: str = "") -> None:

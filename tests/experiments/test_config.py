@@ -115,6 +115,12 @@ def test_a_preset_may_be_the_users_own_file(tmp_path: Path) -> None:
     assert world.grammar.source == grammar
 
 
+def test_a_users_file_is_not_mistaken_for_the_preset_of_the_same_name(tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text("name: mine\ntasks: {count: 3}\nsafety: {unsafe_tasks: [1, 2]}\n")
+    world = load([f"world={tmp_path}/quick.yaml"]).world
+    assert (world.name, world.tasks.count) == ("mine", 3)
+
+
 def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
     config = load(["seeds=2", "methods=[dpo]", "method.dpo.gamma=0.5", "world.grammar.branching=[[2,3]]"])
     assert (config.seeds, config.methods, config.method.dpo.gamma) == (2, ("dpo",), 0.5)
