@@ -10,7 +10,7 @@ from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth.families import family, split_name
-from synth.settings import naming, require, require_positive
+from synth.settings import naming, require, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
 
@@ -38,7 +38,7 @@ class DataConfig:
         self.family = (self.family,) if isinstance(self.family, str) else tuple(self.family)
         require(self.n >= 1, "n", self.n, "must be at least 1", "set n to 1 or more")
         require(0 <= self.show <= 100, "show", self.show, "must be from 0 to 100", "set show to 3")
-        require(0 <= self.seed < 2**32, "seed", self.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
+        require_seed(self)
         require(
             not self.out or self.out.endswith((".parquet", ".jsonl")),
             "out",

@@ -110,7 +110,6 @@ def _round(grammars: tuple[Grammar, ...], before: dict[str, int], after: dict[st
 
 def _widths(grammars: tuple[Grammar, ...], starts: tuple[str, ...], rounds: int) -> list[int]:
     """The most symbols after 0, 1, ... rounds."""
-
     most = [dict.fromkeys([*grammar.letters, *grammar.rules], 1) for grammar in grammars]
     widths = [1]
     for _ in range(rounds):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from synth.families import FAMILIES, existing
-from synth.grammar import Grammar
-from synth.likelihood import derivation_entropy, length_distribution
+from synth.grammar import Grammar, depths
+from synth.likelihood import derivation_entropy, mean_length
 from synth.prompts import Prompt, verdicts
 from synth.safety import RULES, VERDICTS
 from synth.world import World
@@ -25,7 +25,7 @@ def describe(world: World) -> str:
         "safety": _safety(world),
         "tuning covers": _coverage(world),
         "held out": [f"{config.held_out:.0%} of all prompts, from training of any kind"],
-        "families": [", ".join(existing(world)), *_absent(world)],
+        "families": _families(world),
     }
     width = max(map(len, parts)) + 2
     lines = []
@@ -36,10 +36,7 @@ def describe(world: World) -> str:
 
 def levels(grammar: Grammar) -> tuple[int, int]:
     """Levels of nonterminals from the top down, and the level of the concepts, from 1."""
-    depth = dict.fromkeys([grammar.start] if grammar.start else grammar.concepts, 1)
-    for symbol in grammar.rules:
-        for child in grammar.children(symbol):
-            depth[child] = max(depth.get(child, 1), depth.get(symbol, 1) + 1)
+    depth = depths(grammar)
     return max(depth.values()), min(depth[concept] for concept in grammar.concepts)
 
 
@@ -83,11 +80,9 @@ def _text(world: World) -> list[str]:
         if cropped
         else "in pretraining too"
     )
-    entropies, means = [], []
-    for concept in world.concepts:
-        spread = length_distribution(world.grammars[0], concept)
-        means.append(float(np.dot(np.arange(spread.size), spread)))
-        entropies.append(derivation_entropy(world.grammars[0], concept) / means[-1])
+    first = world.grammars[0]
+    means = [mean_length(first, concept) for concept in world.concepts]
+    entropies = [derivation_entropy(first, c) / mean for c, mean in zip(world.concepts, means, strict=True)]
     return [
         f"{_span(low, high)} letters, derived from a concept; {before}",
         f"{np.mean(means):.1f} letters and {np.mean(entropies):.2f} nats a letter, in the mean of the concepts",
@@ -146,9 +141,10 @@ def _coverage(world: World) -> list[str]:
     ]
 
 
-def _absent(world: World) -> list[str]:
-    absent = [name for name in FAMILIES if name not in existing(world)]
-    return [f"not in this world: {', '.join(absent)}"] if absent else []
+def _families(world: World) -> list[str]:
+    there = existing(world)
+    absent = [name for name in FAMILIES if name not in there]
+    return [", ".join(there), *([f"not in this world: {', '.join(absent)}"] if absent else [])]
 
 
 def reason(world: World, prompt: Prompt) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from synth.coverage import PARTS, Scope
 from synth.derive import Tables, derive
-from synth.drawing import TaskMix, among, below, choose, draw, draw_tasks, task_mix, text_of_concept, window
+from synth.drawing import Draws, TaskMix, among, below, choose, draw, draw_tasks, task_mix, text_of_concept, window
 from synth.keys import batch_keys, fold
 from synth.prompts import Attempt, Prompt, Sampler, is_held_out, sample
 from synth.settings import SettingError, naming, require
@@ -59,13 +59,6 @@ def _judged(world: World, scope: Scope, kind: str) -> TaskMix:
     return mix._replace(masks=mix.masks * has_text)
 
 
-def _concept(world: World, scope: Scope, group: jax.Array, uniform: jax.Array) -> jax.Array:
-    """One of the concepts of `group` that `scope` holds."""
-    allowed = np.zeros((len(world.groups), len(world.concepts)), bool)
-    allowed[world.group_of[list(scope.concepts)], list(scope.concepts)] = True
-    return choose(jnp.asarray(allowed)[group], uniform)
-
-
 def _part(scope: Scope) -> str:
     """Which productions texts are written with, as `World.grammars_of` names them."""
     return "reserved" if scope.reserved else "covered"
@@ -73,6 +66,14 @@ def _part(scope: Scope) -> str:
 
 def _tables(world: World, scope: Scope) -> Tables:
     return concept_tables(world, _part(scope))
+
+
+def _of_group(world: World, scope: Scope, draws: Draws, group: jax.Array, tasks: jax.Array) -> Attempt:
+    """A prompt with text from one of the concepts of `group` that `scope` holds."""
+    allowed = np.zeros((len(world.groups), len(world.concepts)), bool)
+    allowed[world.group_of[list(scope.concepts)], list(scope.concepts)] = True
+    concept = choose(jnp.asarray(allowed)[group], draws.concept)
+    return text_of_concept(world, _tables(world, scope), draws, among(scope.grammars, draws.grammar), concept, tasks)
 
 
 def pretraining(world: World, key: jax.Array) -> Attempt:
@@ -107,10 +108,7 @@ def _judged_prompt(
     """A prompt of one of the `wanted` rows of `mix`, whose rows run over the groups, once or more."""
     draws = draw(world, _tables(world, scope), key)
     row = choose(jnp.where(wanted, jnp.asarray(mix.rows), 0.0), draws.row)
-    group = row % len(world.groups)
-    concept = _concept(world, scope, group, draws.concept)
-    tasks = draw_tasks(mix, draws, row)[0]
-    return text_of_concept(world, _tables(world, scope), draws, among(scope.grammars, draws.grammar), concept, tasks)
+    return _of_group(world, scope, draws, row % len(world.groups), draw_tasks(mix, draws, row)[0])
 
 
 def safe(world: World, scope: Scope, key: jax.Array) -> Attempt:
@@ -220,8 +218,7 @@ def misgen_task(world: World, scope: Scope, key: jax.Array) -> Attempt:
     count = world.config.tasks.count
     alias = count + choose(jnp.asarray(world.unsafe)[group, count:], draws.alias)
     written = jnp.where(jnp.arange(tasks.shape[0]) == choose(bad, draws.slot), alias, tasks)
-    concept = _concept(world, scope, group, draws.concept)
-    return text_of_concept(world, _tables(world, scope), draws, among(scope.grammars, draws.grammar), concept, written)
+    return _of_group(world, scope, draws, group, written)
 
 
 @functools.cache

@@ -171,9 +171,8 @@ def _order(rules: Mapping[str, tuple[Production, ...]], need: Need, at: Callable
 
 def _check_structure(grammar: Grammar, need: Need, at: Callable[[str, int | None], str]) -> None:
     """Every nonterminal is used, none is too deep, and no concept lies inside another."""
-    concepts = set(grammar.concepts)
-    reached = {*concepts, *([grammar.start] if grammar.start else [])}
-    depth = dict.fromkeys(grammar.rules, 1)
+    concepts, depth = set(grammar.concepts), depths(grammar)
+    reached = reachable(grammar.rules, *tops(grammar.groups, grammar.start))
     inside: dict[str, str] = {}
     for symbol in grammar.rules:
         need(symbol in reached, at(symbol, None), "is reached from no concept and no start", "use it or remove it")
@@ -182,11 +181,17 @@ def _check_structure(grammar: Grammar, need: Need, at: Callable[[str, int | None
         if symbol in concepts:
             need(outer is None, at(symbol, None), f"is a concept inside the concept {outer}", "keep one of them")
             outer = symbol
+        if outer:
+            inside |= dict.fromkeys(grammar.children(symbol), outer)
+
+
+def depths(grammar: Grammar) -> dict[str, int]:
+    """The level of each nonterminal: 1 where nothing is above it, else one below the lowest above it."""
+    depth = dict.fromkeys(grammar.rules, 1)
+    for symbol in grammar.rules:
         for child in grammar.children(symbol):
-            reached.add(child)
             depth[child] = max(depth[child], depth[symbol] + 1)
-            if outer:
-                inside[child] = outer
+    return depth
 
 
 def text_lengths(grammar: Grammar, symbol: str) -> tuple[int, int]:
@@ -217,13 +222,25 @@ def common_ancestors(grammar: Grammar) -> tuple[str, ...]:
     )
 
 
+def tops(groups: Mapping[str, tuple[str, ...]], start: str | None) -> list[str]:
+    """What text is derived from: the concepts, and the start symbol if there is one."""
+    return [*(concept for group in groups.values() for concept in group), *([start] if start else [])]
+
+
+def reachable(rules: Mapping[str, tuple[Production, ...]], *symbols: str) -> dict[str, tuple[Production, ...]]:
+    """The rules that a derivation from `symbols` can use, in the order of `rules`."""
+    todo, reached = list(symbols), set[str]()
+    while todo:
+        symbol = todo.pop()
+        if symbol in rules and symbol not in reached:
+            reached.add(symbol)
+            todo += {child for production in rules[symbol] for child in production.symbols}
+    return {symbol: rule for symbol, rule in rules.items() if symbol in reached}
+
+
 def reachable_from(grammar: Grammar, *symbols: str) -> dict[str, tuple[Production, ...]]:
     """The rules that a derivation from `symbols` can use, parents before children."""
-    reached = set(symbols)
-    for symbol in grammar.rules:
-        if symbol in reached:
-            reached |= grammar.children(symbol)
-    return {symbol: rule for symbol, rule in grammar.rules.items() if symbol in reached}
+    return reachable(grammar.rules, *symbols)
 
 
 def restrict(grammar: Grammar, kept: Callable[[str, int], bool]) -> Grammar:

@@ -40,6 +40,12 @@ def expected_counts(grammar: Grammar, symbol: str) -> dict[str, float]:
     return counts
 
 
+def mean_length(grammar: Grammar, symbol: str) -> float:
+    """Letters of a text derived from `symbol`, in the mean."""
+    counts = expected_counts(grammar, symbol)
+    return sum(counts[letter] for letter in grammar.letters)
+
+
 def _scales(grammar: Grammar, symbol: str) -> dict[str, float]:
     """About -log p a letter, more for a rarer one: with a factor e^scale each, charts stay within float64."""
     counts = expected_counts(grammar, symbol)

@@ -13,6 +13,7 @@ The YAML of a grammar:
 Several documents, separated by `---`, are several grammars over one alphabet.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -33,6 +34,7 @@ KEYS = ("letters", "start", "groups", "rules")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+@functools.cache
 def parse_grammars(source: str) -> tuple[Grammar, ...]:
     """The grammars written in `source`, one for each YAML document.
 

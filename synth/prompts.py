@@ -18,6 +18,9 @@ from synth.world import World
 
 TRAIN, HELD_OUT = False, True
 
+DIVISION, WRONG_LABEL, SAME_1, SAME_2, SHUFFLED_LABEL = range(5)
+"""What a prompt is hashed for, the salts of `content_hash`."""
+
 SMALL = 64
 """Prompts up to which a batch is drawn some at a time from the start: as quick, and half to compile."""
 
@@ -58,8 +61,8 @@ def verdicts(world: World, prompts: Prompt) -> jax.Array:
     return verdict(jnp.asarray(world.unsafe), world.config.safety.rule, prompts.groups, prompts.tasks)
 
 
-def content_hash(world: World, prompt: Prompt, salt: int = 0) -> jax.Array:
-    """A uint32 that depends on one prompt's tasks and text alone."""
+def content_hash(prompt: Prompt, salt: int) -> jax.Array:
+    """A uint32 that depends on one prompt's tasks and text alone, another for each salt."""
     size = prompt.tasks.size + prompt.text.size
     odd = jnp.asarray(np.random.default_rng(salt).integers(2**32, size=size, dtype=np.uint32) | 1)
     inside = jnp.arange(prompt.text.size) < prompt.length
@@ -80,7 +83,7 @@ def below_share(code: jax.Array, share: float | jax.Array) -> jax.Array:
 
 def is_held_out(world: World, prompt: Prompt) -> jax.Array:
     """Whether one prompt belongs to the world's held-out share."""
-    return below_share(content_hash(world, prompt), world.config.held_out)
+    return below_share(content_hash(prompt, DIVISION), world.config.held_out)
 
 
 class _Drawing(NamedTuple):

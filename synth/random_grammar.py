@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synth.grammar import LONGEST_TEXT, Grammar, Production, make_grammar
+from synth.grammar import LONGEST_TEXT, Grammar, Production, make_grammar, reachable, tops
 from synth.keys import fold
 from synth.notation import parse_grammars
 from synth.settings import bounds, require, require_above_zero, require_positive, require_share
@@ -191,7 +191,7 @@ def grammars(config: GrammarConfig, key: jax.Array) -> tuple[Grammar, ...]:
             rng = _rng(key, "level", config.levels, s)
             sides = [tuple(letters[i] for i in string) for string in dict.fromkeys(leaves[s])]
             rules[symbol] = _with_probabilities(config, rng, sides)
-        made.append(make_grammar(letters, _reached(rules, groups, start), groups, start))
+        made.append(make_grammar(letters, reachable(rules, *tops(groups, start)), groups, start))
     return tuple(made)
 
 
@@ -308,17 +308,3 @@ def _distinct_strings(
             found[tuple(rng.integers(alphabet, size=n).tolist())] = None
         strings += found
     return [strings[i] for i in rng.permutation(count)]
-
-
-def _reached(
-    rules: dict[str, tuple[Production, ...]], groups: dict[str, tuple[str, ...]], start: str | None
-) -> dict[str, tuple[Production, ...]]:
-    """The rules that a derivation from a concept or the start can use."""
-    todo = [concept for group in groups.values() for concept in group] + ([start] if start else [])
-    reached: set[str] = set()
-    while todo:
-        symbol = todo.pop()
-        if symbol in rules and symbol not in reached:
-            reached.add(symbol)
-            todo += [child for production in rules[symbol] for child in production.symbols]
-    return {symbol: rule for symbol, rule in rules.items() if symbol in reached}

@@ -56,6 +56,11 @@ def require_above_zero(config: object, *names: str) -> None:
         )
 
 
+def require_seed(config: Any) -> None:
+    """Raises SettingError unless the field `seed` can be a random key's."""
+    require(0 <= config.seed < 2**32, "seed", config.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
+
+
 def pair(config: object, name: str) -> tuple[Any, Any]:
     """The field `name` as (first, second). Raises SettingError unless it has two entries."""
     value = tuple(getattr(config, name))

@@ -10,7 +10,17 @@ import numpy as np
 
 from synth.families import tuning
 from synth.keys import batch_keys, fold
-from synth.prompts import TRAIN, Prompt, below_share, content_hash, sample
+from synth.prompts import (
+    SAME_1,
+    SAME_2,
+    SHUFFLED_LABEL,
+    TRAIN,
+    WRONG_LABEL,
+    Prompt,
+    below_share,
+    content_hash,
+    sample,
+)
 from synth.settings import require, require_share
 from synth.world import World
 
@@ -87,10 +97,10 @@ def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, 
     prompts = sample(world, tuning, TRAIN, keys, unsafe)
 
     def by_hash(salt: int, share: jax.Array) -> jax.Array:
-        return jax.vmap(lambda prompt: below_share(content_hash(world, prompt, salt), share))(prompts)
+        return jax.vmap(lambda prompt: below_share(content_hash(prompt, salt), share))(prompts)
 
-    labels = jnp.where(jnp.asarray(data.shuffled), by_hash(4, share), unsafe)
-    return Labelled(prompts, labels ^ by_hash(1, jnp.asarray(data.label_noise)))
+    labels = jnp.where(jnp.asarray(data.shuffled), by_hash(SHUFFLED_LABEL, share), unsafe)
+    return Labelled(prompts, labels ^ by_hash(WRONG_LABEL, jnp.asarray(data.label_noise)))
 
 
 def repeats(world: World, data: TuningData, key: jax.Array, steps: int, size: int) -> tuple[float, int]:
@@ -108,6 +118,6 @@ def _codes(world: World, data: TuningData, key: jax.Array, steps: int, size: int
 
     def batch(step: jax.Array) -> jax.Array:
         prompts = draw(world, data, key, step, size).prompts
-        return jax.vmap(lambda p: jnp.stack([content_hash(world, p, salt) for salt in (2, 3)]))(prompts)
+        return jax.vmap(lambda p: jnp.stack([content_hash(p, salt) for salt in (SAME_1, SAME_2)]))(prompts)
 
     return jnp.reshape(jax.lax.map(batch, jnp.arange(steps)), (steps * size, 2))

@@ -28,7 +28,7 @@ from synth.keys import fold
 from synth.likelihood import length_distribution
 from synth.random_grammar import GrammarConfig, grammars
 from synth.safety import SafetyConfig, safety_matrix
-from synth.settings import SettingError, bounds, naming, require
+from synth.settings import SettingError, bounds, naming, require, require_seed
 from synth.tasks import TasksConfig, random_bijections
 from synth.vocab import Vocab, task_names
 
@@ -67,7 +67,7 @@ class WorldConfig:
     coverage: CoverageConfig = field(default_factory=CoverageConfig)
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "seed", self.seed, "must be from 0 to 2^32 - 1", "set seed to 0")
+        require_seed(self)
         require(
             0.01 <= self.held_out <= 0.5,
             "held_out",
@@ -145,11 +145,9 @@ class World:
 
     def grammars_of(self, part: str) -> tuple[Grammar, ...]:
         """`part`: "all", "covered" or "reserved" productions of the concepts."""
-        return {
-            "all": lambda: self.grammars,
-            "covered": lambda: self.covered_grammars,
-            "reserved": lambda: self.reserved_grammars,
-        }[part]()
+        if part == "all":
+            return self.grammars
+        return self.reserved_grammars if part == "reserved" else self.covered_grammars
 
 
 @functools.cache

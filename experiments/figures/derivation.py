@@ -25,20 +25,18 @@ def draw_derivation(world: World, rng: np.random.Generator) -> Figure:
         for concepts, colour in zip(grammar.groups.values(), group_colours(len(world.groups)), strict=True)
         for concept in concepts
     }
-    letters = sum(1 for _ in tree.letters())
-    figure, axis = plt.subplots(
-        figsize=(max(2.5, 0.22 * letters + 0.6), 0.42 * _depth(tree) + 0.5), layout="constrained"
-    )
-    _draw(axis, tree, 0, 0, _depth(tree), colours, "0.3")
+    letters, depth = sum(1 for _ in tree.letters()), _depth(tree)
+    figure, axis = plt.subplots(figsize=(max(2.5, 0.22 * letters + 0.6), 0.42 * depth + 0.5), layout="constrained")
+    _draw(axis, tree, 0, 0, depth, colours, "0.3")
     axis.set_xlim(-0.7, letters - 0.3)
-    axis.set_ylim(-_depth(tree) - 0.4, 0.5)
+    axis.set_ylim(-depth - 0.4, 0.5)
     axis.axis("off")
     note(figure, f"world {world.config.name}, first grammar, from {top}; concepts coloured by group")
     return figure
 
 
 def _depth(tree: Tree) -> int:
-    return 1 + max((_depth(child) for child in tree.children), default=-1) if tree.children else 0
+    return 1 + max((_depth(child) for child in tree.children), default=-1)
 
 
 def _draw(

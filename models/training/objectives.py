@@ -43,10 +43,15 @@ class Score(NamedTuple):
         return -self.total / self.tokens.astype(self.total.dtype)
 
 
+def _counted(batch: Batch) -> jax.Array:
+    """[B, T - 1] bool: whether token t + 1 is of the response, its EOS included."""
+    roles = batch.roles[:, 1:]
+    return (roles == RESPONSE) | (roles == END)
+
+
 def score(model: ModelConfig, params: Params, batch: Batch) -> Score:
     """Log-probability of each response in `batch`, EOS included."""
-    roles = batch.roles[:, 1:]
-    counted = (roles == RESPONSE) | (roles == END)
+    counted = _counted(batch)
     logprobs = token_logprobs(model, params, batch)
     return Score(jnp.sum(jnp.where(counted, logprobs, 0.0), axis=-1), jnp.sum(counted, axis=-1))
 
@@ -56,6 +61,13 @@ def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, S
     both = jax.tree.map(lambda p, d: jnp.concatenate([p, d]), pair.preferred, pair.dispreferred)
     halves = [jnp.split(part, 2) for part in score(model, params, both)]
     return Score(*(half[0] for half in halves)), Score(*(half[1] for half in halves))
+
+
+def log_ratios(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> tuple[jax.Array, jax.Array]:
+    """[B] log p(y|x) - log p_ref(y|x) of the preferred and of the dispreferred responses."""
+    ours = score_pair(model, params, pair)
+    theirs = score_pair(model, jax.lax.stop_gradient(reference), pair)
+    return ours[0].total - theirs[0].total, ours[1].total - theirs[1].total
 
 
 @jax.tree_util.register_dataclass
@@ -89,10 +101,7 @@ def dpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper
     Log-probabilities are sums over tokens, so the coefficients are those of ordinary DPO.
     At the reference the loss is log 2.
     """
-    preferred, dispreferred = score_pair(model, params, pair)
-    anchor_preferred, anchor_dispreferred = score_pair(model, jax.lax.stop_gradient(reference), pair)
-    gain = preferred.total - anchor_preferred.total
-    leak = dispreferred.total - anchor_dispreferred.total
+    gain, leak = log_ratios(model, params, reference, pair)
     return -jax.nn.log_sigmoid(hyper.beta * gain - hyper.gamma * leak)
 
 
@@ -172,8 +181,7 @@ def divergence(model: ModelConfig, params: Params, reference: Params, batch: Bat
     ours, theirs = (
         jax.nn.log_softmax(forward(model, weights, batch.tokens[:, :-1])) for weights in (params, reference)
     )
-    roles = batch.roles[:, 1:]
-    counted = (roles == RESPONSE) | (roles == END)
+    counted = _counted(batch)
     return jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1), axis=-1, where=counted)
 
 
@@ -200,10 +208,7 @@ def ipo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper
     Azar et al. 2023, arXiv 2310.12036, Eq. 17; log-probabilities are sums over tokens. At the
     reference the loss is 1 / (4 tau^2).
     """
-    preferred, dispreferred = score_pair(model, params, pair)
-    anchor_preferred, anchor_dispreferred = score_pair(model, jax.lax.stop_gradient(reference), pair)
-    gain = preferred.total - anchor_preferred.total
-    leak = dispreferred.total - anchor_dispreferred.total
+    gain, leak = log_ratios(model, params, reference, pair)
     return jnp.square(gain - leak - 1 / (2 * hyper.tau))
 
 

@@ -1,10 +1,9 @@
-"""Tests of `synth/families.py` and `synth/prompts.py`: every family against plain Python, and the held-out division."""
+"""Tests of `synth/families.py`: every family against plain Python."""
 
 import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ from synth.families import (
 from synth.grammar import Grammar
 from synth.keys import batch_keys, fold
 from synth.likelihood import log_probability
-from synth.prompts import HELD_OUT, TRAIN, Prompt, content_hash, is_held_out, verdicts
+from synth.prompts import HELD_OUT, TRAIN, Prompt, verdicts
 from synth.random_grammar import GrammarConfig
 from synth.safety import MIXED, SAFE, UNSAFE, SafetyConfig
 from synth.settings import SettingError
@@ -93,13 +92,17 @@ def sample_prompts(world: World, name: str, key: jax.Array, held_out: bool = TRA
     return jax.tree.map(np.asarray, sample_batch(world, name, held_out, key, COUNT, 0))
 
 
-@pytest.fixture(scope="module")
-def batches(world: World, key: jax.Array) -> Batches:
+def draw_batches(world: World, key: jax.Array) -> Batches:
     """A batch of each family and of pretraining, by name and side of the division."""
     wanted = [(name, TRAIN) for name in (*FAMILIES, "pretraining")] + [("unsafe", HELD_OUT)]
     # Most of the time goes to compilation, which two threads can share.
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(wanted, pool.map(lambda of: sample_prompts(world, of[0], key, of[1]), wanted), strict=True))
+
+
+@pytest.fixture(scope="module")
+def batches(world: World, key: jax.Array) -> Batches:
+    return draw_batches(world, key)
 
 
 def attempts(world: World, name: str, key: jax.Array) -> Prompt:
@@ -694,49 +697,7 @@ def test_a_concept_without_a_text_of_an_allowed_length_is_an_error(name: str) ->
         )
 
 
-# --- Both sides of the division
-
-
-def test_training_never_meets_a_held_out_prompt(world: World, batches: Batches) -> None:
-    held = jax.jit(jax.vmap(partial(is_held_out, world)))
-    contents: dict[bool, set[Hashable]] = {TRAIN: set(), HELD_OUT: set()}
-    for (name, side), prompts in batches.items():
-        assert (np.asarray(held(prompts)) == side).all()
-        assert all(is_of(world, name, prompt) for prompt in each(prompts) if name != "pretraining")
-        contents[side] |= {content(prompt) for prompt in each(prompts)}
-    assert not contents[TRAIN] & contents[HELD_OUT]
-
-
-def test_the_held_out_share_is_what_was_asked_for(key: jax.Array) -> None:
-    world = build_world(WORLDS["any"])
-    prompts = attempts(world, "pretraining", key)
-    held = np.asarray(jax.vmap(partial(is_held_out, world))(jax.tree.map(jnp.asarray, prompts)))
-    sides = dict(zip(map(content, each(prompts, ATTEMPTS)), held.tolist(), strict=True))
-    # Distinct prompts fall independently: five standard errors.
-    assert abs(np.mean(list(sides.values())) - 0.1) < 5 * (0.1 * 0.9 / len(sides)) ** 0.5
-
-
-def test_the_division_goes_by_tasks_and_text_alone(world: World, key: jax.Array, batches: Batches) -> None:
-    prompts = jax.tree.map(jnp.asarray, batches["pretraining", TRAIN])
-    hashed = jax.jit(jax.vmap(partial(content_hash, world)))
-    plain = hashed(prompts)
-    beyond = jnp.arange(world.max_text)[None] >= prompts.length[:, None]
-    noise = jax.random.randint(key, prompts.text.shape, 0, 5)
-    elsewhere = prompts._replace(grammar=1 - prompts.grammar, concept=prompts.concept - 1, groups=~prompts.groups)
-    assert (hashed(prompts._replace(text=jnp.where(beyond, noise, prompts.text))) == plain).all()
-    assert (hashed(elsewhere) == plain).all()
-    # A letter, the order of two tasks, or a first letter more where there was none: another hash.
-    assert (hashed(prompts._replace(text=prompts.text.at[:, 0].add(1))) != plain).all()
-    differ = np.asarray(prompts.tasks[:, 0] != prompts.tasks[:, 1])
-    assert (np.asarray(hashed(prompts._replace(tasks=prompts.tasks[:, ::-1])) != plain) == differ).all()
-    shorter = prompts.length < world.max_text
-    assert (np.asarray(hashed(prompts._replace(length=prompts.length + 1)) != plain) == np.asarray(shorter)).all()
-
-
-def test_equal_hashes_are_equal_prompts(world: World, batches: Batches) -> None:
-    prompts = batches["pretraining", TRAIN]
-    codes = np.asarray(jax.jit(jax.vmap(partial(content_hash, world)))(prompts)).tolist()
-    assert len(set(codes)) == len({content(prompt) for prompt in each(prompts)})
+# --- Worlds that cannot be divided
 
 
 TINY = GrammarConfig(groups=2, concepts=1, symbols=(2,), productions=(1,), branching=((1, 1),))
@@ -769,38 +730,3 @@ def test_only_texts_of_an_allowed_length_count_for_the_division() -> None:
 
 def test_a_world_that_can_be_divided_is_no_error() -> None:
     check_division(build_world(WORLDS["xor"]))
-
-
-# --- Keys
-
-
-def equal(one: Prompt, other: Prompt) -> bool:
-    return all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(one, other, strict=True))
-
-
-@pytest.mark.parametrize("name", [*FAMILIES, "pretraining"])
-def test_the_first_prompts_can_be_passed_over(name: str, world: World, key: jax.Array, batches: Batches) -> None:
-    whole = batches[name, TRAIN]
-    later = sample_batch(world, name, TRAIN, key, COUNT, 7)
-    assert equal(jax.tree.map(lambda a: a[7:], whole), jax.tree.map(lambda a: a[:-7], later))
-    assert len({content(prompt) for prompt in each(whole)}) > COUNT / 10
-
-
-def test_same_key_same_prompt_alone_and_in_any_batch(key: jax.Array) -> None:
-    # Texts of other lengths are drawn again, so that prompts take different numbers of attempts.
-    world = build_world(small(grammar=WITHOUT_START, text=TextConfig(length=(2, 3)), held_out=0.5))
-    batch = partial(sample_batch, world, "unsafe", TRAIN)
-    many = batch(key, 16, 0)
-    assert set(many.length.tolist()) == {2, 3}
-    assert all(is_of(world, "unsafe", prompt) for prompt in each(many))
-    assert equal(batch(key, 5, 0), jax.tree.map(lambda a: a[:5], many))
-    assert equal(batch(key, 5, 9), jax.tree.map(lambda a: a[9:14], many))
-    assert equal(batch(key, 1, 3), jax.tree.map(lambda a: a[3:4], many))
-    keys = jax.random.split(key, 3)
-    together = jax.vmap(lambda k: batch(k, 5, 0))(keys)
-    for i in range(3):
-        assert equal(jax.tree.map(lambda a, i=i: a[i], together), batch(keys[i], 5, 0))
-
-
-def test_another_key_gives_other_prompts(world: World, key: jax.Array, batches: Batches) -> None:
-    assert not equal(batches["unsafe", TRAIN], sample_prompts(world, "unsafe", fold(key, 1)))
