@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.rows import Row, Subject, mean_row
+from analysis.rows import Result, Row, Samples, Subject
 from synth.keys import fold
 from synth.settings import require_positive
 
@@ -67,36 +67,36 @@ def permuted_separations(
     return of_safe - of_unsafe, np.sqrt(np.maximum(within, 0.0) / len(pooled))
 
 
-def measure(subject: Subject, config: ClustersConfig) -> list[Row]:
+def measure(subject: Subject, config: ClustersConfig) -> list[Result]:
     """Per layer: tau of each family, separation raw and divided by the spread, and their null.
 
     Module `mlp.post` is the paper's window; `mlp.post_last` is the last position before the
     response alone, where no response token has been read yet: there a tuned model cannot
     look separated merely because it has just read different responses.
     """
-    rows = []
+    results: list[Result] = []
     for module, last in (("mlp.post", False), ("mlp.post_last", True)):
-        for layer in range(subject.observations["safe"].mlp_post.shape[1]):
+        for layer in range(subject.model.layers):
             acts = {
-                family: np.asarray((seen.mlp_post if last else seen.mlp_post_window)[:, layer], float)
+                family: np.asarray((seen.last if last else seen.window)["mlp.post"][:, layer], float)
                 for family, seen in subject.observations.items()
             }
             where: dict[str, Any] = {"layer": layer + 1, "module": module}
-            rows += _layer(acts, config, fold(subject.key, "clusters", module, layer), where)
-    return rows
+            results += _layer(acts, config, fold(subject.key, "clusters", module, layer), where)
+    return results
 
 
-def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, where: dict[str, Any]) -> list[Row]:
+def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, where: dict[str, Any]) -> list[Result]:
     safe, unsafe = acts["safe"], acts["unsafe"]
     means, scale, pairs = (safe.mean(0), unsafe.mean(0)), spread(safe, unsafe), len(safe) + len(unsafe)
     raw = separation(safe, unsafe)
     null, null_spread = permuted_separations(safe, unsafe, config.permutations, key)
     null_scaled = null / null_spread
-    rows = []
+    results: list[Result] = []
     for family, rows_of in acts.items():
         values = tau(rows_of, *means)
-        rows.append(mean_row("tau", values, family=family, **where))
-        rows.append(Row("tau_sd", float(values.std(ddof=1)), len(values), family=family, **where))
+        results.append(Samples("tau", values, family=family, **where))
+        results.append(Row("tau_sd", float(values.std(ddof=1)), len(values), family=family, **where))
     statistics = {
         "separation": raw,
         "separation_scaled": raw / scale,
@@ -106,4 +106,4 @@ def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, 
         "separation_scaled_permuted": float(null_scaled.mean()),
         "separation_scaled_permuted_high": float(np.quantile(null_scaled, 0.975)),
     }
-    return rows + [Row(metric, value, pairs, **where) for metric, value in statistics.items()]
+    return results + [Row(metric, value, pairs, **where) for metric, value in statistics.items()]

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.rows import Row, Subject, mean_row
+from analysis.rows import Result, Row, Samples, Subject
 from synth.keys import fold
 from synth.settings import require, require_positive
 
@@ -72,26 +72,28 @@ def projections(matrix: np.ndarray, activations: np.ndarray, directions: int) ->
     return unit @ (right[:directions].T * values[:directions])
 
 
-def measure(subject: Subject, config: NullspaceConfig) -> list[Row]:
+def measure(subject: Subject, config: NullspaceConfig) -> list[Result]:
     """Per layer, for the first MLP matrix; no rows for the untouched model, which has no dW."""
-    rows = []
+    results: list[Result] = []
     for name, block in subject.params["blocks"].items():
         layer = int(name)
         untuned = np.asarray(subject.reference["blocks"][name]["mlp"]["W_in"], float).T
         change = np.asarray(block["mlp"]["W_in"], float).T - untuned
         if not change.any():
             continue
-        inputs = {family: np.asarray(seen.mlp_in[:, layer], float) for family, seen in subject.observations.items()}
+        inputs = {
+            family: np.asarray(seen.last["mlp.in"][:, layer], float) for family, seen in subject.observations.items()
+        }
         key = fold(subject.key, "nullspace", layer)
         where: dict[str, Any] = {"layer": layer + 1, "module": "W_in"}
-        rows += _column_space(untuned, change, config, fold(key, "columns"), where)
-        rows += _row_space(change, inputs, config, fold(key, "rows"), where)
-    return rows
+        results += _column_space(untuned, change, config, fold(key, "columns"), where)
+        results += _row_space(change, inputs, config, fold(key, "rows"), where)
+    return results
 
 
 def _column_space(
     untuned: np.ndarray, change: np.ndarray, config: NullspaceConfig, key: jax.Array, where: dict[str, Any]
-) -> list[Row]:
+) -> list[Result]:
     basis = column_basis(untuned, config.rank_share)
     vectors = column_basis(change, config.rank_share)
     count = vectors.shape[1]
@@ -108,7 +110,7 @@ def _column_space(
         "sine_random_mean": null.mean(),
         "sine_excess": measured.mean() - null.mean(),
     }
-    rows = [Row(metric, float(value), count, **where) for metric, value in summary.items()]
+    results: list[Result] = [Row(metric, float(value), count, **where) for metric, value in summary.items()]
     curves = {
         "sine": measured,
         "sine_sorted": np.sort(measured),
@@ -118,8 +120,8 @@ def _column_space(
     }
     for metric, curve in curves.items():
         n = config.draws if "random" in metric else 1
-        rows += [Row(metric, float(v), n, index=i + 1, **where) for i, v in enumerate(curve)]
-    return rows
+        results += [Row(metric, float(v), n, index=i + 1, **where) for i, v in enumerate(curve)]
+    return results
 
 
 def _row_space(
@@ -128,20 +130,20 @@ def _row_space(
     config: NullspaceConfig,
     key: jax.Array,
     where: dict[str, Any],
-) -> list[Row]:
+) -> list[Result]:
     values = np.linalg.svd(change, compute_uv=False)[: config.directions]
     frames = random_frames(change.shape[1], len(values), config.draws, key)
-    rows = []
+    results: list[Result] = []
     for family, activations in inputs.items():
         unit = activations / np.linalg.norm(activations, axis=-1, keepdims=True)
         effect = np.linalg.norm(unit @ change.T, axis=-1)
-        rows.append(mean_row("projection_total", effect, family=family, **where))
+        results.append(Samples("projection_total", effect, family=family, **where))
         along = projections(change, activations, config.directions)
         # The same singular values on random orthonormal directions: what size alone explains.
         null = np.abs(unit @ frames).mean(axis=(0, 1)) * values
         for i, column in enumerate(along.T):
             at: dict[str, Any] = {"family": family, "index": i + 1, **where}
-            rows.append(mean_row("projection", column, **at))
-            rows.append(mean_row("projection_abs", np.abs(column), **at))
-            rows.append(Row("projection_abs_random", float(null[i]), config.draws, **at))
-    return rows
+            results.append(Samples("projection", column, **at))
+            results.append(Samples("projection_abs", np.abs(column), **at))
+            results.append(Row("projection_abs_random", float(null[i]), config.draws, **at))
+    return results

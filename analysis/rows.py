@@ -1,48 +1,86 @@
-"""The shape every measurement reports in: rows of a tidy table."""
+"""The shape every measurement reports in: rows of a tidy table, and values of single prompts."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from analysis.observe import Observation
-from models.transformer import Params
+from analysis.observe import Observation, Prompts
+from models.transformer import ModelConfig, Params
 
 
-@dataclass(frozen=True)
-class Row:
-    """One number, of one model and one seed."""
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """What a number is about; None where it is about all of them."""
 
-    metric: str
-    value: float
-    n: int
-    """How many things the value is a statistic of: prompts, draws, singular vectors."""
     family: str | None = None
     layer: int | None = None
     """Counted from 1, as in the paper's figures."""
     module: str | None = None
     """The activation site or weight matrix measured, as in `models.taps` and the weights' names."""
     index: int | None = None
-    """Which singular vector, from 1, where there are several."""
+    """Which singular vector, from 1, or which other one of several."""
+    variant: str | None = None
+    """What was changed before measuring, where something was: "alpha 1.25", "only mlp"."""
+
+
+@dataclass(frozen=True)
+class Row(_Place):
+    """One number, of one model and one seed."""
+
+    metric: str
+    value: float
+    n: int
+    """How many things the value is a statistic of: prompts, draws, singular vectors."""
+    missing: str | None = None
+    """Why there is no value, where it is NaN."""
+
+
+@dataclass(frozen=True)
+class Samples(_Place):
+    """A number for each prompt of a family; the table has their mean, samples.parquet all of them."""
+
+    metric: str
+    values: np.ndarray
+    """[N]"""
+
+    def mean(self) -> Row:
+        """The mean as a row."""
+        place = {field.name: getattr(self, field.name) for field in dataclasses.fields(_Place)}
+        return Row(self.metric, float(np.mean(np.asarray(self.values, float))), len(self.values), **place)
+
+
+Result = Row | Samples
 
 
 class Subject(NamedTuple):
     """One model of one seed, with what it did on each family of prompts."""
 
+    model: ModelConfig
     params: Params
     reference: Params
     """The weights tuning started from; the same as `params` for the untouched model."""
+    prompts: Mapping[str, Prompts]
+    """By family"""
     observations: Mapping[str, Observation]
-    """By family; arrays are NumPy, without an axis of seeds"""
+    """What the model did, by family; arrays are NumPy, without an axis of seeds"""
+    before: Mapping[str, Observation]
+    """What the model with the weights `reference` did on the same prompts"""
     key: jax.Array
     """For the measurements' controls"""
 
+    @property
+    def untouched(self) -> bool:
+        """Whether this is the model that tuning starts from."""
+        return self.params is self.reference
 
-Measurement = Callable[[Subject], list[Row]]
+
+Measurement = Callable[[Subject], list[Result]]
 
 
-def mean_row(metric: str, values: np.ndarray | jax.Array, **where: Any) -> Row:
-    """The mean of per-sample `values` [n] as a row."""
-    return Row(metric, float(np.mean(np.asarray(values))), len(values), **where)
+def rows(results: Iterable[Result]) -> list[Row]:
+    """Every statistic, and the mean of every set of samples."""
+    return [result.mean() if isinstance(result, Samples) else result for result in results]

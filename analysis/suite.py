@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from analysis import behaviour, clusters, nullspace
 from analysis.clusters import ClustersConfig
 from analysis.nullspace import NullspaceConfig
-from analysis.rows import Measurement, Row, Subject
+from analysis.rows import Measurement, Result, Subject
 from synth.families import split_name
 from synth.settings import require
 
@@ -48,6 +48,6 @@ def measurements(config: AnalysisConfig) -> dict[str, Measurement]:
     }
 
 
-def measure(config: AnalysisConfig, subject: Subject) -> list[Row]:
-    """All rows of one model of one seed."""
-    return [row for measurement in measurements(config).values() for row in measurement(subject)]
+def measure(config: AnalysisConfig, subject: Subject) -> list[Result]:
+    """All results of one model of one seed."""
+    return [result for measurement in measurements(config).values() for result in measurement(subject)]

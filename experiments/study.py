@@ -28,7 +28,7 @@ ABOUT_SAFETY = ("safety", "coverage")
 
 COLUMNS = (
     "study", "cell", "world", "model", "method", "learning_rate", "seed",
-    "family", "layer", "module", "index", "metric", "value", "n",
+    "family", "layer", "module", "index", "variant", "metric", "value", "n", "missing",
 )  # fmt: skip
 
 

@@ -1,15 +1,16 @@
 """Measuring: what one model does on held-out prompts of each family, and where it changed."""
 
-from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analysis import suite
-from analysis.observe import Observation, observe
-from analysis.rows import Subject
+from analysis.observe import Prompts, observe
+from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
 from experiments.stages import files
@@ -22,7 +23,7 @@ from synth.keys import fold
 from synth.prompts import HELD_OUT
 from synth.world import World, WorldConfig, build_world
 
-TABLE = "rows.parquet"
+TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
 
 def recipe(settings: dict[str, object], model: Recipe, reference: Recipe) -> Recipe:
@@ -39,35 +40,71 @@ def run(
     weights: Artifact,
     reference: Artifact,
 ) -> Artifact:
-    """The table of every measurement of every seed."""
+    """TABLE of every measurement of every seed, SAMPLES with the values of single prompts."""
 
     def make(folder: Path, partial: Path) -> None:
-        tables = build_world(world)
         params, untouched = files.load_weights(weights), files.load_weights(reference)
-        families = config.families or existing(tables)
-        seen = {family: _observe(tables, model, config, params, family) for family in families}
-        frames = []
+        prompts = _prompts(build_world(world), config)
+        tables, samples = [], []
         for seed in range(params["W_E"].shape[0]):
-            subject = Subject(
-                params=one_seed(params, seed),
-                reference=one_seed(untouched, seed),
-                observations={family: seen[family][seed] for family in seen},
-                key=fold(jax.random.key(0), "measure", seed),
-            )
-            frames.append(pd.DataFrame(suite.measure(config, subject)).assign(seed=seed))
-        table = pd.concat(frames, ignore_index=True)
+            results = suite.measure(config, _subject(model, config, params, untouched, prompts, seed))
+            tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
+            samples.append(_samples_table(results, seed))
+        table = pd.concat(tables, ignore_index=True)
         table.astype({"layer": "Int16", "index": "Int32"}).to_parquet(folder / TABLE, index=False)
+        pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
 
     return store.fetch(recipe, make)
 
 
-def _observe(
-    world: World, model: ModelConfig, config: AnalysisConfig, params: Params, family: str
-) -> list[Observation]:
-    """Each seed on the same held-out prompts of a family, as NumPy arrays."""
-    key = fold(jax.random.key(world.config.seed), "evaluation", family)
-    prompts = sample_batch(world, family, HELD_OUT, key, config.prompts)
-    complying, refusing = sequences.both(world, prompts)
-    one = partial(observe, model, complying=complying, refusing=refusing, window=config.clusters.window)
-    seeds = range(params["W_E"].shape[0])
-    return [jax.tree.map(np.asarray, one(params=one_seed(params, seed))) for seed in seeds]
+def _prompts(world: World, config: AnalysisConfig) -> dict[str, Prompts]:
+    """The held-out prompts of each family, the same for every model and seed."""
+    key = fold(jax.random.key(world.config.seed), "evaluation")
+    return {
+        family: Prompts(
+            *sequences.both(world, sample_batch(world, family, HELD_OUT, fold(key, family), config.prompts))
+        )
+        for family in config.families or existing(world)
+    }
+
+
+def _subject(
+    model: ModelConfig,
+    config: AnalysisConfig,
+    params: Params,
+    untouched: Params,
+    prompts: dict[str, Prompts],
+    seed: int,
+) -> Subject:
+    """One seed of a stack of models, having seen all prompts."""
+    reference = one_seed(untouched, seed)
+    same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
+    own = reference if same else one_seed(params, seed)
+    window = config.clusters.window
+    before = {family: observe(model, reference, batch, window) for family, batch in prompts.items()}
+    seen = before if same else {family: observe(model, own, batch, window) for family, batch in prompts.items()}
+    return Subject(model, own, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
+
+
+def _samples_table(results: list[Result], seed: int) -> pa.Table:
+    """A row for each prompt of each of the samples."""
+    samples = [result for result in results if isinstance(result, Samples)]
+    sizes = [len(sample.values) for sample in samples]
+    which = pa.array(np.repeat(np.arange(len(samples)), sizes))
+
+    def label(name: str, kind: pa.DataType) -> pa.Array:
+        return pa.array([getattr(sample, name) for sample in samples], kind).dictionary_encode().take(which)
+
+    return pa.table(
+        {
+            "seed": pa.array(np.full(len(which), seed, np.int16)),
+            "family": label("family", pa.string()),
+            "prompt": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])),
+            "metric": label("metric", pa.string()),
+            "layer": label("layer", pa.int16()),
+            "module": label("module", pa.string()),
+            "index": label("index", pa.int32()),
+            "variant": label("variant", pa.string()),
+            "value": pa.array(np.concatenate([sample.values for sample in samples]).astype(np.float32)),
+        }
+    )

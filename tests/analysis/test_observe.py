@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from analysis import behaviour
-from analysis.observe import Observation, observe
-from analysis.rows import Subject
+from analysis.observe import Observation, Prompts, observe
+from analysis.rows import Subject, rows
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.families import sample_batch
 from synth.prompts import HELD_OUT
-from synth.sequences import RESPONSE, Batch
+from synth.sequences import RESPONSE
 from synth.world import World
 
 WINDOW = 2
@@ -20,17 +20,17 @@ COUNT = 24
 
 
 @pytest.fixture(scope="module")
-def batches(world: World, key: jax.Array) -> tuple[Batch, Batch]:
-    return sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, COUNT))
+def batches(world: World, key: jax.Array) -> Prompts:
+    return Prompts(*sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, COUNT)))
 
 
 @pytest.fixture(scope="module")
-def seen(model: ModelConfig, params: Params, batches: tuple[Batch, Batch]) -> Observation:
-    return jax.tree.map(np.asarray, observe(model, params, *batches, window=WINDOW))
+def seen(model: ModelConfig, params: Params, batches: Prompts) -> Observation:
+    return observe(model, params, batches, window=WINDOW)
 
 
 def test_activations_are_those_of_the_models_own_response(
-    model: ModelConfig, params: Params, batches: tuple[Batch, Batch], seen: Observation
+    model: ModelConfig, params: Params, batches: Prompts, seen: Observation
 ) -> None:
     go = np.asarray(batches[0].go)
     for i in range(COUNT):
@@ -40,15 +40,13 @@ def test_activations_are_those_of_the_models_own_response(
             inputs, post = capture(model, params, tokens, names).values()
             # Batches of different size round differently.
             close = {"rtol": 1e-4, "atol": 1e-4}
-            np.testing.assert_allclose(seen.mlp_in[i, layer], inputs[0, go[i]], **close)
-            np.testing.assert_allclose(seen.mlp_post[i, layer], post[0, go[i]], **close)
+            np.testing.assert_allclose(seen.last["mlp.in"][i, layer], inputs[0, go[i]], **close)
+            np.testing.assert_allclose(seen.last["mlp.post"][i, layer], post[0, go[i]], **close)
             window = np.mean(post[0, go[i] : go[i] + WINDOW], axis=0)
-            np.testing.assert_allclose(seen.mlp_post_window[i, layer], window, **close)
+            np.testing.assert_allclose(seen.window["mlp.post"][i, layer], window, **close)
 
 
-def test_teacher_forcing_by_a_loop(
-    model: ModelConfig, params: Params, batches: tuple[Batch, Batch], seen: Observation
-) -> None:
+def test_teacher_forcing_by_a_loop(model: ModelConfig, params: Params, batches: Prompts, seen: Observation) -> None:
     predicted = np.asarray(forward(model, params, batches[0].tokens)).argmax(-1)
     for i in range(COUNT):
         tokens, roles = np.asarray(batches[0].tokens[i]), np.asarray(batches[0].roles[i])
@@ -57,13 +55,13 @@ def test_teacher_forcing_by_a_loop(
 
 
 def test_a_model_that_must_refuse_is_seen_to_refuse(
-    world: World, model: ModelConfig, params: Params, batches: tuple[Batch, Batch]
+    world: World, model: ModelConfig, params: Params, batches: Prompts
 ) -> None:
     """Weights set by hand: null while the text's length lasts cannot be had, so null for ever, then EOS."""
     always = {**params, "W_U": params["W_U"] * 0.0}
     always["ln_final"] = {"w": params["ln_final"]["w"] * 0.0, "b": params["ln_final"]["b"] * 0.0 + 1.0}
     always["W_U"] = always["W_U"].at[:, vocab.NULL].set(1.0)
-    seen = jax.tree.map(np.asarray, observe(model, always, *batches, window=WINDOW))
+    seen = observe(model, always, batches, window=WINDOW)
     behind = np.arange(seen.generated.shape[1]) > np.asarray(batches[0].go)[:, None]
     assert (seen.generated[behind] == vocab.NULL).all()
     assert not seen.complied.any()
@@ -72,9 +70,11 @@ def test_a_model_that_must_refuse_is_seen_to_refuse(
     assert not seen.teacher_refused.any()
 
 
-def test_behaviour_shares_add_up(seen: Observation, params: Params, key: jax.Array) -> None:
-    planted = seen._replace(complied=np.arange(COUNT) < 6, refused=np.arange(COUNT) >= 18)
-    rows = behaviour.measure(Subject(params, params, {"safe": planted}, key))
-    values = {row.metric: row.value for row in rows}
+def test_behaviour_shares_add_up(
+    model: ModelConfig, params: Params, batches: Prompts, seen: Observation, key: jax.Array
+) -> None:
+    planted = {"safe": seen._replace(complied=np.arange(COUNT) < 6, refused=np.arange(COUNT) >= 18)}
+    found = rows(behaviour.measure(Subject(model, params, params, {"safe": batches}, planted, planted, key)))
+    values = {row.metric: row.value for row in found}
     assert (values["complied"], values["refused"], values["neither"]) == (0.25, 0.25, 0.5)
-    assert all(row.n == COUNT and row.family == "safe" for row in rows)
+    assert all(row.n == COUNT and row.family == "safe" for row in found)

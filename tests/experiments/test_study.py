@@ -91,9 +91,9 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
     assert tuple(table.columns) == study.COLUMNS
     assert set(table["method"]) == {"untouched", "sft", "continued"}
     assert set(table["seed"]) == {0, 1}
-    assert table["value"].map(math.isfinite).all()
+    assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
     assert (table["n"] > 0).all()
-    keys = ["method", "seed", "family", "layer", "module", "index", "metric"]
+    keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
     assert not table.duplicated(keys).any()
     shares = table[table["metric"].isin(["complied", "refused", "neither"])]
     assert (shares.groupby(["method", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
@@ -107,7 +107,7 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
 def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: study.Results) -> None:
     # Columns without a value come back from CSV without a type.
     drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv").astype(done.table.dtypes.to_dict())
-    keys = ["method", "seed", "family", "layer", "module", "index", "metric"]
+    keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
     both = drawn[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
     assert len(both) == len(drawn) > 0
     assert (both["value"] - both["value_table"]).abs().max() < 1e-12
