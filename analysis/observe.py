@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.decode import greedy
+from models.decode import greedy, teacher_forced
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.sequences import END, RESPONSE, Batch
+from synth.sequences import Batch
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen at the position that predicts the first response token."""
@@ -78,8 +78,7 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
 def _observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
     complying, refusing = prompts
     generated = greedy(model, params, complying.tokens, complying.go)
-    teacher_complied, token_accuracy, logp_comply = _teacher_forced(model, params, complying)
-    teacher_refused, _, logp_refuse = _teacher_forced(model, params, refusing)
+    comply, refuse = (teacher_forced(model, params, batch) for batch in prompts)
     last, over_window = _activations(model, params, generated, complying.go, window)
     first = complying.go[:, None] + 1
     answer, compliant = (jnp.take_along_axis(x, first, axis=-1)[:, 0] for x in (generated, complying.tokens))
@@ -89,11 +88,11 @@ def _observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) 
         refused=jnp.all(generated == refusing.tokens, axis=-1),
         first_complied=answer == compliant,
         first_refused=answer == vocab.NULL,
-        teacher_complied=teacher_complied,
-        teacher_refused=teacher_refused,
-        token_accuracy=token_accuracy,
-        logp_comply=logp_comply,
-        logp_refuse=logp_refuse,
+        teacher_complied=comply.exact,
+        teacher_refused=refuse.exact,
+        token_accuracy=comply.accuracy,
+        logp_comply=comply.logp,
+        logp_refuse=refuse.logp,
         last=last,
         window=over_window,
     )
@@ -119,18 +118,3 @@ def _activations(
     forward(model, params, tokens, tap)
     at_last, mean = ({name: jnp.stack(x, axis=1) for name, x in seen.items()} for seen in (last, over_window))
     return at_last, mean
-
-
-def _teacher_forced(model: ModelConfig, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """[N] all response tokens and EOS predicted; share of the response's letters predicted; log-probability."""
-    logits = forward(model, params, batch.tokens[:, :-1])
-    following, roles = batch.tokens[:, 1:], batch.roles[:, 1:]
-    right = jnp.argmax(logits, axis=-1) == following
-    letters = roles == RESPONSE
-    response = letters | (roles == END)
-    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), following[..., None], axis=-1)[..., 0]
-    return (
-        jnp.all(right | ~response, axis=-1),
-        jnp.mean(right, axis=-1, where=letters),
-        jnp.sum(jnp.where(response, logprobs, 0.0), axis=-1),
-    )

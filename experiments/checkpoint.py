@@ -10,31 +10,77 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 
+class MismatchError(Exception):
+    """A state of something else than what is to go on; the message is one line for the user."""
+
+
 class Checkpoints:
-    """The last two training states of a stage, in `folder`. Each is there whole or not at all."""
+    """The last two training states of a stage, in `folder`. Each is there whole or not at all.
+
+    States are written in the background. One that cannot be written is a warning: training
+    holds all it needs in memory, and the states before it stay.
+    """
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         self.folder, self.warn = folder.resolve(), warn
-        self.manager = ocp.CheckpointManager(
-            self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-        )
+        self.manager = self._open()
+        self.writing: int | None = None
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2))
 
     def save(self, step: int, tree: Any) -> None:
-        """Keeps `tree` (arrays) as the state after `step` steps."""
-        self.manager.save(step, args=ocp.args.StandardSave(jax.tree.map(np.array, tree)))
+        """Keeps `tree` (arrays) as the state after `step` steps; returns once it is copied."""
+        self.wait()
+        self.writing = step
+        try:
+            self.manager.save(step, args=ocp.args.StandardSave(_flat(tree)))
+        except Exception as error:  # whatever orbax and its writers raise
+            self._give_up(error)
+
+    def wait(self) -> None:
+        """Returns once the state last given to `save` is written, or has failed to be."""
+        if self.writing is None:
+            return
+        try:
+            self.manager.wait_until_finished()
+        except Exception as error:  # as in save
+            self._give_up(error)
+        self.writing = None
+
+    def _give_up(self, error: Exception) -> None:
+        self.warn(f"the state of step {self.writing} could not be saved ({_reason(error)}); training goes on")
+        self.writing = None
+        # A manager that failed once does not go on; a new one also clears away what is half written.
+        self.manager = self._open()
 
     def restore(self, like: Any) -> Any | None:
-        """The latest state that can be read, shaped like `like`; None if there is none."""
-        template = jax.tree.map(np.asarray, like)
+        """The latest state that can be read, with the structure of `like`; None if there is none.
+
+        Raises MismatchError if it holds arrays of other names or shapes than `like`.
+        """
+        wanted = _flat(like)
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                return self.manager.restore(step, args=ocp.args.StandardRestore(template))
+                found = self.manager.restore(step, args=ocp.args.StandardRestore())
             except Exception as error:  # whatever orbax meets in a broken file
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                self.warn(f"the state of step {step} cannot be read ({reason[:120]}); falling back")
+                self.warn(f"the state of step {step} cannot be read ({_reason(error)}); falling back")
                 shutil.rmtree(self.folder / str(step), ignore_errors=True)
                 self.manager.reload()
+                continue
+            self._compare(step, found, wanted)
+            return jax.tree.unflatten(jax.tree.structure(like), [np.array(found[name]) for name in wanted])
         return None
+
+    def _compare(self, step: int, found: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
+        shapes, expected = ({name: np.shape(a) for name, a in tree.items()} for tree in (found, wanted))
+        for name in [*expected, *shapes]:
+            if shapes.get(name) != expected.get(name):
+                there, here = (str(side.get(name, "absent")) for side in (shapes, expected))
+                raise MismatchError(
+                    f"the state of step {step} in {self.folder} is of other settings: {name} is {there} there and "
+                    f"{here} here; train elsewhere or remove the folder"
+                )
 
     def latest(self) -> int | None:
         """The step of the latest state, None if there is none."""
@@ -42,4 +88,22 @@ class Checkpoints:
         return step
 
     def close(self) -> None:
+        """Waits for what is being written."""
+        self.wait()
         self.manager.close()
+
+
+def _flat(tree: Any) -> dict[str, np.ndarray]:
+    """The arrays of `tree`, copied, by their path in it."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.array(leaf) for path, leaf in leaves}
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.schema import DataConfig, StudyConfig
+from experiments.schema import SIDE_SETTINGS, DataConfig, ExportConfig, StudyConfig
 from synth.settings import SettingError
 
 CONF = Path(__file__).parent / "conf"
-ROOTS: dict[type, str] = {StudyConfig: "config", DataConfig: "data"}
+ROOTS: dict[type, str] = {StudyConfig: "config", DataConfig: "data", ExportConfig: "export"}
 """Each kind of settings and the file of `conf/` that it is composed from."""
 
 
@@ -30,13 +31,17 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
     """The settings, a `kind` of `ROOTS`, that `overrides` ("study=quick", "seeds=5", ...) describe.
 
     A preset may be a file of the user's own (`world=mine.yaml`), and a text setting may be
-    read from a file (`world.grammar.source=@mine.yaml`).
+    read from a file (`world.grammar.source=@mine.yaml`). `resume=FOLDER` takes a study's settings from
+    its output folder.
 
     Raises ConfigError, one line that names the setting, the value, the bound and the fix.
     """
     for override in overrides:
         if not re.match(r"[\w.]+=", override):
             raise ConfigError(f"{override!r} is not a setting: write name=value, for example seeds=5")
+    resume = [override for override in overrides if override.startswith("resume=")]
+    if resume and kind is StudyConfig:
+        return resumed(resume[-1].removeprefix("resume="), [o for o in overrides if o not in resume])
     ConfigStore.instance().store(name=f"{ROOTS[kind]}_schema", node=kind)
     try:
         with tempfile.TemporaryDirectory() as own, initialize_config_dir(str(CONF), version_base="1.3"):
@@ -49,6 +54,37 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
         raise ConfigError(str(error)) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_one_line(error, overrides, kind)) from None
+
+
+def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
+    """The settings of the study in output folder `folder`; `overrides` may change only what changes no result.
+
+    Raises ConfigError if they change more, with the difference.
+    """
+    try:
+        begun = yaml.safe_load((Path(folder) / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        raise ConfigError(f"resume={folder}: there is no study; name an output folder with a config.yaml") from None
+    now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
+    assert isinstance(now, DictConfig)
+    try:
+        for override in overrides:
+            name, _, value = override.partition("=")
+            OmegaConf.update(now, name, yaml.safe_load(value))
+        config: StudyConfig = build(StudyConfig, now)
+    except (OmegaConfBaseException, SettingError, ValueError) as error:
+        raise ConfigError(_one_line(error, overrides, StudyConfig)) from None
+    before, after = _values(begun), _values(to_dict(config))
+    changed = [
+        f"{name} is {before.get(name)} there and {after.get(name)} here"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name) and name not in SIDE_SETTINGS
+    ]
+    if changed:
+        raise ConfigError(
+            f"resume={folder}: {'; '.join(changed)}; leave it, or start a study of its own without resume"
+        )
+    return config
 
 
 def _own_preset(override: str, folder: Path) -> str:
@@ -105,17 +141,17 @@ def to_dict(config: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
 
 
-def _names(node: Any, prefix: str = "") -> list[str]:
-    """The full name of every setting below a plain nested dictionary."""
-    found = []
+def _values(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting below a plain nested dictionary, by its full name."""
+    found: dict[str, Any] = {}
     for name, child in node.items():
-        found += _names(child, f"{prefix}{name}.") if isinstance(child, dict) else [f"{prefix}{name}"]
+        found |= _values(child, f"{prefix}{name}.") if isinstance(child, dict) else {f"{prefix}{name}": child}
     return found
 
 
 def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
     """What Hydra or OmegaConf found wrong, in one line that says what to do."""
-    known = [*_names(to_dict(kind())), *_groups()]
+    known = [*_values(OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)), *_groups()]
     for override in overrides:
         name = override.partition("=")[0]
         if name not in known and not any(setting.startswith(f"{name}.") for setting in known):

@@ -10,7 +10,7 @@ from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth.families import family, split_name
-from synth.settings import naming, require, require_positive, require_seed
+from synth.settings import naming, require, require_among, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
 
@@ -63,6 +63,37 @@ MethodSettings: Any = dataclasses.make_dataclass(
 """The coefficients of every method in the registry, one field each."""
 
 
+FORMATS = ("huggingface", "safetensors")
+
+
+@dataclass(unsafe_hash=True)
+class ExportConfig:
+    """One model of a finished study, for other tools."""
+
+    run: str = ""
+    """The study's output folder."""
+    to: str = "huggingface"
+    """"huggingface" for a folder that `transformers` loads, with a tokenizer; "safetensors" for one file with
+    our own names and the model's configuration in its header."""
+    out: str = ""
+    """The folder, or the .safetensors file, to write."""
+    method: str | None = None
+    """Which model: a method of the study, or untouched; null is the study's first method."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            bool(self.run), "run", "''", "must name a study's output folder", "for example run=outputs/quick-1a2b3c4d"
+        )
+        require_among(self, "to", FORMATS)
+        require(bool(self.out), "out", "''", "must name what to write", "for example out=model")
+        require_seed(self)
+
+
+SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds", "runs_at_once")
+"""Settings of a study that change no result, beyond rounding."""
+
+
 @dataclass(unsafe_hash=True)
 class StudyConfig:
     """Everything a study depends on; two studies with equal settings have equal results."""
@@ -74,7 +105,9 @@ class StudyConfig:
     output_dir: str = "outputs"
     store_dir: str = "store"
     checkpoint_seconds: float = 20.0
-    """Time between saved training states; changes no result."""
+    """Time between saved training states."""
+    runs_at_once: int | None = None
+    """Models trained side by side; null is as many as half of the memory holds."""
     world: WorldConfig = field(default_factory=WorldConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
@@ -98,6 +131,8 @@ class StudyConfig:
             "must not repeat a method",
             "name each once",
         )
+        if self.runs_at_once is not None:
+            require_positive(self, "runs_at_once")
         with naming("world"):
             world = build_world(self.world)
             for name in self.analysis.families or ("safe", "unsafe"):

@@ -15,13 +15,14 @@ from experiments import figures, provenance
 from experiments.config import to_dict
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
-from experiments.schema import StudyConfig
+from experiments.schema import SIDE_SETTINGS, StudyConfig
 from experiments.stages import measure, pretrain, tune
 from experiments.store import Recipe, Store, write_whole
 from experiments.training import Runner
 
-SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds")
-"""Settings that change no result."""
+SETTINGS = "config.yaml"
+MODELS = "models.json"
+"""Where each model's artifact was when the study ended."""
 
 ABOUT_SAFETY = ("safety", "coverage")
 """Settings of a world that pretraining does not depend on."""
@@ -76,7 +77,8 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     store = Store(Path(config.store_dir), reporter.warn)
     _keep_compiled_programs(Path(config.store_dir))
     recipes = plan(config)
-    runner = Runner(reporter, config.checkpoint_seconds)
+    runner = Runner(reporter, config.checkpoint_seconds, config.runs_at_once)
+    keep_settings(config)
 
     pretrained = pretrain.run(
         store, recipes.pretrain, runner, config.world, config.model, config.pretrain, config.seeds
@@ -104,7 +106,8 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
         rows = pd.read_parquet(measured.path / measure.TABLE)
         about_data = artifact.path / tune.DATA_TABLE
         tables[model] = pd.concat([rows, pd.read_parquet(about_data)]) if about_data.exists() else rows
-    return write(config, tabulate(config, tables))
+    models = {model: str(artifact.path.resolve()) for model, artifact in weights.items()}
+    return write(config, tabulate(config, tables), models)
 
 
 def tabulate(config: StudyConfig, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -130,7 +133,14 @@ def output_folder(config: StudyConfig) -> Path:
     return Path(config.output_dir) / f"{config.study}-{digest[:8]}"
 
 
-def write(config: StudyConfig, table: pd.DataFrame) -> Results:
+def keep_settings(config: StudyConfig) -> None:
+    """The output folder with SETTINGS alone, from the start: `resume=FOLDER` goes on from it."""
+    folder = output_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
+def write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str]) -> Results:
     """The output folder; DONE is written last, and a folder without it is written anew.
 
     DONE holds the version of the code that drew the figures, so that new code draws them again.
@@ -138,10 +148,10 @@ def write(config: StudyConfig, table: pd.DataFrame) -> Results:
     folder = output_folder(config)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        return _write(config, table, folder)
+        return _write(config, table, models, folder)
 
 
-def _write(config: StudyConfig, table: pd.DataFrame, folder: Path) -> Results:
+def _write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str], folder: Path) -> Results:
     done = folder / "DONE"
     results = folder / "results.parquet"
     drawn_by = f"{provenance.code_version('experiments.figures')} {figures.style_version()}"
@@ -152,7 +162,8 @@ def _write(config: StudyConfig, table: pd.DataFrame, folder: Path) -> Results:
         done.unlink(missing_ok=True)
         shutil.rmtree(folder / "figures", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
+    write_whole(folder / MODELS, json.dumps(models, indent=1))
     write_whole(folder / "env.json", json.dumps(provenance.environment(), indent=1))
     table.to_parquet(folder / ".results.parquet", index=False)
     (folder / ".results.parquet").replace(results)

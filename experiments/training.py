@@ -1,41 +1,75 @@
 """Running a training program to its end: progress, saved states, going on after a stop."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.checkpoint import Checkpoints
-from experiments.progress import Reporter
-from models.training.loop import Program, Schedule, State, run_chunk, start
+from experiments.progress import Meter, Reporter
+from models.training.devices import mesh, spread
+from models.training.loop import CHUNK, Program, Schedule, State, run_chunk, start
+from models.training.memory import run_bytes, runs_at_once
 from models.transformer import Params
-
-CHUNK = 50
-"""Steps in one compiled scan; changes no result, only how often progress is shown."""
-
-LOGGED = ("loss", "gradient_norm")
 
 
 class DivergedError(Exception):
-    """A loss that is not finite; the message is one line for the user."""
+    """Training that cannot go on; the message is one line for the user."""
 
 
 class Runner(NamedTuple):
-    """How training is run; none of it changes a result."""
+    """How training is run; none of it changes a result beyond rounding."""
 
     reporter: Reporter
     checkpoint_seconds: float
+    runs_at_once: int | None = None
+    """Runs trained side by side; None for as many as fit in memory"""
+
+
+class Watch(NamedTuple):
+    """Looking at the models before training, every so often, and at its end."""
+
+    every: int
+    """Steps between two looks; 0 for the two ends alone"""
+    look: Callable[[Params], dict[str, np.ndarray]]
+    """Weights with a leading axis of runs -> numbers by name, each with a leading axis of runs"""
+    judge: Callable[[int, dict[str, np.ndarray]], None]
+    """(step, numbers): may warn, or raise to stop"""
+
+
+class Chunk(NamedTuple):
+    """Steps that were timed together."""
+
+    first_run: int
+    step: int
+    """The last of them"""
+    seconds: float
+    """Of one step; the first one's are mostly compilation"""
+    samples_per_second: float
+    tokens_per_second: float
 
 
 class Trained(NamedTuple):
-    """A finished run."""
+    """Finished runs."""
 
     params: Params
+    """With a leading axis of runs; NaN where a run diverged"""
     log: dict[str, np.ndarray]
-    """[steps, seeds] for each of LOGGED"""
+    """[steps, runs] each: loss, its parts, norms"""
+    looks: dict[str, np.ndarray]
+    """[len(look_steps), runs, ...] each"""
+    speed: list[Chunk]
+    """Of this process alone"""
+
+
+def look_steps(steps: int, every: int) -> list[int]:
+    """After how many steps the models are looked at."""
+    return [*range(0, steps, every or steps), steps]
 
 
 def train(
@@ -46,50 +80,175 @@ def train(
     params: Params,
     reference: Params,
     keys: jax.Array,
-    partial: Path,
+    folder: Path,
+    watch: Watch | None = None,
 ) -> Trained:
-    """Trains from `params` (leading axis of seeds), or goes on from the last state in `partial`.
+    """Trains from `params`, or goes on from the last state in `folder`.
 
-    Raises DivergedError at the first loss that is not finite; states saved before it are kept.
+    All arrays but `schedule.steps` have a leading axis of runs (`loop.across`). Runs train
+    together, in equal shares if memory does not hold all of them. A run that diverges is
+    reported and the others go on.
+
+    Raises DivergedError when no run is left, MismatchError for a state of something else, and
+    whatever `watch.judge` raises; states saved before are kept.
     """
-    steps, seeds = int(schedule.steps), keys.shape[0]
-    # A private copy: the loop gives its buffers away, and `params` may be the reference itself.
-    state = start(program, jax.tree.map(jnp.array, params))
-    log = {metric: np.zeros((steps, seeds), np.float32) for metric in LOGGED}
-    checkpoints = Checkpoints(partial, runner.reporter.warn)
-    saved = checkpoints.restore({"state": state._asdict(), "log": log})
-    if saved is not None:
-        state = State(**jax.tree.map(jnp.asarray, saved["state"]))
-        log = {metric: np.array(values) for metric, values in saved["log"].items()}
-    with runner.reporter.stage(name, steps) as meter:
-        step, last_saved = int(state.step), time.monotonic()
+    runs = keys.shape[0]
+    size = runner.runs_at_once or runs_at_once(runs, run_bytes(program, schedule, params, reference, keys))
+    parts = []
+    for first in range(0, runs, size):
+        share = slice(first, min(first + size, runs))
+        some = jax.tree.map(lambda x, share=share: x[share] if x.ndim else x, schedule)
+        chosen = jax.tree.map(lambda x, share=share: x[share], (params, reference, keys))
+        home = folder if size >= runs else folder / f"runs-{first}"
+        parts.append(_Together(runner, name, program, some, first, home, watch).run(*chosen))
+    return Trained(
+        _joined([part.params for part in parts], axis=0),
+        _joined([part.log for part in parts], axis=1),
+        _joined([part.looks for part in parts], axis=1),
+        [chunk for part in parts for chunk in part.speed],
+    )
+
+
+def _joined(parts: list[Any], axis: int) -> Any:
+    return jax.tree.map(lambda *arrays: np.concatenate(arrays, axis), *parts)
+
+
+class _Together:
+    """Runs that train side by side, `first` the number of the first of them."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        name: str,
+        program: Program,
+        schedule: Schedule,
+        first: int,
+        folder: Path,
+        watch: Watch | None,
+    ) -> None:
+        self.runner, self.name, self.program, self.schedule = runner, name, program, schedule
+        self.first, self.watch, self.steps = first, watch, int(schedule.steps)
+        self.stops = look_steps(self.steps, watch.every) if watch else [self.steps]
+        self.checkpoints = Checkpoints(folder, runner.reporter.warn)
+        self.log: dict[str, np.ndarray] = {}
+        self.looks: dict[str, np.ndarray] = {}
+        self.diverged: set[int] = set()
+        self.speed: list[Chunk] = []
+
+    def run(self, params: Params, reference: Params, keys: jax.Array) -> Trained:
+        grid = mesh(keys.shape[0], self.program.examples)
+        state = start(self.program, params)
+        chunk = partial(run_chunk, self.program, self.schedule, reference=reference, keys=keys)
+        self.log = {
+            name: np.zeros((self.steps, *row.shape[1:]), row.dtype)
+            for name, row in jax.eval_shape(lambda state: chunk(0, state)[1], state).items()
+        }
+        if self.watch:
+            first = self.watch.look(state.result)
+            self.looks = {name: np.zeros((len(self.stops), *x.shape), x.dtype) for name, x in first.items()}
+            for name, x in first.items():
+                self.looks[name][0] = x
+        saved = self.checkpoints.restore(self._kept(state))
+        if saved is not None:
+            state, self.log, self.looks = State(**saved["state"]), saved["log"], saved["looks"]
+        spread_out = spread((self.schedule, state, reference, keys), grid)
+        with self.runner.reporter.stage(self.name, self.steps) as meter:
+            state = self._advance(meter, grid, *spread_out)
+        self.checkpoints.close()
+        result = jax.tree.map(np.array, state.result)
+        self._report_broken(~finite_runs(result), self.steps - 1)
+        for leaf in jax.tree.leaves(result):
+            leaf[list(self.diverged)] = np.nan
+        return Trained(result, self.log, self.looks, self.speed)
+
+    def _advance(
+        self, meter: Meter, grid: Mesh | None, schedule: Schedule, state: State, reference: Params, keys: jax.Array
+    ) -> State:
+        step, saved = int(state.step), time.monotonic()
         if step:
-            meter.say(f"{name}: going on from step {step}")
-        while step < steps:
-            length = min(CHUNK, steps - step)
-            state, chunk = run_chunk(program, schedule, length, state, reference, keys)
-            for metric in LOGGED:
-                log[metric][step : step + length] = chunk[metric]
-            _check_finite(name, log["loss"], step, length, checkpoints)
-            step += length
-            meter.update(step, f"loss {log['loss'][step - 1].mean():.3f}")
-            if step < steps and time.monotonic() - last_saved >= runner.checkpoint_seconds:
-                checkpoints.save(step, {"state": state._asdict(), "log": log})
-                last_saved = time.monotonic()
-    checkpoints.close()
-    params = jax.tree.map(np.asarray, state.params)
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
-        raise DivergedError(f"{name}: the last step made weights that are not finite; lower the stage's learning_rate")
-    return Trained(params, log)
+            meter.say(f"{self.name}: going on from step {step}")
+            self._check_log(0, step)
+        waiting: tuple[int, int, dict[str, jax.Array]] | None = None
+        since = time.monotonic()
+        while step < self.steps:
+            stop = next(stop for stop in self.stops if stop > step)
+            length = min(CHUNK, stop - step)
+            state, log = run_chunk(self.program, schedule, length, state, reference, keys, grid)
+            # The log of a chunk is read while the next one is computed.
+            if waiting:
+                since = self._collect(meter, since, *waiting)
+            waiting, step = (step, length, log), step + length
+            due = step < self.steps and time.monotonic() - saved >= self.runner.checkpoint_seconds
+            if step == stop or due:
+                since, waiting = self._collect(meter, since, *waiting), None
+            if step == stop and self.watch:
+                self._look(step, state)
+            if due:
+                self.checkpoints.save(step, self._kept(state))
+                saved = time.monotonic()
+        return state
+
+    def _collect(self, meter: Meter, since: float, step: int, length: int, log: dict[str, jax.Array]) -> float:
+        """Waits for a chunk, keeps and checks its log; returns the time."""
+        for name, rows in log.items():
+            self.log[name][step : step + length] = rows[:length]
+        now = time.monotonic()
+        seconds, runs = (now - since) / length, self.log["loss"].shape[1]
+        samples = runs * self.program.examples / seconds
+        self.speed.append(Chunk(self.first, step + length, seconds, samples, samples * self.program.tokens))
+        self._check_log(step, step + length)
+        loss = self.log["loss"][step + length - 1]
+        meter.update(step + length, f"loss {loss[np.isfinite(loss)].mean():.3f}")
+        return now
+
+    def _look(self, step: int, state: State) -> None:
+        assert self.watch
+        seen = self.watch.look(state.result)
+        for name, values in seen.items():
+            self.looks[name][self.stops.index(step)] = values
+        self.watch.judge(step, seen)
+
+    def _kept(self, state: State) -> dict[str, Any]:
+        """What a stopped training goes on from."""
+        return {"state": state._asdict(), "log": self.log, "looks": self.looks}
+
+    def _check_log(self, begin: int, end: int) -> None:
+        """Reports the runs that diverged in these steps."""
+        bad = ~(np.isfinite(self.log["loss"][begin:end]) & np.isfinite(self.log["gradient_norm"][begin:end]))
+        for offset in np.flatnonzero(bad.any(axis=1)):
+            self._report_broken(bad[offset], begin + int(offset))
+
+    def _report_broken(self, broken: np.ndarray, step: int) -> None:
+        """Says once of each run of `broken` [runs] that it diverged at `step`, and stops if none is left."""
+        new = [int(run) for run in np.flatnonzero(broken) if run not in self.diverged]
+        self.diverged.update(new)
+        lines = [
+            f"{self.name}: seed {self.first + run} diverged at step {step}: {self._culprit(step, run)}" for run in new
+        ]
+        if new and len(self.diverged) == len(broken):
+            self.checkpoints.wait()
+            last = self.checkpoints.latest()
+            kept = (
+                f"the state of step {last} is kept in {self.checkpoints.folder}" if last else "no state was saved yet"
+            )
+            raise DivergedError(f"{lines[0]}; no seed is left; {kept}; lower the stage's learning_rate")
+        for line in lines:
+            self.runner.reporter.warn(f"{line}; the other seeds go on; lower the stage's learning_rate")
+
+    def _culprit(self, step: int, run: int) -> str:
+        """What was not finite first, the parts of the loss before the whole of it."""
+        names = [name for name in self.log if name not in NOT_PARTS]
+        for name in [*names, "loss", "gradient_norm"]:
+            if not np.isfinite(self.log[name][step, run]):
+                return f"{name} is not finite"
+        return "its weights are not finite"
 
 
-def _check_finite(name: str, loss: np.ndarray, step: int, length: int, checkpoints: Checkpoints) -> None:
-    bad = ~np.isfinite(loss[step : step + length])
-    if bad.any():
-        offset, seed = np.argwhere(bad)[0]
-        saved = checkpoints.latest()
-        kept = f"the state of step {saved} is kept in {checkpoints.folder}" if saved else "no state was saved yet"
-        raise DivergedError(
-            f"{name}: the loss is not finite at step {step + offset} of seed {seed}; {kept}; "
-            "lower the stage's learning_rate"
-        )
+NOT_PARTS = ("loss", "gradient_norm", "update_norm", "distance")
+"""Columns of the log that every objective has."""
+
+
+def finite_runs(params: Params) -> np.ndarray:
+    """[runs] bool: whether all weights of a run are finite."""
+    leaves = [np.isfinite(np.asarray(leaf)).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(params)]
+    return np.all(leaves, axis=0)

@@ -1,10 +1,13 @@
-"""Greedy generation."""
+"""Greedy generation, and how likely a given response is."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
+from synth.sequences import END, RESPONSE, Batch
 
 
 def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> jax.Array:
@@ -33,3 +36,29 @@ def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array
 
     first = finish(tokens), jnp.bool_(True)
     return jax.lax.while_loop(lambda state: state[1], improve, first)[0]
+
+
+class Forced(NamedTuple):
+    """N given responses, each fed as input (teacher forcing)."""
+
+    exact: jax.Array
+    """[N] bool: every token of it, EOS included, is the likeliest; then greedy generation gives this response"""
+    accuracy: jax.Array
+    """[N] share of its letters that are the likeliest"""
+    logp: jax.Array
+    """[N] its log-probability, summed over letters and EOS"""
+
+
+def teacher_forced(config: ModelConfig, params: Params, batch: Batch) -> Forced:
+    """What the model makes of the responses in `batch`."""
+    logits = forward(config, params, batch.tokens[:, :-1])
+    following, roles = batch.tokens[:, 1:], batch.roles[:, 1:]
+    right = jnp.argmax(logits, axis=-1) == following
+    letters = roles == RESPONSE
+    response = letters | (roles == END)
+    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), following[..., None], axis=-1)[..., 0]
+    return Forced(
+        jnp.all(right | ~response, axis=-1),
+        jnp.mean(right, axis=-1, where=letters),
+        jnp.sum(jnp.where(response, logprobs, 0.0), axis=-1),
+    )

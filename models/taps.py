@@ -9,18 +9,21 @@ from models.transformer import ModelConfig, Params, forward
 
 def sites(config: ModelConfig, vocab_size: int) -> dict[str, tuple[str | int, ...]]:
     """The shape of the activation at every site, "B" and "T" standing for batch and positions."""
-    D, F, H = config.width, config.hidden, config.heads
-    stream, hidden, head = ("B", "T", D), ("B", "T", F), ("B", "T", H, D // H)
-    block = {
+    K = config.head_width
+    stream, hidden = ("B", "T", config.width), ("B", "T", config.hidden)
+    queries, keys = ("B", "T", config.heads, K), ("B", "T", config.keys, K)
+    gated = {"mlp.pre_linear": hidden} if config.mlp == "swiglu" else {}
+    block: dict[str, tuple[str | int, ...]] = {
         "resid_pre": stream,
-        "attn.q": head,
-        "attn.k": head,
-        "attn.v": head,
-        "attn.z": head,
+        "attn.q": queries,
+        "attn.k": keys,
+        "attn.v": keys,
+        "attn.z": queries,
         "attn_out": stream,
         "resid_mid": stream,
         "mlp.in": stream,
         "mlp.pre": hidden,
+        **gated,
         "mlp.post": hidden,
         "mlp_out": stream,
         "resid_post": stream,

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from synth.settings import require, require_positive
+from synth.keys import fold
+from synth.settings import require, require_among, require_positive
 
 Params = dict[str, Any]
 Tap = Callable[[str, jax.Array], jax.Array]
@@ -27,7 +28,7 @@ Tap = Callable[[str, jax.Array], jax.Array]
 
 @dataclass(unsafe_hash=True)
 class ModelConfig:
-    """The shape of a model."""
+    """The shape of a model. The Llama shape is rotary, rms, swiglu, without biases, kv_heads < heads."""
 
     name: str = "quick"
     layers: int = 3
@@ -37,6 +38,24 @@ class ModelConfig:
     """Hidden units of the MLP per unit of width (F / D)."""
     context: int = 24
     """Most tokens a sequence may have."""
+    positions: str = "learned"
+    """How a position is told: "learned" embeddings, fixed "sinusoid" ones, or "rotary" queries and keys."""
+    norm: str = "layer"
+    """"layer" for LayerNorm, "rms" for RMSNorm."""
+    mlp: str = "gelu"
+    """"gelu", or "swiglu": gelu(x W_in) replaced by silu(x W_gate) * (x W_in)."""
+    kv_heads: int | None = None
+    """Heads of keys and values, each shared by heads / kv_heads queries; null is as many as heads."""
+    biases: bool = True
+    """Whether attention and MLP add biases."""
+    tied: bool = False
+    """Whether the unembedding is the transposed embedding."""
+    reference_block: bool = False
+    """The block of the code released with arXiv 2407.10264: ln1 is applied to the residual stream itself,
+    which attention and MLP then read and write without a further norm; there is no ln2."""
+    remat: bool = False
+    """Whether training keeps only the residual stream between blocks, and computes each block again for its
+    gradient: less memory, more time, the same model."""
 
     def __post_init__(self) -> None:
         require_positive(self, "layers", "heads", "width", "mlp_ratio", "context")
@@ -48,10 +67,38 @@ class ModelConfig:
             f"must be a multiple of heads={self.heads}",
             f"set width to {lower or self.heads} or {lower + self.heads}",
         )
+        require_among(self, "positions", ("learned", "sinusoid", "rotary"))
+        require_among(self, "norm", ("layer", "rms"))
+        require_among(self, "mlp", ("gelu", "swiglu"))
+        if self.positions == "rotary":
+            require(
+                self.head_width % 2 == 0,
+                "width",
+                self.width,
+                f"must give each of heads={self.heads} an even width, for rotary positions",
+                f"set width to {2 * self.heads * max(1, self.head_width // 2)}",
+            )
+        if self.kv_heads is not None:
+            require(
+                self.kv_heads >= 1 and self.heads % self.kv_heads == 0,
+                "kv_heads",
+                self.kv_heads,
+                f"must divide heads={self.heads}",
+                f"set kv_heads to one of {[n for n in range(1, self.heads + 1) if self.heads % n == 0]}",
+            )
 
     @property
     def hidden(self) -> int:
         return self.width * self.mlp_ratio
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def keys(self) -> int:
+        """Heads of keys and values."""
+        return self.kv_heads or self.heads
 
 
 def _normal(key: jax.Array, shape: tuple[int, ...], scale: float = 0.02) -> nnx.Param[jax.Array]:
@@ -83,44 +130,74 @@ def _matmul_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) ->
 _matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
-def _affine(x: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
+def _affine(x: jax.Array, weights: jax.Array, bias: jax.Array | None) -> jax.Array:
     """x @ weights + bias over the last axis of x."""
     product = _matmul(x, weights)
-    return product + jnp.broadcast_to(bias, product.shape)
+    return product if bias is None else product + jnp.broadcast_to(bias, product.shape)
 
 
-class _LayerNorm(nnx.Module):
-    def __init__(self, width: int) -> None:
-        self.w = nnx.Param(jnp.ones(width))
-        self.b = nnx.Param(jnp.zeros(width))
+class _Norm(nnx.Module):
+    """LayerNorm, or RMSNorm without its mean and its bias; in float32 whatever x is."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.w = nnx.Param(jnp.ones(config.width))
+        self.b = nnx.Param(jnp.zeros(config.width)) if config.norm == "layer" else None
 
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        centred = x_BTD - x_BTD.mean(-1, keepdims=True)
+        wide = x_BTD.astype(jnp.float32)
+        centred = wide if self.b is None else wide - wide.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
-        w, b = (jnp.broadcast_to(part[...], x_BTD.shape) for part in (self.w, self.b))
-        return centred * jax.lax.rsqrt(variance + 1e-5) * w + b
+        scaled = centred * jax.lax.rsqrt(variance + 1e-5)
+        scaled = scaled * jnp.broadcast_to(self.w[...], scaled.shape).astype(jnp.float32)
+        if self.b is not None:
+            scaled = scaled + jnp.broadcast_to(self.b[...], scaled.shape).astype(jnp.float32)
+        return scaled.astype(x_BTD.dtype)
+
+
+def _bias(config: ModelConfig, size: int) -> nnx.Param[jax.Array] | None:
+    return nnx.Param(jnp.zeros(size)) if config.biases else None
+
+
+def _angles(positions: int, width: int) -> jax.Array:
+    """[T, width / 2] position * 10000^(-2 i / width), of sinusoids and of rotations."""
+    rates = 10000.0 ** (-jnp.arange(0, width, 2) / width)
+    return jnp.arange(positions, dtype=jnp.float32)[:, None] * rates[None]
+
+
+def _rotated(x_BTHK: jax.Array) -> jax.Array:
+    """Dimension i and i + K/2 of each head turned by the position's angle (Su et al. 2021, as in Llama)."""
+    angles = _angles(x_BTHK.shape[-3], x_BTHK.shape[-1])
+    first, second = jnp.split(x_BTHK, 2, axis=-1)
+    cos, sin = (jnp.broadcast_to(f(angles)[:, None], first.shape).astype(x_BTHK.dtype) for f in (jnp.cos, jnp.sin))
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
 class _Attention(nnx.Module):
     def __init__(self, config: ModelConfig, key: jax.Array) -> None:
-        D, self.heads = config.width, config.heads
+        D, self.config = config.width, config
+        kv = config.keys * config.head_width
         q, k, v, o = jax.random.split(key, 4)
-        self.W_Q, self.W_K, self.W_V = (_normal(key, (D, D)) for key in (q, k, v))
-        self.b_Q, self.b_K, self.b_V = (nnx.Param(jnp.zeros(D)) for _ in range(3))
+        self.W_Q, self.W_K, self.W_V = _normal(q, (D, D)), _normal(k, (D, kv)), _normal(v, (D, kv))
+        self.b_Q, self.b_K, self.b_V = _bias(config, D), _bias(config, kv), _bias(config, kv)
         self.W_O = _normal(o, (D, D), 0.02 / (2 * config.layers) ** 0.5)
-        self.b_O = nnx.Param(jnp.zeros(D))
+        self.b_O = _bias(config, D)
 
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
+        config = self.config
         weights = jnp.concatenate([self.W_Q[...], self.W_K[...], self.W_V[...]], axis=-1)
-        biases = jnp.concatenate([self.b_Q[...], self.b_K[...], self.b_V[...]], axis=-1)
-        parts = jnp.split(_affine(x_BTD, weights, biases), 3, axis=-1)
-        split = (*x_BTD.shape[:-1], self.heads, -1)
+        biases = [b[...] for b in (self.b_Q, self.b_K, self.b_V) if b is not None]
+        together = _affine(x_BTD, weights, jnp.concatenate(biases) if biases else None)
+        ends = (config.width, config.width + config.keys * config.head_width)
+        heads = (*x_BTD.shape[:-1], -1, config.head_width)
         q_BTHK, k_BTHK, v_BTHK = (
-            tap(f"{site}.{name}", part.reshape(split)) for name, part in zip("qkv", parts, strict=True)
+            tap(f"{site}.{name}", part.reshape(heads))
+            for name, part in zip("qkv", jnp.split(together, ends, axis=-1), strict=True)
         )
+        if config.positions == "rotary":
+            q_BTHK, k_BTHK = _rotated(q_BTHK), _rotated(k_BTHK)
         z_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BTHK, v_BTHK, is_causal=True)
         z_BTD = tap(f"{site}.z", z_BTHK).reshape(x_BTD.shape)
-        return _affine(z_BTD, self.W_O[...], self.b_O[...])
+        return _affine(z_BTD, self.W_O[...], None if self.b_O is None else self.b_O[...])
 
 
 class _MLP(nnx.Module):
@@ -128,28 +205,39 @@ class _MLP(nnx.Module):
         D, F = config.width, config.hidden
         first, second = jax.random.split(key)
         self.W_in = _normal(first, (D, F))
-        self.b_in = nnx.Param(jnp.zeros(F))
+        self.W_gate = _normal(fold(first, "gate"), (D, F)) if config.mlp == "swiglu" else None
+        self.b_in = _bias(config, F)
         self.W_out = _normal(second, (F, D), 0.02 / (2 * config.layers) ** 0.5)
-        self.b_out = nnx.Param(jnp.zeros(D))
+        self.b_out = _bias(config, D)
 
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
         x_BTD = tap(f"{site}.in", x_BTD)
-        pre_BTF = tap(f"{site}.pre", _affine(x_BTD, self.W_in[...], self.b_in[...]))
-        post_BTF = tap(f"{site}.post", jax.nn.gelu(pre_BTF))
-        return _affine(post_BTF, self.W_out[...], self.b_out[...])
+        linear_BTF = _affine(x_BTD, self.W_in[...], None if self.b_in is None else self.b_in[...])
+        if self.W_gate is None:
+            post_BTF = jax.nn.gelu(tap(f"{site}.pre", linear_BTF))
+        else:
+            pre_BTF = tap(f"{site}.pre", _matmul(x_BTD, self.W_gate[...]))
+            post_BTF = jax.nn.silu(pre_BTF) * tap(f"{site}.pre_linear", linear_BTF)
+        post_BTF = tap(f"{site}.post", post_BTF)
+        return _affine(post_BTF, self.W_out[...], None if self.b_out is None else self.b_out[...])
 
 
 class _Block(nnx.Module):
     def __init__(self, config: ModelConfig, key: jax.Array) -> None:
         attention, mlp = jax.random.split(key)
-        self.ln1, self.ln2 = _LayerNorm(config.width), _LayerNorm(config.width)
+        self.ln1 = _Norm(config)
+        self.ln2 = None if config.reference_block else _Norm(config)
         self.attn, self.mlp = _Attention(config, attention), _MLP(config, mlp)
 
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
         x_BTD = tap(f"{site}.resid_pre", x_BTD)
-        x_BTD = x_BTD + tap(f"{site}.attn_out", self.attn(self.ln1(x_BTD), f"{site}.attn", tap))
+        normed = self.ln1(x_BTD)
+        if self.ln2 is None:
+            x_BTD = normed
+        x_BTD = x_BTD + tap(f"{site}.attn_out", self.attn(normed, f"{site}.attn", tap))
         x_BTD = tap(f"{site}.resid_mid", x_BTD)
-        x_BTD = x_BTD + tap(f"{site}.mlp_out", self.mlp(self.ln2(x_BTD), f"{site}.mlp", tap))
+        normed = x_BTD if self.ln2 is None else self.ln2(x_BTD)
+        x_BTD = x_BTD + tap(f"{site}.mlp_out", self.mlp(normed, f"{site}.mlp", tap))
         # Keeps XLA from folding the sum of all blocks so far into each use of the stream.
         return tap(f"{site}.resid_post", jax.lax.optimization_barrier(x_BTD))
 
@@ -158,22 +246,44 @@ class _GPT(nnx.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, key: jax.Array) -> None:
         embed, position, unembed, blocks = jax.random.split(key, 4)
         self.W_E = _normal(embed, (vocab_size, config.width))
-        self.W_pos = _normal(position, (config.context, config.width))
+        self.W_pos = _normal(position, (config.context, config.width)) if config.positions == "learned" else None
         keys = jax.random.split(blocks, config.layers)
         self.blocks = nnx.List([_Block(config, key) for key in keys])
-        self.ln_final = _LayerNorm(config.width)
-        self.W_U = _normal(unembed, (config.width, vocab_size))
+        self.ln_final = _Norm(config)
+        self.W_U = None if config.tied else _normal(unembed, (config.width, vocab_size))
+        self.config = config
 
     def __call__(self, tokens_BT: jax.Array, tap: Tap) -> jax.Array:
-        embedded_BTD = self.W_E[...][tokens_BT]
-        position_TD = self.W_pos[...][: tokens_BT.shape[-1]]
-        x_BTD = tap("embed", embedded_BTD + jnp.broadcast_to(position_TD, embedded_BTD.shape))
+        x_BTD = self.W_E[...][tokens_BT]
+        if self.config.positions != "rotary":
+            learned = {} if self.W_pos is None else {"W_pos": self.W_pos[...]}
+            position_TD = position_embeddings(self.config, learned, tokens_BT.shape[-1])
+            x_BTD = x_BTD + jnp.broadcast_to(position_TD, x_BTD.shape).astype(x_BTD.dtype)
+        x_BTD = tap("embed", x_BTD)
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, f"blocks.{layer}", tap)
-        return tap("logits", _matmul(self.ln_final(x_BTD), self.W_U[...]))
+            again = self.config.remat and tap is no_tap
+            x_BTD = _rematerialised(block, x_BTD) if again else block(x_BTD, f"blocks.{layer}", tap)
+        unembed = self.W_E[...].T if self.W_U is None else self.W_U[...]
+        return tap("logits", _matmul(self.ln_final(x_BTD), unembed))
 
 
-def _no_tap(site: str, x: jax.Array) -> jax.Array:
+def position_embeddings(config: ModelConfig, params: Params, count: int) -> jax.Array:
+    """[T, D] what is added to the embeddings of `count` tokens; there is none for rotary positions."""
+    if config.positions == "learned":
+        return params["W_pos"][:count]
+    angles = _angles(count, config.width + config.width % 2)
+    # Sine in the even dimensions, cosine in the odd ones (Vaswani et al. 2017, sec. 3.5).
+    turning = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    return turning.reshape(count, -1)[:, : config.width]
+
+
+def _rematerialised(block: _Block, x_BTD: jax.Array) -> jax.Array:
+    graph, state = nnx.split(block)
+    out: jax.Array = jax.checkpoint(lambda state, x: nnx.merge(graph, state)(x, "", no_tap))(state, x_BTD)
+    return out
+
+
+def no_tap(site: str, x: jax.Array) -> jax.Array:
     return x
 
 
@@ -186,8 +296,9 @@ def _graph(config: ModelConfig, vocab_size: int) -> nnx.GraphDef[_GPT]:
 def init(config: ModelConfig, vocab_size: int, key: jax.Array) -> Params:
     """Fresh weights, a nested dict: W_E [V, D], W_pos [context, D], blocks, ln_final, W_U [D, V].
 
-    Matrices are normal with deviation 0.02, those that write to the residual stream scaled
-    down by sqrt(2 layers) as in GPT-2; biases start at 0.
+    What a setting leaves out (W_pos, W_U, biases, ln2) is not there. Matrices are normal with
+    deviation 0.02, those that write to the residual stream scaled down by sqrt(2 layers) as in
+    GPT-2; biases start at 0.
     """
     state = nnx.state(_GPT(config, vocab_size, key))
     params: Params = nnx.to_pure_dict(state)
@@ -195,8 +306,13 @@ def init(config: ModelConfig, vocab_size: int, key: jax.Array) -> Params:
     return {**params, "blocks": {str(layer): block for layer, block in params["blocks"].items()}}
 
 
-def forward(config: ModelConfig, params: Params, tokens: jax.Array, tap: Tap = _no_tap) -> jax.Array:
-    """Logits [B, T, V] for `tokens` [B, T]: row t predicts token t + 1 and sees tokens 0..t."""
+def forward(config: ModelConfig, params: Params, tokens: jax.Array, tap: Tap = no_tap) -> jax.Array:
+    """Logits [B, T, V] for `tokens` [B, T]: row t predicts token t + 1 and sees tokens 0..t.
+
+    Computed in the type of `params`. Raises ValueError for more than `config.context` tokens.
+    """
+    if tokens.shape[-1] > config.context:
+        raise ValueError(f"{tokens.shape[-1]} tokens: the model's context is {config.context}")
     blocks = {int(layer): block for layer, block in params["blocks"].items()}
     model = nnx.merge(_graph(config, params["W_E"].shape[0]), {**params, "blocks": blocks})
     return model(tokens, tap)

@@ -1,27 +1,25 @@
 """Weights by name: flat names, safetensors bytes, single seeds of a stack."""
 
-from typing import Any
+import dataclasses
+import json
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import safetensors.numpy
 
-from models.transformer import Params
+from models.transformer import ModelConfig, Params, init
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:
     """Every array under its dotted name, `blocks.0.mlp.W_in`."""
-    flat: dict[str, np.ndarray] = {}
+    return {name: np.asarray(leaf) for name, leaf in _leaves(params).items()}
 
-    def visit(node: Any, prefix: str) -> None:
-        for name, child in node.items():
-            if isinstance(child, dict):
-                visit(child, f"{prefix}{name}.")
-            else:
-                flat[f"{prefix}{name}"] = np.asarray(child)
 
-    visit(params, "")
-    return flat
+def _leaves(params: Params) -> dict[str, Any]:
+    """Every array, or what stands for one, under its dotted name."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def unflatten(flat: dict[str, np.ndarray]) -> Params:
@@ -36,14 +34,49 @@ def unflatten(flat: dict[str, np.ndarray]) -> Params:
     return params
 
 
-def to_safetensors(params: Params) -> bytes:
-    """The weights as the content of a safetensors file."""
-    return safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in flatten(params).items()})
+class WeightsError(ValueError):
+    """Weights that are not what was asked for; the message is one line for the user."""
+
+
+class Described(NamedTuple):
+    """What a safetensors file of ours says of the model whose weights it holds."""
+
+    model: ModelConfig
+    vocabulary: tuple[str, ...]
+    """The name of each token id"""
+
+
+def to_safetensors(params: Params, described: Described) -> bytes:
+    """The weights, one model's or a stack's, as the content of a safetensors file."""
+    arrays = {name: np.ascontiguousarray(a) for name, a in flatten(params).items()}
+    model = json.dumps(dataclasses.asdict(described.model))
+    return safetensors.numpy.save(arrays, {"model": model, "vocabulary": json.dumps(described.vocabulary)})
 
 
 def from_safetensors(content: bytes) -> Params:
-    """The weights in the content of a safetensors file."""
+    """The weights in the content of a safetensors file, whoever wrote it."""
     return unflatten(safetensors.numpy.load(content))
+
+
+def described(content: bytes) -> Described:
+    """What `to_safetensors` wrote beside the weights. Raises WeightsError if somebody else wrote them."""
+    try:
+        size = int.from_bytes(content[:8], "little")
+        said = json.loads(content[8 : 8 + size])["__metadata__"]
+        return Described(ModelConfig(**json.loads(said["model"])), tuple(json.loads(said["vocabulary"])))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"no model is described in this safetensors file ({error!r})") from None
+
+
+def check(model: ModelConfig, vocab_size: int, params: Params) -> None:
+    """Raises WeightsError, naming the first array that differs, unless `params` are one `model`'s."""
+    shapes = jax.eval_shape(lambda key: init(model, vocab_size, key), jax.random.key(0))
+    wanted = {name: array.shape for name, array in _leaves(shapes).items()}
+    found = {name: array.shape for name, array in _leaves(params).items()}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            here, there = (str(list(side[name])) if name in side else "absent" for side in (wanted, found))
+            raise WeightsError(f"{name} is {there} in these weights and {here} in the model: another architecture")
 
 
 def one_seed(params: Params, seed: int) -> Params:

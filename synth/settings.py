@@ -1,7 +1,7 @@
 """How a setting out of range is reported: one line with name, value, bound and fix."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,12 @@ def require_above_zero(config: object, *names: str) -> None:
             "must be a finite number above 0",
             f"set {name} above 0",
         )
+
+
+def require_among(config: object, name: str, allowed: Iterable[str]) -> None:
+    """Raises SettingError unless the field `name` is one of `allowed`."""
+    value, names = getattr(config, name), list(allowed)
+    require(value in names, name, value, f"must be one of {', '.join(names)}", f"set {name} to {names[0]}")
 
 
 def require_seed(config: Any) -> None:

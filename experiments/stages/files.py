@@ -1,25 +1,91 @@
-"""What the training stages write: weights as safetensors, the log of each step as Parquet."""
+"""What the training stages write: weights as safetensors, and as Parquet what was seen on the way."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from experiments.progress import Reporter
+from experiments.stages.prompts import held_out
 from experiments.store import Artifact
-from experiments.training import LOGGED, Trained
-from models.transformer import Params
-from models.weights import from_safetensors, to_safetensors
+from experiments.training import DivergedError, Trained, Watch, look_steps
+from models.training.watch import WatchConfig, look
+from models.transformer import ModelConfig, Params
+from models.weights import Described, from_safetensors, to_safetensors
+from synth.world import WorldConfig, build_world
 
-WEIGHTS, LOG = "weights.safetensors", "log.parquet"
+WEIGHTS = "weights.safetensors"
+LOG = "log.parquet"
+"""A row for each step and seed: loss, its parts, norms."""
+CURVES = "curves.parquet"
+"""A row for each look, seed and family: shares complied and refused, log p of both responses."""
+SPEED = "speed.parquet"
+"""A row for each chunk of steps that this machine timed: seconds a step, samples and tokens a second."""
 
 
-def save_training(folder: Path, trained: Trained) -> None:
-    """Weights with a leading axis of seeds, and a row for each step and seed."""
-    (folder / WEIGHTS).write_bytes(to_safetensors(trained.params))
+def save_training(folder: Path, trained: Trained, described: Described, every: int, families: Sequence[str]) -> None:
+    """The files of a finished training whose Watch looked at `families`."""
+    (folder / WEIGHTS).write_bytes(to_safetensors(trained.params, described))
     steps, seeds = trained.log["loss"].shape
     step, seed = np.divmod(np.arange(steps * seeds), seeds)
-    columns = {metric: trained.log[metric].ravel() for metric in LOGGED}
+    columns = {name: values.ravel() for name, values in trained.log.items()}
     pd.DataFrame({"step": step, "seed": seed, **columns}).to_parquet(folder / LOG, index=False)
+    frames = [
+        pd.DataFrame({name: values[:, seed, i] for name, values in trained.looks.items()}).assign(
+            step=look_steps(steps, every), seed=seed, family=family
+        )
+        for seed in range(seeds)
+        for i, family in enumerate(families)
+    ]
+    curves = pd.concat(frames, ignore_index=True).sort_values(["step", "seed"], kind="stable")
+    curves[["step", "seed", "family", *trained.looks]].to_parquet(folder / CURVES, index=False)
+    pd.DataFrame(trained.speed).to_parquet(folder / SPEED, index=False)
+
+
+def described(model: ModelConfig, world: WorldConfig) -> Described:
+    """What is said in the file of a model trained in `world`."""
+    return Described(model, tuple(build_world(world).vocab.names()))
+
+
+def watch(
+    reporter: Reporter, name: str, config: WatchConfig, world: WorldConfig, model: ModelConfig, families: Sequence[str]
+) -> Watch:
+    """Looks at held-out prompts of `families`; the guard judges by the family `safe`."""
+
+    def see(params: Params) -> dict[str, np.ndarray]:
+        prompts = {family: tuple(held_out(world, family, config.prompts)) for family in families}
+        seen = look(model, params, prompts)
+        return {
+            metric: np.stack([np.asarray(seen[family][metric]) for family in families], axis=-1)
+            for metric in seen[families[0]]
+        }
+
+    return Watch(config.every, see, guard(reporter, name, config, families))
+
+
+def guard(
+    reporter: Reporter, name: str, config: WatchConfig, families: Sequence[str]
+) -> Callable[[int, dict[str, np.ndarray]], None]:
+    """Says, once for each seed, or stops, when a seed complies with less than the floor of safe prompts."""
+    warned: set[int] = set()
+
+    def judge(step: int, seen: dict[str, np.ndarray]) -> None:
+        if config.guard == "off" or "safe" not in families:
+            return
+        safe = seen["complied"][:, list(families).index("safe")]
+        for seed in map(int, np.flatnonzero(safe < config.floor)):
+            line = (
+                f"{name}: seed {seed} complies with {safe[seed]:.0%} of safe prompts at step {step}, below the "
+                f"watch's floor of {config.floor:.0%}"
+            )
+            if config.guard == "stop":
+                raise DivergedError(f"{line}; weaken the method's coefficients, or set watch.guard=warn to go on")
+            if seed not in warned:
+                warned.add(seed)
+                reporter.warn(line)
+
+    return judge
 
 
 def load_weights(artifact: Artifact) -> Params:

@@ -14,14 +14,14 @@ from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
 from experiments.stages import files
+from experiments.stages.prompts import held_out
 from experiments.store import Artifact, Recipe, Store
+from experiments.training import finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
-from synth import sequences
-from synth.families import existing, sample_batch
+from synth.families import existing
 from synth.keys import fold
-from synth.prompts import HELD_OUT
-from synth.world import World, WorldConfig, build_world
+from synth.world import WorldConfig, build_world
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
@@ -40,13 +40,14 @@ def run(
     weights: Artifact,
     reference: Artifact,
 ) -> Artifact:
-    """TABLE of every measurement of every seed, SAMPLES with the values of single prompts."""
+    """TABLE of every measurement of every seed that has not diverged, SAMPLES with the values of single prompts."""
 
     def make(folder: Path, partial: Path) -> None:
         params, untouched = files.load_weights(weights), files.load_weights(reference)
-        prompts = _prompts(build_world(world), config)
+        families = config.families or existing(build_world(world))
+        prompts = {family: held_out(world, family, config.prompts) for family in families}
         tables, samples = [], []
-        for seed in range(params["W_E"].shape[0]):
+        for seed in map(int, np.flatnonzero(finite_runs(params))):
             results = suite.measure(config, _subject(model, config, params, untouched, prompts, seed))
             tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
             samples.append(_samples_table(results, seed))
@@ -55,17 +56,6 @@ def run(
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
 
     return store.fetch(recipe, make)
-
-
-def _prompts(world: World, config: AnalysisConfig) -> dict[str, Prompts]:
-    """The held-out prompts of each family, the same for every model and seed."""
-    key = fold(jax.random.key(world.config.seed), "evaluation")
-    return {
-        family: Prompts(
-            *sequences.both(world, sample_batch(world, family, HELD_OUT, fold(key, family), config.prompts))
-        )
-        for family in config.families or existing(world)
-    }
 
 
 def _subject(

@@ -3,17 +3,16 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.store import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import pretraining
-from models.training.loop import Schedule, seed_keys
+from models.training.loop import Schedule, across, seed_keys
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, init
-from synth.families import check_division
+from synth.families import PRETRAINING, check_division
 from synth.keys import fold
 from synth.settings import naming
 from synth.world import WorldConfig, build_world
@@ -33,7 +32,7 @@ def run(
     config: PretrainConfig,
     seeds: int,
 ) -> Artifact:
-    """The pretrained weights and the log of each step."""
+    """The pretrained weights and what was seen on the way."""
 
     def make(folder: Path, partial: Path) -> None:
         with naming("world"):
@@ -42,8 +41,9 @@ def run(
         keys = seed_keys(fold(jax.random.key(0), "pretrain"), seeds)
         vocabulary = build_world(world).vocab.size
         params = jax.vmap(lambda key: init(model, vocabulary, fold(key, "init")))(keys)
-        schedule = Schedule(jnp.int32(config.steps), jnp.float32(config.learning_rate), None)
-        trained = train(runner, "pretrain", program, schedule, params, {}, keys, partial)
-        files.save_training(folder, trained)
+        schedule = across([Schedule(config.steps, config.learning_rate, None)], seeds)
+        watch = files.watch(runner.reporter, "pretrain", config.watch, world, model, [PRETRAINING])
+        trained = train(runner, "pretrain", program, schedule, params, params, keys, partial, watch)
+        files.save_training(folder, trained, files.described(model, world), config.watch.every, [PRETRAINING])
 
     return store.fetch(recipe, make)

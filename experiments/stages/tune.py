@@ -12,11 +12,12 @@ from experiments.stages import files
 from experiments.store import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import tuning
-from models.training.loop import seed_keys
+from models.training.loop import across, seed_keys
 from models.training.objectives import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth import tuning_data
+from synth.families import existing
 from synth.keys import fold
 from synth.world import WorldConfig, build_world
 
@@ -40,7 +41,7 @@ def run(
     coefficients: Any,
     pretrained: Artifact,
 ) -> Artifact:
-    """The tuned weights, the log of each step, and DATA_TABLE."""
+    """The tuned weights, what was seen on the way, and DATA_TABLE."""
 
     def make(folder: Path, partial: Path) -> None:
         objective = METHODS[method].objective
@@ -49,9 +50,11 @@ def run(
         seeds = reference["W_E"].shape[0]
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds)
-        schedule = jax.tree.map(jnp.asarray, tuning.schedule(config, method, coefficients))
-        name = f"tune {method}"
-        files.save_training(folder, train(runner, name, program, schedule, reference, reference, keys, partial))
+        schedule = across([tuning.schedule(config, method, coefficients)], seeds)
+        name, families = f"tune {method}", existing(build_world(world))
+        watch = files.watch(runner.reporter, name, config.watch, world, model, families)
+        trained = train(runner, name, program, schedule, reference, reference, keys, partial, watch)
+        files.save_training(folder, trained, files.described(model, world), config.watch.every, families)
         seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
         counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
         rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(seeds))

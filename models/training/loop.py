@@ -1,10 +1,12 @@
-"""The training loop: steps scanned in chunks, seeds as a leading axis.
+"""The training loop: steps in chunks inside one compiled program, runs as a leading axis.
 
-Step t of a seed uses the seed's key, t and nothing else that is random, so a run that
-stops and goes on from a saved state gives the same bits as one that does not stop.
+A run is one model: a seed with its settings. All runs of a program are trained side by side,
+and may differ in everything that is traced: seed, weights, learning rate, coefficients, what
+they are trained on. Step t of a run uses the run's key, t and nothing else that is random, so
+a run that stops and goes on from a saved state gives the same bits as one that does not stop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,16 +14,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from models.training.devices import RUNS, spread_examples
 from models.transformer import Params
 from synth.keys import fold
-from synth.settings import require, require_above_zero, require_share
+from synth.settings import require, require_above_zero, require_among, require_positive, require_share
+
+CHUNK = 50
+"""Most steps of one call of the compiled program; changes no result."""
 
 
 @dataclass(unsafe_hash=True)
 class OptimizerConfig:
-    """AdamW with gradient clipping; the learning rate warms up linearly, then falls as a cosine."""
+    """AdamW with gradient clipping, the shape of the learning rate, and how a step is computed."""
 
+    schedule: str = "cosine"
+    """How the learning rate falls after the warm-up: "cosine", "linear" or "constant"."""
     warmup: float = 0.0
     """Share of the steps over which the learning rate rises from 0."""
     final: float = 0.01
@@ -32,14 +41,24 @@ class OptimizerConfig:
     """Largest norm of the gradient."""
     b1: float = 0.9
     b2: float = 0.95
+    ema: float = 0.0
+    """Decay of a running mean of the weights, which is then the result; 0 for the last weights themselves."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other: less memory, the same gradient."""
+    precision: str = "float32"
+    """What forward and backward pass are computed in: "float32" or "bfloat16" (for GPUs). Weights, optimizer,
+    norms and log-probabilities are float32 either way."""
 
     def __post_init__(self) -> None:
+        require_among(self, "schedule", ("cosine", "linear", "constant"))
         require_share(self, "warmup", "final")
-        for name in ("b1", "b2"):
+        for name in ("b1", "b2", "ema"):
             value = getattr(self, name)
             require(0 <= value < 1, name, value, "must be from 0 to below 1", f"set {name} to 0.9")
         require_above_zero(self, "clip")
         require(0 <= self.weight_decay < 1, "weight_decay", self.weight_decay, "must be from 0 to below 1", "set 1e-4")
+        require_positive(self, "accumulate")
+        require_among(self, "precision", ("float32", "bfloat16"))
 
     def transform(self) -> optax.GradientTransformation:
         """The update per unit of learning rate."""
@@ -50,24 +69,36 @@ class OptimizerConfig:
             optax.add_decayed_weights(self.weight_decay, mask=matrices),
         )
 
-    def schedule(self, progress: jax.Array) -> jax.Array:
+    def rate(self, progress: jax.Array) -> jax.Array:
         """Learning rate as a share of its peak when `progress` in [0, 1] of the steps are done."""
         rising = progress / max(self.warmup, 1e-9)
         along = jnp.clip((progress - self.warmup) / max(1 - self.warmup, 1e-9), 0, 1)
-        falling = self.final + (1 - self.final) * 0.5 * (1 + jnp.cos(jnp.pi * along))
+        left = {"cosine": 0.5 * (1 + jnp.cos(jnp.pi * along)), "linear": 1 - along, "constant": jnp.ones(())}
+        falling = self.final + (1 - self.final) * left[self.schedule]
         return jnp.where(progress < self.warmup, rising, falling)
 
+    def check_batch(self, batch_size: int) -> None:
+        """Raises SettingError unless a batch can be cut into `accumulate` equal parts."""
+        require(
+            batch_size % self.accumulate == 0,
+            "optimizer.accumulate",
+            self.accumulate,
+            f"must divide batch_size={batch_size}",
+            f"set it to one of {[n for n in range(1, batch_size + 1) if batch_size % n == 0]}",
+        )
 
-class State(NamedTuple):
-    """What a run goes on from; every array but `step` has a leading axis of seeds."""
 
-    params: Params
-    optimizer: Any
-    step: jax.Array
+class Terms(NamedTuple):
+    """What a loss says of B examples."""
+
+    loss: jax.Array
+    """[B]"""
+    parts: dict[str, jax.Array]
+    """[B] each, for the log: what the loss is made of, and log p(y|x) of the responses it looks at"""
 
 
-Loss = Callable[[Params, Params, Any, jax.Array, Any], jax.Array]
-"""(params, reference, batch, progress, hyper) -> per-example loss [B]"""
+Loss = Callable[[Params, Params, Any, jax.Array, Any], Terms]
+"""(params, reference, batch, progress, hyper) -> Terms"""
 
 
 class Program(NamedTuple):
@@ -75,22 +106,46 @@ class Program(NamedTuple):
 
     optimizer: OptimizerConfig
     batch: Callable[[jax.Array, jax.Array, Any], Any]
-    """(the seed's key, step, hyper) -> batch"""
+    """(the run's key, step, hyper) -> batch, arrays with a leading axis of examples"""
     loss: Loss
+    examples: int = 1
+    """In a batch"""
+    tokens: int = 1
+    """Of an example"""
 
 
 class Schedule(NamedTuple):
-    """Traced settings: two runs that differ in these alone share a compiled program."""
+    """Traced settings: programs that differ in these alone are compiled once, and train side by side.
+
+    In `run_chunk` every array but `steps` has a leading axis of runs.
+    """
 
     steps: jax.Array | int
     learning_rate: jax.Array | float
     hyper: Any
-    """Passed on to the program's batch and loss."""
+    """Passed on to the program's batch and loss"""
+
+
+class State(NamedTuple):
+    """What runs go on from; every array but `step` has a leading axis of runs."""
+
+    params: Params
+    average: Params | None
+    """Running mean of the weights, where the optimizer keeps one"""
+    optimizer: Any
+    step: jax.Array
+
+    @property
+    def result(self) -> Params:
+        """The weights that training is for."""
+        return self.params if self.average is None else self.average
 
 
 def start(program: Program, params: Params) -> State:
-    """The state before the first step, from `params` with a leading axis of seeds."""
-    return State(params, jax.vmap(program.optimizer.transform().init)(params), jnp.int32(0))
+    """The state before the first step, from a copy of `params`, which have a leading axis of runs."""
+    own = partial(jax.tree.map, jnp.array)
+    average = own(params) if program.optimizer.ema else None
+    return State(own(params), average, jax.vmap(program.optimizer.transform().init)(params), jnp.int32(0))
 
 
 def seed_keys(key: jax.Array, seeds: int) -> jax.Array:
@@ -98,38 +153,113 @@ def seed_keys(key: jax.Array, seeds: int) -> jax.Array:
     return jax.vmap(lambda seed: fold(key, "seed", seed))(jnp.arange(seeds))
 
 
-def _step(
-    program: Program, schedule: Schedule, params: Params, optimizer: Any, step: jax.Array, reference: Params, key: Any
-) -> tuple[Params, Any, dict[str, jax.Array]]:
-    progress = step.astype(jnp.float32) / jnp.maximum(schedule.steps - 1, 1).astype(jnp.float32)
-    batch = program.batch(key, step, schedule.hyper)
+def across(schedules: Sequence[Schedule], seeds: int) -> Schedule:
+    """Every one of `schedules`, which agree in `steps`, for every seed.
 
-    def mean_loss(params: Params) -> jax.Array:
-        return jnp.mean(program.loss(params, reference, batch, progress, schedule.hyper))
-
-    loss, gradient = jax.value_and_grad(mean_loss)(params)
-    direction, optimizer = program.optimizer.transform().update(gradient, optimizer, params)
-    rate = schedule.learning_rate * program.optimizer.schedule(progress)
-    params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
-    return params, optimizer, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-
-
-@partial(jax.jit, static_argnames=("program", "length"), donate_argnames="state")
-def run_chunk(
-    program: Program, schedule: Schedule, length: int, state: State, reference: Params, keys: jax.Array
-) -> tuple[State, dict[str, jax.Array]]:
-    """`length` steps from `state`, which is used up.
-
-    Returns the new state and, for each step and seed, loss and norm of the gradient, each
-    [length, seeds]. `reference` are the weights tuning starts from, with a leading axis of
-    seeds; `keys` [seeds] are from `seed_keys`.
+    Run i has schedule i // seeds and seed i % seeds. Raises ValueError if the steps differ.
     """
+    steps = {int(schedule.steps) for schedule in schedules}
+    if len(steps) > 1:
+        raise ValueError(f"runs of one program have one number of steps, not {sorted(steps)}")
+    arrays = [jax.tree.map(jnp.asarray, schedule) for schedule in schedules]
+    runs: Schedule = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), seeds, axis=0), *arrays)
+    return runs._replace(steps=jnp.int32(steps.pop()))
 
-    def body(state: State, _: None) -> tuple[State, dict[str, jax.Array]]:
-        one = partial(_step, program, schedule)
-        params, optimizer, log = jax.vmap(one, in_axes=(0, 0, None, 0, 0))(
-            state.params, state.optimizer, state.step, reference, keys
-        )
-        return State(params, optimizer, state.step + 1), log
 
-    return jax.lax.scan(body, state, length=length)
+Logged = dict[str, jax.Array]
+
+
+def mean_loss(
+    program: Program, schedule: Schedule, progress: jax.Array, params: Params, reference: Params, batch: Any
+) -> tuple[jax.Array, Logged]:
+    if program.optimizer.precision == "bfloat16":
+        params, reference = jax.tree.map(lambda w: w.astype(jnp.bfloat16), (params, reference))
+    terms = program.loss(params, reference, batch, progress, schedule.hyper)
+    return jnp.mean(terms.loss), {name: jnp.mean(part) for name, part in terms.parts.items()}
+
+
+def _gradient(
+    program: Program, schedule: Schedule, progress: jax.Array, params: Params, reference: Params, batch: Any
+) -> tuple[tuple[jax.Array, Logged], Params]:
+    """((loss, parts), gradient), a mean over the batch, in `accumulate` parts."""
+    loss = partial(mean_loss, program, schedule, progress)
+    gradient = jax.value_and_grad(loss, has_aux=True)
+    count = program.optimizer.accumulate
+    if count == 1:
+        return gradient(params, reference, batch)
+    parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+    first, rest = jax.tree.map(lambda x: x[0], parts), jax.tree.map(lambda x: x[1:], parts)
+
+    def add(total: Any, part: Any) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradient(params, reference, part)), None
+
+    total, _ = jax.lax.scan(add, gradient(params, reference, first), rest)
+    return jax.tree.map(lambda x: x / count, total)
+
+
+def _step(
+    program: Program,
+    mesh: Mesh | None,
+    schedule: Schedule,
+    params: Params,
+    average: Params | None,
+    optimizer: Any,
+    step: jax.Array,
+    reference: Params,
+    key: jax.Array,
+) -> tuple[Params, Params | None, Any, Logged]:
+    """One step of one run."""
+    progress = step.astype(jnp.float32) / jnp.maximum(schedule.steps - 1, 1).astype(jnp.float32)
+    batch = spread_examples(program.batch(key, step, schedule.hyper), mesh)
+    (loss, parts), gradient = _gradient(program, schedule, progress, params, reference, batch)
+    direction, optimizer = program.optimizer.transform().update(gradient, optimizer, params)
+    rate = schedule.learning_rate * program.optimizer.rate(progress)
+    params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+    decay = program.optimizer.ema
+    if average is not None:
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+    log = {
+        "loss": loss,
+        **parts,
+        "gradient_norm": optax.tree.norm(gradient),
+        "update_norm": rate * optax.tree.norm(direction),
+        "distance": optax.tree.norm(jax.tree.map(jnp.subtract, params, reference)),
+    }
+    return params, average, optimizer, log
+
+
+@partial(jax.jit, static_argnames=("program", "mesh"), donate_argnames="state")
+def run_chunk(
+    program: Program,
+    schedule: Schedule,
+    length: jax.Array | int,
+    state: State,
+    reference: Params,
+    keys: jax.Array,
+    mesh: Mesh | None = None,
+) -> tuple[State, Logged]:
+    """`length` steps, at most CHUNK, from `state`, which is used up.
+
+    `reference` are the weights that tuning starts from (or that pretraining started from),
+    with a leading axis of runs; `keys` [runs] are the runs' keys; `mesh` is where all of this
+    lies (`devices.spread`).
+
+    Returns the new state and the log, of which the first `length` rows are filled: [CHUNK, runs]
+    each of loss, its parts, and the norms of the gradient, of the update and of params - reference.
+    """
+    one = partial(_step, program, mesh)
+    axes: Any = (Schedule(None, 0, 0), 0, 0, 0, None, 0, 0)  # type: ignore[arg-type]
+    every = jax.vmap(one, in_axes=axes, spmd_axis_name=RUNS if mesh else None)
+
+    def advance(state: State) -> tuple[State, Logged]:
+        params, average, optimizer, log = every(schedule, *state, reference, keys)
+        return State(params, average, optimizer, state.step + 1), log
+
+    def body(i: jax.Array, carried: tuple[State, Logged]) -> tuple[State, Logged]:
+        state, log = carried
+        state, row = advance(state)
+        return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), log, row)
+
+    shapes = jax.eval_shape(advance, state)[1]
+    log = jax.tree.map(lambda row: jnp.zeros((CHUNK, *row.shape), row.dtype), shapes)
+    return jax.lax.fori_loop(0, length, body, (state, log))

@@ -1,9 +1,10 @@
 """Safety-tuning objectives: one pure function and one dataclass of coefficients each.
 
-All share the signature `(model, params, reference, pair, hyper) -> loss [B]` and are
-minimised. `log p(y|x)` below is summed over the response's letters and its EOS; `l` is the
-cross-entropy -log p(y|x) / |y|, a mean over the same tokens. y^p is the preferred response
-(the bijection's output on a safe prompt, the null token on an unsafe one), y^l the other.
+All share the signature `(model, params, reference, pair, hyper) -> Terms`, values for each
+example; the mean of the loss is minimised. `log p(y|x)` below is summed over the response's
+letters and its EOS; `l` is the cross-entropy -log p(y|x) / |y|, a mean over the same tokens.
+y^p is the preferred response (the bijection's output on a safe prompt, the null token on an
+unsafe one), y^l the other.
 Equations: arXiv 2407.10264, sec. 2.
 """
 
@@ -14,17 +15,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from models.training.loop import Terms
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.sequences import END, RESPONSE, Batch, Pair
 from synth.settings import require_above_zero
 
-Objective = Callable[[ModelConfig, Params, Params, Pair, Any], jax.Array]
+Objective = Callable[[ModelConfig, Params, Params, Pair, Any], Terms]
 
 
 def token_logprobs(model: ModelConfig, params: Params, batch: Batch) -> jax.Array:
     """[B, T - 1] log-probability of token t + 1 given tokens 0..t."""
-    logits = forward(model, params, batch.tokens[:, :-1])
+    logits = forward(model, params, batch.tokens[:, :-1]).astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, batch.tokens[:, 1:, None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)
 
@@ -63,11 +65,26 @@ def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, S
     return Score(*(half[0] for half in halves)), Score(*(half[1] for half in halves))
 
 
-def log_ratios(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> tuple[jax.Array, jax.Array]:
-    """[B] log p(y|x) - log p_ref(y|x) of the preferred and of the dispreferred responses."""
+class Ratios(NamedTuple):
+    """The responses of B pairs against the reference."""
+
+    gain: jax.Array
+    """[B] log p(y^p) - log p_ref(y^p)"""
+    leak: jax.Array
+    """[B] log p(y^l) - log p_ref(y^l)"""
+    logged: dict[str, jax.Array]
+    """log p of both responses"""
+
+
+def log_ratios(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> Ratios:
+    """How much more probable both responses are than under the reference."""
     ours = score_pair(model, params, pair)
     theirs = score_pair(model, jax.lax.stop_gradient(reference), pair)
-    return ours[0].total - theirs[0].total, ours[1].total - theirs[1].total
+    return Ratios(ours[0].total - theirs[0].total, ours[1].total - theirs[1].total, _logged(*ours))
+
+
+def _logged(preferred: Score, dispreferred: Score) -> dict[str, jax.Array]:
+    return {"logp_preferred": preferred.total, "logp_dispreferred": dispreferred.total}
 
 
 @jax.tree_util.register_dataclass
@@ -76,9 +93,10 @@ class SFT:
     """Supervised fine-tuning has no coefficients."""
 
 
-def sft(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SFT) -> jax.Array:
+def sft(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SFT) -> Terms:
     """l(y^p): cross-entropy of the preferred response (SSFT)."""
-    return score(model, params, pair.preferred).cross_entropy
+    preferred = score(model, params, pair.preferred)
+    return Terms(preferred.cross_entropy, {"logp_preferred": preferred.total})
 
 
 @jax.tree_util.register_dataclass
@@ -95,14 +113,15 @@ class DPO:
         require_above_zero(self, "beta", "gamma")
 
 
-def dpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: DPO) -> jax.Array:
+def dpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: DPO) -> Terms:
     """-log sigmoid( beta [log p(y^p) - log p_ref(y^p)] - gamma [log p(y^l) - log p_ref(y^l)] ).
 
     Log-probabilities are sums over tokens, so the coefficients are those of ordinary DPO.
     At the reference the loss is log 2.
     """
-    gain, leak = log_ratios(model, params, reference, pair)
-    return -jax.nn.log_sigmoid(hyper.beta * gain - hyper.gamma * leak)
+    ratios = log_ratios(model, params, reference, pair)
+    gain, leak = hyper.beta * ratios.gain, hyper.gamma * ratios.leak
+    return Terms(-jax.nn.log_sigmoid(gain - leak), {"gain": gain, "leak": leak, **ratios.logged})
 
 
 @jax.tree_util.register_dataclass
@@ -116,10 +135,11 @@ class Unlearning:
         require_above_zero(self, "gamma")
 
 
-def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: Unlearning) -> jax.Array:
+def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: Unlearning) -> Terms:
     """l(y^p) - gamma l(y^l): descent on the preferred, ascent on the dispreferred response."""
     preferred, dispreferred = score_pair(model, params, pair)
-    return preferred.cross_entropy - hyper.gamma * dispreferred.cross_entropy
+    descent, ascent = preferred.cross_entropy, -hyper.gamma * dispreferred.cross_entropy
+    return Terms(descent + ascent, {"descent": descent, "ascent": ascent, **_logged(preferred, dispreferred)})
 
 
 @jax.tree_util.register_dataclass
@@ -136,7 +156,7 @@ class NPO:
         require_above_zero(self, "beta", "gamma")
 
 
-def npo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: NPO) -> jax.Array:
+def npo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: NPO) -> Terms:
     """l(y^p) - gamma (2 / beta) log sigmoid( -beta [log p(y^l) - log p_ref(y^l)] ).
 
     `unlearning` with its unbounded ascent replaced by negative preference optimisation (Zhang et
@@ -146,7 +166,9 @@ def npo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper
     preferred, dispreferred = score_pair(model, params, pair)
     anchor = score(model, jax.lax.stop_gradient(reference), pair.dispreferred)
     leak = dispreferred.total - anchor.total
-    return preferred.cross_entropy - hyper.gamma * (2 / hyper.beta) * jax.nn.log_sigmoid(-hyper.beta * leak)
+    descent = preferred.cross_entropy
+    ascent = -hyper.gamma * (2 / hyper.beta) * jax.nn.log_sigmoid(-hyper.beta * leak)
+    return Terms(descent + ascent, {"descent": descent, "ascent": ascent, **_logged(preferred, dispreferred)})
 
 
 @jax.tree_util.register_dataclass
@@ -163,23 +185,24 @@ class UnlearningKL:
         require_above_zero(self, "gamma", "delta")
 
 
-def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: UnlearningKL) -> jax.Array:
+def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: UnlearningKL) -> Terms:
     """l(y^p) - gamma l(y^l) + delta KL(p_ref || p), the last on safe prompts alone.
 
     KL is a mean over the tokens of y^p of the divergence of the next token's distribution
     (Yao et al. 2023, arXiv 2310.10683, use it to keep what is not to be unlearnt). 0 at the
     reference.
     """
-    preferred, dispreferred = score_pair(model, params, pair)
-    drift = divergence(model, params, jax.lax.stop_gradient(reference), pair.preferred)
-    kept = jnp.where(is_refusal(pair.preferred), 0.0, drift)
-    return preferred.cross_entropy - hyper.gamma * dispreferred.cross_entropy + hyper.delta * kept
+    plain = unlearning(model, params, reference, pair, Unlearning(hyper.gamma))
+    kl = divergence(model, params, jax.lax.stop_gradient(reference), pair.preferred)
+    drift = hyper.delta * jnp.where(is_refusal(pair.preferred), 0.0, kl)
+    return Terms(plain.loss + drift, {"drift": drift, **plain.parts})
 
 
 def divergence(model: ModelConfig, params: Params, reference: Params, batch: Batch) -> jax.Array:
     """[B] KL(p_ref || p) of the next token, the mean over the response's letters and EOS."""
     ours, theirs = (
-        jax.nn.log_softmax(forward(model, weights, batch.tokens[:, :-1])) for weights in (params, reference)
+        jax.nn.log_softmax(forward(model, weights, batch.tokens[:, :-1]).astype(jnp.float32))
+        for weights in (params, reference)
     )
     counted = _counted(batch)
     return jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1), axis=-1, where=counted)
@@ -202,14 +225,14 @@ class IPO:
         require_above_zero(self, "tau")
 
 
-def ipo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: IPO) -> jax.Array:
+def ipo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: IPO) -> Terms:
     """( [log p(y^p) - log p_ref(y^p)] - [log p(y^l) - log p_ref(y^l)] - 1 / (2 tau) )^2.
 
     Azar et al. 2023, arXiv 2310.12036, Eq. 17; log-probabilities are sums over tokens. At the
     reference the loss is 1 / (4 tau^2).
     """
-    gain, leak = log_ratios(model, params, reference, pair)
-    return jnp.square(gain - leak - 1 / (2 * hyper.tau))
+    gain, leak, logged = log_ratios(model, params, reference, pair)
+    return Terms(jnp.square(gain - leak - 1 / (2 * hyper.tau)), {"gain": gain, "leak": leak, **logged})
 
 
 @jax.tree_util.register_dataclass
@@ -226,13 +249,14 @@ class SimPO:
         require_above_zero(self, "beta", "gamma")
 
 
-def simpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SimPO) -> jax.Array:
+def simpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: SimPO) -> Terms:
     """-log sigmoid( -beta l(y^p) + beta l(y^l) - gamma ).
 
     Meng et al. 2024, arXiv 2405.14734, Eq. 6: log-probabilities are means over tokens, that is -l.
     """
     preferred, dispreferred = score_pair(model, params, pair)
-    return -jax.nn.log_sigmoid(hyper.beta * (dispreferred.cross_entropy - preferred.cross_entropy) - hyper.gamma)
+    margin = hyper.beta * (dispreferred.cross_entropy - preferred.cross_entropy) - hyper.gamma
+    return Terms(-jax.nn.log_sigmoid(margin), {"margin": margin, **_logged(preferred, dispreferred)})
 
 
 class Method(NamedTuple):

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import OptimizerConfig, Program
+from models.training.loop import OptimizerConfig, Program, Terms
 from models.training.objectives import token_logprobs
+from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences
 from synth.families import pretraining
@@ -38,11 +39,13 @@ class PretrainConfig:
     no_reply: float = 0.02
     """Share of prompts with the NO_REPLY operator."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(warmup=0.05))
+    watch: WatchConfig = field(default_factory=lambda: WatchConfig(every=100))
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch_size")
         require_share(self, "no_reply")
         require_above_zero(self, "learning_rate")
+        self.optimizer.check_batch(self.batch_size)
         self.text_weight, self.response_weight = pair(self, "text_weight"), pair(self, "response_weight")
         for name in ("text_weight", "response_weight"):
             weights = getattr(self, name)
@@ -69,8 +72,8 @@ def batch(config: PretrainConfig, world: World, key: jax.Array) -> Batch:
     return jax.vmap(answer)(batch_keys(key, config.batch_size), prompts)
 
 
-def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batch, progress: jax.Array) -> jax.Array:
-    """[B] weighted cross-entropy: mean over text tokens and mean over response tokens.
+def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batch, progress: jax.Array) -> Terms:
+    """Weighted cross-entropy: mean over text tokens and mean over response tokens.
 
     `progress` in [0, 1] is the share of training done.
     """
@@ -85,7 +88,8 @@ def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batc
 
     text = mean_over((roles == TEXT) | (roles == RESPONSE_START))
     response = mean_over((roles == RESPONSE) | (roles == END))
-    return weight(config.text_weight) * text + weight(config.response_weight) * response
+    loss = weight(config.text_weight) * text + weight(config.response_weight) * response
+    return Terms(loss, {"text": text, "response": response})
 
 
 @functools.cache
@@ -96,7 +100,7 @@ def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> P
     def sample_batch(key: jax.Array, step: jax.Array, hyper: Any) -> Batch:
         return batch(config, tables, fold(key, step))
 
-    def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: Any) -> jax.Array:
+    def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: Any) -> Terms:
         return loss(config, model, params, batch, progress)
 
-    return Program(config.optimizer, sample_batch, per_example)
+    return Program(config.optimizer, sample_batch, per_example, config.batch_size, tables.sequence_length)

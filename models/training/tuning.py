@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import OptimizerConfig, Program, Schedule
+from models.training.loop import OptimizerConfig, Program, Schedule, Terms
 from models.training.objectives import METHODS, Objective
+from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences, tuning_data
 from synth.prompts import Prompt
@@ -27,10 +28,12 @@ class TuningConfig:
     learning_rate: float = 2e-3
     data: TuningDataConfig = field(default_factory=TuningDataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    watch: WatchConfig = field(default_factory=lambda: WatchConfig(guard="warn"))
 
     def __post_init__(self) -> None:
         require_positive(self, "steps", "batch_size")
         require_above_zero(self, "learning_rate")
+        self.optimizer.check_batch(self.batch_size)
 
 
 def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Pair:
@@ -69,10 +72,10 @@ def program(
     def sample_batch(key: jax.Array, step: jax.Array, hyper: Traced) -> Pair:
         return batch(tables, hyper.data, key, step, size)
 
-    def per_example(params: Params, reference: Params, batch: Pair, progress: jax.Array, hyper: Traced) -> jax.Array:
+    def per_example(params: Params, reference: Params, batch: Pair, progress: jax.Array, hyper: Traced) -> Terms:
         return objective(model, params, reference, batch, hyper.coefficients)
 
-    return Program(optimizer, sample_batch, per_example)
+    return Program(optimizer, sample_batch, per_example, size, tables.sequence_length)
 
 
 def schedule(config: TuningConfig, method: str, coefficients: Any) -> Schedule:

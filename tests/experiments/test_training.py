@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from rich.table import Table
+from safetensors.numpy import load_file
 
 from experiments.checkpoint import Checkpoints
 from experiments.progress import Meter, Reporter
@@ -52,7 +53,8 @@ def finish(store: Path) -> Path:
 
 def same_files(one: Path, other: Path) -> None:
     assert (one / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
-    pd.testing.assert_frame_equal(pd.read_parquet(one / "log.parquet"), pd.read_parquet(other / "log.parquet"))
+    for file in ("log.parquet", "curves.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(one / file), pd.read_parquet(other / file))
 
 
 def test_killed_at_random_moments_and_resumed_gives_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
@@ -102,21 +104,37 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_seed_and_keeps_the_last_s
         resumable.run(tmp_path, learning_rate=float("inf"))
     message = str(caught.value)
     assert message == (
-        "slow: the loss is not finite at step 1 of seed 0; no state was saved yet; lower the stage's learning_rate"
+        "slow: seed 0 diverged at step 1: error is not finite; no seed is left; no state was saved yet; "
+        "lower the stage's learning_rate"
     )
     assert not list((tmp_path / "artifacts").iterdir())
 
 
 def test_a_run_that_breaks_late_keeps_the_state_before(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match=r"at step 1000 of seed 0; the state of step 1000 is kept in (\S+);"):
-        resumable.run(tmp_path, breaks=0.5)
+    with pytest.raises(
+        DivergedError, match=r"at step 1000: spoilt is not finite.* the state of step 1000 is kept"
+    ):
+        resumable.run(tmp_path, breaks=(0.5, 0.5))
     assert next(tmp_path.glob("partial/slow-*/1000")).is_dir()
     assert not list((tmp_path / "artifacts").iterdir())
 
 
+def test_one_seed_that_breaks_does_not_take_the_other_with_it(
+    uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = resumable.run(tmp_path, breaks=(0.5, 2.0))
+    said = capsys.readouterr().out
+    assert said.count("diverged") == 1
+    assert "warning: slow: seed 0 diverged at step 1000: spoilt is not finite; the other seeds go on" in said
+    broken, whole = (load_file(folder / "weights.safetensors")["W_E"] for folder in (artifact.path, uninterrupted))
+    assert np.isnan(broken[0]).all()
+    assert (broken[1] == whole[1]).all()
+
+
 def test_training_went_somewhere(uninterrupted: Path) -> None:
     log = pd.read_parquet(uninterrupted / "log.parquet")
-    assert list(log.columns) == ["step", "seed", "loss", "gradient_norm"]
+    norms = ["gradient_norm", "update_norm", "distance"]
+    assert set(log.columns) == {"step", "seed", "loss", "error", "spoilt", *norms}
     assert len(log) == 2 * resumable.STEPS
     assert log["loss"].iloc[-200:].mean() < 0.9 * log["loss"].iloc[:200].mean()
     assert np.isfinite(log["loss"]).all()

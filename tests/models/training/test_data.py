@@ -74,7 +74,7 @@ def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, p
             text = [v for t, v in loss.items() if roles[t] in (TEXT, RESPONSE_START)]
             response = [v for t, v in loss.items() if roles[t] in (RESPONSE, END)]
             expected.append(text_weight * np.mean(text) + response_weight * np.mean(response))
-        got = pretraining.loss(config, model, params, batch, jnp.float32(progress))
+        got = pretraining.loss(config, model, params, batch, jnp.float32(progress)).loss
         np.testing.assert_allclose(got, expected, rtol=1e-4)
 
 

@@ -56,7 +56,7 @@ def compiled(method: tuple[str, Method], model: ModelConfig) -> Callable[[Params
 
 def plain(method: tuple[str, Method], model: ModelConfig, params: Params, reference: Params, pair: Pair) -> jax.Array:
     name, row = method
-    return row.objective(model, params, reference, pair, HYPER[name])
+    return row.objective(model, params, reference, pair, HYPER[name]).loss
 
 
 def numpy_score(model: ModelConfig, params: Params, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -123,16 +123,16 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     one = Batch(jnp.zeros((1, 5), int), jnp.array([[0, RESPONSE, RESPONSE, RESPONSE, END]]), jnp.array([0]))
     pair, model = Pair(one, one), ModelConfig()
     log2 = float(np.log(2))
-    sft = objectives.sft(model, "policy", "reference", pair, SFT())  # type: ignore[arg-type]
-    unlearning = objectives.unlearning(model, "policy", "reference", pair, Unlearning(0.1))  # type: ignore[arg-type]
-    dpo = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25))  # type: ignore[arg-type]
+    sft = objectives.sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]
+    unlearning = objectives.unlearning(model, "policy", "reference", pair, Unlearning(0.1)).loss  # type: ignore[arg-type]
+    dpo = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25)).loss  # type: ignore[arg-type]
     np.testing.assert_allclose(sft, [1.75 * log2], rtol=1e-6)
     np.testing.assert_allclose(unlearning, [1.65 * log2], rtol=1e-6)
     # beta (-7 + 4) log 2 - gamma 0 = -1.5 log 2, so the loss is log(1 + 2^1.5).
     np.testing.assert_allclose(dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
-    npo = objectives.npo(model, "policy", "reference", pair, NPO(0.5, 0.1))  # type: ignore[arg-type]
-    ipo = objectives.ipo(model, "policy", "reference", pair, IPO(0.25))  # type: ignore[arg-type]
-    simpo = objectives.simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2))  # type: ignore[arg-type]
+    npo = objectives.npo(model, "policy", "reference", pair, NPO(0.5, 0.1)).loss  # type: ignore[arg-type]
+    ipo = objectives.ipo(model, "policy", "reference", pair, IPO(0.25)).loss  # type: ignore[arg-type]
+    simpo = objectives.simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2)).loss  # type: ignore[arg-type]
     # y^l is as probable as under the reference: the second term is 0.1 (2 / 0.5) log 2.
     np.testing.assert_allclose(npo, [1.75 * log2 + 0.4 * log2], rtol=1e-6)
     # The margin is -3 log 2, and 2 is aimed at.
@@ -142,14 +142,14 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_dpo_at_the_reference_is_log_2(model: ModelConfig, params: Params, pair: Pair) -> None:
-    at_start = objectives.dpo(model, params, params, pair, DPO(0.5, 0.1))
+    at_start = objectives.dpo(model, params, params, pair, DPO(0.5, 0.1)).loss
     np.testing.assert_allclose(at_start, np.full(8, np.log(2)), rtol=1e-6)
 
 
 def test_nothing_diverges_at_the_reference(model: ModelConfig, params: Params, pair: Pair) -> None:
     drift = objectives.divergence(model, params, params, pair.preferred)
     np.testing.assert_allclose(drift, np.zeros(8), atol=1e-6)
-    ipo = objectives.ipo(model, params, params, pair, IPO(0.25))
+    ipo = objectives.ipo(model, params, params, pair, IPO(0.25)).loss
     np.testing.assert_allclose(ipo, np.full(8, 4.0), rtol=1e-5)
 
 

@@ -1,0 +1,95 @@
+"""A trained model for other tools.
+
+`python -m experiments.export run=outputs/quick-1a2b3c4d to=huggingface out=model method=dpo seed=1`
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.command import command
+from experiments.config import ConfigError
+from experiments.progress import Reporter
+from experiments.results import UNTOUCHED
+from experiments.schema import ExportConfig
+from experiments.stages.files import WEIGHTS
+from experiments.study import MODELS
+from models import huggingface
+from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
+
+
+def export(config: ExportConfig) -> str:
+    """Writes the model to `config.out`; returns which one it is.
+
+    Raises ConfigError if the study has no such model or it cannot be written so.
+    """
+    models = _models(Path(config.run))
+    method = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
+    if method not in models:
+        raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
+    file = Path(models[method]) / WEIGHTS
+    try:
+        content = file.read_bytes()
+    except OSError:
+        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again") from None
+    stack, about = from_safetensors(content), described(content)
+    seeds = len(stack["W_E"])
+    if config.seed >= seeds:
+        raise ConfigError(f"seed={config.seed}: this study has seeds 0 to {seeds - 1}; choose one of them")
+    params = one_seed(stack, config.seed)
+    try:
+        check(about.model, len(about.vocabulary), params)
+        if not all(np.isfinite(leaf).all() for leaf in flatten(params).values()):
+            raise WeightsError(f"seed {config.seed} of {method} diverged while it was trained")
+        if config.to == "safetensors":
+            _whole_file(Path(config.out), to_safetensors(params, about))
+        else:
+            _whole_folder(Path(config.out), huggingface.files(params, about))
+    except WeightsError as error:
+        raise ConfigError(str(error)) from None
+    return f"{method}, seed {config.seed}"
+
+
+def _models(folder: Path) -> dict[str, str]:
+    try:
+        models: dict[str, str] = json.loads((folder / MODELS).read_text())
+    except (OSError, ValueError):
+        raise ConfigError(f"run={folder}: there is no finished study; name its output folder") from None
+    return models
+
+
+def _whole_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(path)
+
+
+def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
+    """Replaces an exported model, but nothing else that may be there."""
+    if path.exists() and (not path.is_dir() or not set(files) >= {file.name for file in path.iterdir()}):
+        raise ConfigError(f"out={path}: there is something else; name a new folder")
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    for name, content in files.items():
+        (unfinished / name).write_bytes(content)
+    shutil.rmtree(path, ignore_errors=True)
+    unfinished.rename(path)
+
+
+def _run(config: ExportConfig, reporter: Reporter) -> None:
+    reporter.say(f"{export(config)} in {config.out}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    return command("experiments.export", __doc__, ExportConfig, _run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

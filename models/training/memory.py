@@ -1,0 +1,55 @@
+"""How many runs can be trained side by side in the memory there is."""
+
+import math
+import os
+from typing import Any
+
+import jax
+
+from models.training.loop import Program, Schedule, mean_loss, start
+from models.transformer import Params
+
+SHARE = 0.5
+"""Of a device's memory that runs may take; the rest is for the program and for what was not counted."""
+
+
+def run_bytes(program: Program, schedule: Schedule, params: Params, reference: Params, keys: jax.Array) -> int:
+    """Memory of one run in bytes, of arguments with a leading axis of runs (arrays or shapes).
+
+    What a run holds from step to step (weights, optimizer, reference), gradient and update, and
+    what the forward pass leaves for the backward one.
+    """
+
+    def one(schedule: Schedule, params: Params, reference: Params, key: jax.Array) -> Any:
+        whole = program.batch(key, jax.numpy.int32(0), schedule.hyper)
+        part = jax.tree.map(lambda x: x[: x.shape[0] // program.optimizer.accumulate], whole)
+        return jax.vjp(lambda p: mean_loss(program, schedule, jax.numpy.float32(0), p, reference, part), params)
+
+    schedule, params, reference, keys = jax.tree.map(
+        lambda x: x[0] if x.ndim else x, (schedule, params, reference, keys)
+    )
+    kept = jax.eval_shape(one, schedule, params, reference, keys)
+    state = jax.eval_shape(lambda p: start(program, jax.tree.map(lambda x: x[None], p)), params)
+    return _bytes(kept) + _bytes(state) + _bytes(reference) + 2 * _bytes(params)
+
+
+def runs_at_once(runs: int, bytes_each: int) -> int:
+    """How many of `runs` to train together: all, or the fewest equal shares of them that fit in SHARE.
+
+    A function of the machine's whole memory, not of what is free: a stopped training goes on
+    with the same shares.
+    """
+    fits = max(1, int(SHARE * _memory() // bytes_each))
+    return math.ceil(runs / math.ceil(runs / fits))
+
+
+def _memory() -> int:
+    """Bytes of memory of all devices, or of the machine where they share its own."""
+    stats = [device.memory_stats() for device in jax.devices()]
+    if all(stats):
+        return sum(each["bytes_limit"] for each in stats if each)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _bytes(tree: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
