@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -263,3 +264,19 @@ def run_chunk(
     shapes = jax.eval_shape(advance, state)[1]
     log = jax.tree.map(lambda row: jnp.zeros((CHUNK, *row.shape), row.dtype), shapes)
     return jax.lax.fori_loop(0, length, body, (state, log))
+
+
+def fit(
+    program: Program, schedule: Schedule, params: Params, reference: Params, keys: jax.Array
+) -> tuple[Params, dict[str, np.ndarray]]:
+    """All steps from `params`, every array but `schedule.steps` with a leading axis of runs (`across`).
+
+    Returns the weights and the log, [steps, runs] each. Nothing is shown or saved on the way:
+    `experiments.training.train` does that.
+    """
+    steps, state, logs = int(schedule.steps), start(program, params), []
+    for first in range(0, steps, CHUNK):
+        length = min(CHUNK, steps - first)
+        state, log = run_chunk(program, schedule, length, state, reference, keys)
+        logs.append({name: np.asarray(rows[:length]) for name, rows in log.items()})
+    return state.result, {name: np.concatenate([log[name] for log in logs]) for name in logs[0]}

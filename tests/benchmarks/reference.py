@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from models.transformer import ModelConfig
 
@@ -21,9 +21,9 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         B, T, D = x.shape
         q, k, v = (part.view(B, T, self.heads, -1).transpose(1, 2) for part in self.qkv(self.ln1(x)).split(D, dim=-1))
-        z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        z = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(z.transpose(1, 2).reshape(B, T, D))
-        return x + self.down(F.gelu(self.up(self.ln2(x)), approximate="tanh"))
+        return x + self.down(functional.gelu(self.up(self.ln2(x)), approximate="tanh"))
 
 
 class GPT(nn.Module):
@@ -50,7 +50,7 @@ def training_steps(config: ModelConfig, vocab_size: int, batch: int, tokens: int
 
     def steps(count: int) -> None:
         for _ in range(count):
-            loss = F.cross_entropy(model(data[:, :-1]).flatten(0, 1), data[:, 1:].flatten())
+            loss = functional.cross_entropy(model(data[:, :-1]).flatten(0, 1), data[:, 1:].flatten())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,7 +1,6 @@
 """How fast the parts of `study=quick` are on this machine. `make bench` prints; nothing is asserted."""
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from experiments.config import load
@@ -36,13 +35,13 @@ def test_training_steps(config: StudyConfig, params: Params) -> None:
     positions = config.pretrain.batch_size * (build_world(config.world).sequence_length - 1) * config.seeds
     print(f"\nmatrix product ceiling: {peak:.0f} GFLOP/s; {config.seeds} seeds of {weights:,.0f} weights")
     program = pretraining.program(config.pretrain, config.model, config.world)
-    schedule = Schedule(jnp.int32(1000), jnp.float32(1e-3), None)
-    elapsed = step_seconds(program, schedule, params, {})
+    schedule = Schedule(1000, 1e-3, None)
+    elapsed = step_seconds(program, schedule, params, params)
     share = 6 * weights * positions / elapsed / 1e9 / peak
     print(f"pretrain step: {1e3 * elapsed:6.1f} ms, {share:.0%} of the ceiling at 6 FLOP a weight and position")
     for name, method in METHODS.items():
         program = tuning.program(
             method.objective, config.tuning.batch_size, config.tuning.optimizer, config.model, config.world
         )
-        traced = jax.tree.map(jnp.asarray, tuning.schedule(config.tuning, name, getattr(config.method, name)))
+        traced = tuning.schedule(config.tuning, name, getattr(config.method, name))
         print(f"tune {name} step: {1e3 * step_seconds(program, traced, params, params):6.1f} ms")

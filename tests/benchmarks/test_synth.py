@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import matplotlib
 import pytest
 
@@ -58,7 +57,7 @@ def test_share_of_a_training_step(preset: str, batch: int) -> None:
     sampling = seconds(lambda: make(jax.random.key(0)), repeats=20)
     params = jax.vmap(lambda key: init(config.model, world.vocab.size, key))(seed_keys(jax.random.key(0), 1))
     program = pretraining.program(config.pretrain, config.model, config.world)
-    step = step_seconds(program, Schedule(jnp.int32(1000), jnp.float32(1e-3), None), params, {})
+    step = step_seconds(program, Schedule(1000, 1e-3, None), params, params)
     print(f"\n{preset}: batch of {batch} in {1e3 * sampling:.2f} ms, step {1e3 * step:.1f} ms: {sampling / step:.1%}")
 
 

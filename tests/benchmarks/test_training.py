@@ -57,7 +57,7 @@ def our_steps(model: ModelConfig, batch: int, tokens: int, seeds: int = 1) -> Ca
     states = [start(program, params)]
 
     def steps(count: int) -> None:
-        state, log = run_chunk(program, schedule, count, states.pop(), params, keys)
+        state, _ = run_chunk(program, schedule, count, states.pop(), params, keys)
         states.append(jax.block_until_ready(state))
 
     return steps

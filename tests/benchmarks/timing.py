@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import Program, Schedule, run_chunk, seed_keys, start
+from models.training.loop import Program, Schedule, across, run_chunk, seed_keys, start
 from models.transformer import Params
 
 STEPS = 20
@@ -32,9 +32,11 @@ def ceiling() -> float:
 
 
 def step_seconds(program: Program, schedule: Schedule, params: Params, reference: Params) -> float:
+    """`schedule` of one run, for all of the runs that `params` hold."""
     keys = seed_keys(jax.random.key(1), params["W_E"].shape[0])
+    runs = across([schedule], keys.shape[0])
 
     def chunk() -> Any:
-        return run_chunk(program, schedule, STEPS, start(program, jax.tree.map(jnp.array, params)), reference, keys)
+        return run_chunk(program, runs, STEPS, start(program, params), reference, keys)
 
     return seconds(chunk) / STEPS
