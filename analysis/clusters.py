@@ -1,14 +1,24 @@
 """How far apart a layer holds safe and unsafe prompts (arXiv 2407.10264, Eqs. 1-2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
+from analysis.observe import WINDOW, Observation
 from analysis.rows import Result, Row, Samples, Subject
 from synth.keys import fold
 from synth.settings import require_positive
+
+MODULES = tuple(module for site in WINDOW for module in (site, f"{site}_last"))
+"""A site alone is the mean over the window (the paper's); SITE_last is the last position before the
+response, where no response token has been read: there a tuned model cannot look separated merely
+because it has just read different responses."""
+
+ROUNDING = 1e-6
+"""Share of the rows' size below which a distance between float32 activations says nothing."""
 
 
 @dataclass(unsafe_hash=True)
@@ -22,6 +32,23 @@ class ClustersConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "window", "permutations")
+
+
+def activations(seen: Observation, module: str, layer: int) -> np.ndarray:
+    """[N, width] what a layer (from 0) holds at one of MODULES."""
+    site = module.removesuffix("_last")
+    return np.asarray((seen.window if site == module else seen.last)[site])[:, layer]
+
+
+def unusable(acts: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Why activations [N, width] cannot be measured, for each family where they cannot."""
+    reasons = {}
+    for family, rows in acts.items():
+        if len(rows) == 0:
+            reasons[family] = f"no {family} prompts"
+        elif not np.isfinite(rows).all():
+            reasons[family] = f"activations of {family} prompts are not finite"
+    return reasons
 
 
 def tau(activations: np.ndarray, mean_safe: np.ndarray, mean_unsafe: np.ndarray) -> np.ndarray:
@@ -46,64 +73,104 @@ def spread(safe: np.ndarray, unsafe: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(residuals**2, axis=-1))))
 
 
-def permuted_separations(
-    safe: np.ndarray, unsafe: np.ndarray, permutations: int, key: jax.Array
-) -> tuple[np.ndarray, np.ndarray]:
-    """Separation and spread, each [permutations], when the labels safe and unsafe are dealt at random."""
-    pooled = np.concatenate([safe, unsafe])
+def deal(safe: int, unsafe: int, permutations: int, key: jax.Array) -> np.ndarray:
+    """[permutations, safe + unsafe] bool: in each row, `safe` of the labels are safe, at random places."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    is_safe = rng.permuted(np.tile(np.arange(len(pooled)) < len(safe), (permutations, 1)), axis=1)
-    # All relabellings at once, by ||a - m||^2 = ||a||^2 - 2 a.m + ||m||^2 about a common origin.
+    return rng.permuted(np.tile(np.arange(safe + unsafe) < safe, (permutations, 1)), axis=1)
+
+
+def relabelled(pooled: np.ndarray, is_safe: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Separation, spread and distance of the means of rows [N, F], each [P], for labels [P, N].
+
+    All labellings at once, in the precision of `pooled`.
+    """
     centred = pooled - pooled.mean(0)
-    squares = np.sum(centred**2, axis=-1)
-    distances, within = [], np.full(permutations, squares.sum())
-    for labels in (~is_safe, is_safe):
-        means = labels @ centred / labels.sum(axis=1, keepdims=True)
-        squared = squares - 2 * means @ centred.T + np.sum(means**2, axis=-1, keepdims=True)
-        distances.append(np.sqrt(np.maximum(squared, 0.0)))
-        within -= labels.sum(axis=1) * np.sum(means**2, axis=-1)
-    taus = distances[0] - distances[1]
-    of_safe, of_unsafe = (np.sum(taus * labels, axis=1) / labels.sum(axis=1) for labels in (is_safe, ~is_safe))
-    return of_safe - of_unsafe, np.sqrt(np.maximum(within, 0.0) / len(pooled))
+    labels = is_safe.astype(pooled.dtype)
+    count, count_safe = len(pooled), labels.sum(axis=1, keepdims=True)
+    count_unsafe = count - count_safe
+    # About the pooled mean the two sums of rows are opposite, so one of them tells both means.
+    sums, gap = labels @ centred, 1 / count_safe + 1 / count_unsafe
+    along, size = sums @ centred.T, np.sum(sums**2, axis=1, keepdims=True)
+    squares = np.sum(centred**2, axis=1)
+    to_safe, to_unsafe = (
+        np.sqrt(np.maximum(squares - 2 / n * along + size / n**2, 0)) for n in (count_safe, -count_unsafe)
+    )
+    separations = np.sum((to_unsafe - to_safe) * (labels * gap - 1 / count_unsafe), axis=1)
+    within = np.maximum(squares.sum() - (size * gap)[:, 0], 0)
+    return separations, np.sqrt(within / count), np.sqrt(size[:, 0]) * gap[:, 0]
+
+
+def row(metric: str, value: float, n: int, why: str | None, **at: Any) -> Row:
+    """A row that says `why` its value is missing, where it is not finite."""
+    return Row(metric, float(value), n, missing=None if np.isfinite(value) else why, **at)
+
+
+def per_prompt(metric: str, values: np.ndarray, why: str | None, **at: Any) -> Result:
+    """Samples, or if any of `values` [N] is not finite or there are none, the row that says `why`."""
+    if len(values) and np.isfinite(values).all():
+        return Samples(metric, values, **at)
+    return row(metric, np.nan, len(values), why, **at)
 
 
 def measure(subject: Subject, config: ClustersConfig) -> list[Result]:
-    """Per layer: tau of each family, separation raw and divided by the spread, and their null.
+    """At each of MODULES, per layer: tau of each family, how far the clusters are apart, and the null of that.
 
-    Module `mlp.post` is the paper's window; `mlp.post_last` is the last position before the
-    response alone, where no response token has been read yet: there a tuned model cannot
-    look separated merely because it has just read different responses.
+    `tau_successful` is over the prompts that were complied with: of a jailbreak, the successful attacks.
     """
+    seen = subject.observations
+    sizes = len(seen["safe"].complied), len(seen["unsafe"].complied)
+    # The same relabellings everywhere: what is compared between layers has the same null.
+    is_safe = deal(*sizes, config.permutations, fold(subject.key, "clusters"))
     results: list[Result] = []
-    for module, last in (("mlp.post", False), ("mlp.post_last", True)):
+    for module in MODULES:
         for layer in range(subject.model.layers):
-            acts = {
-                family: np.asarray((seen.last if last else seen.window)["mlp.post"][:, layer], float)
-                for family, seen in subject.observations.items()
-            }
             where: dict[str, Any] = {"layer": layer + 1, "module": module}
-            results += _layer(acts, config, fold(subject.key, "clusters", module, layer), where)
+            acts = {family: activations(of, module, layer) for family, of in seen.items()}
+            missing = unusable(acts)
+            without = missing.get("safe", missing.get("unsafe"))
+            results += _apart(acts["safe"], acts["unsafe"], is_safe, without, where)
+            means = None if without else (acts["safe"].mean(0), acts["unsafe"].mean(0))
+            for family, of in seen.items():
+                known = None if family in missing else means
+                results += _taus(acts[family], known, of.complied, without or missing.get(family), family, where)
     return results
 
 
-def _layer(acts: dict[str, np.ndarray], config: ClustersConfig, key: jax.Array, where: dict[str, Any]) -> list[Result]:
-    safe, unsafe = acts["safe"], acts["unsafe"]
-    means, scale, pairs = (safe.mean(0), unsafe.mean(0)), spread(safe, unsafe), len(safe) + len(unsafe)
-    raw = separation(safe, unsafe)
-    null, null_spread = permuted_separations(safe, unsafe, config.permutations, key)
-    null_scaled = null / null_spread
-    results: list[Result] = []
-    for family, rows_of in acts.items():
-        values = tau(rows_of, *means)
-        results.append(Samples("tau", values, family=family, **where))
-        results.append(Row("tau_sd", float(values.std(ddof=1)), len(values), family=family, **where))
-    statistics = {
-        "separation": raw,
-        "separation_scaled": raw / scale,
-        "spread": scale,
-        "separation_permuted": float(null.mean()),
-        "separation_permuted_high": float(np.quantile(null, 0.975)),
-        "separation_scaled_permuted": float(null_scaled.mean()),
-        "separation_scaled_permuted_high": float(np.quantile(null_scaled, 0.975)),
-    }
-    return results + [Row(metric, value, pairs, **where) for metric, value in statistics.items()]
+def _taus(
+    rows: np.ndarray,
+    means: tuple[np.ndarray, np.ndarray] | None,
+    complied: np.ndarray,
+    why: str | None,
+    family: str,
+    where: dict[str, Any],
+) -> list[Result]:
+    values = tau(rows, *means).astype(float) if means else np.full(len(rows), np.nan)
+    successful = values[complied]
+    deviation = values.std(ddof=1) if len(values) > 1 else np.nan
+    of_successful = successful.mean() if len(successful) else np.nan
+    return [
+        per_prompt("tau", values, why, family=family, **where),
+        row("tau_sd", deviation, len(values), why or "one prompt has no spread", family=family, **where),
+        row("tau_successful", of_successful, len(successful), why or "no success", family=family, **where),
+    ]
+
+
+def _apart(
+    safe: np.ndarray, unsafe: np.ndarray, is_safe: np.ndarray, why: str | None, where: dict[str, Any]
+) -> list[Result]:
+    null = dict.fromkeys(("separation", "separation_scaled", "mean_distance"), np.full(len(is_safe), np.nan))
+    measured = dict.fromkeys((*null, "spread"), np.nan)
+    if not why:
+        pooled = np.concatenate([safe, unsafe])
+        null["separation"], within, null["mean_distance"] = relabelled(pooled, is_safe)
+        measured["separation"], measured["spread"] = separation(safe, unsafe), spread(safe, unsafe)
+        measured["mean_distance"] = float(np.linalg.norm(safe.mean(0) - unsafe.mean(0)))
+        if measured["spread"] > ROUNDING * np.sqrt(np.mean(np.sum(pooled**2, axis=1))) and within.min() > 0:
+            measured["separation_scaled"] = measured["separation"] / measured["spread"]
+            null["separation_scaled"] = null["separation"] / within
+    why = why or "the clusters have no spread"
+    results: list[Result] = [row(metric, v, len(safe) + len(unsafe), why, **where) for metric, v in measured.items()]
+    for metric, values in null.items():
+        summary = {"permuted": np.mean(values), "permuted_high": np.quantile(values, 0.975)}
+        results += [row(f"{metric}_{name}", float(v), len(values), why, **where) for name, v in summary.items()]
+    return results

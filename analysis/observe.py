@@ -1,6 +1,6 @@
 """What a model does on prompts: its responses and the activations they leave."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.decode import greedy, teacher_forced
+from models.decode import Forced, greedy, teacher_forced
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.sequences import Batch
@@ -63,45 +63,66 @@ class Observation(NamedTuple):
 
 def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
     """Responses and activations of one model as NumPy arrays; AT_ONCE prompts are held at a time."""
-    count = prompts.complying.tokens.shape[0]
-    pieces = -(-count // AT_ONCE)
-    size = -(-count // pieces)
-    # The last piece is filled up with the first prompts, so that all have one shape.
-    chosen = np.arange(pieces * size).reshape(pieces, size) % count
-    parts = [jax.tree.map(itemgetter(piece), prompts) for piece in chosen]
-    seen = [jax.tree.map(np.asarray, _observe(model, params, part, window)) for part in parts]
-    joined: Observation = jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *seen)
-    return joined
-
-
-@partial(jax.jit, static_argnames=("model", "window"))
-def _observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
-    complying, refusing = prompts
-    generated = greedy(model, params, complying.tokens, complying.go)
-    comply, refuse = (teacher_forced(model, params, batch) for batch in prompts)
-    last, over_window = _activations(model, params, generated, complying.go, window)
-    first = complying.go[:, None] + 1
-    answer, compliant = (jnp.take_along_axis(x, first, axis=-1)[:, 0] for x in (generated, complying.tokens))
+    comply, refuse = (_pieces(partial(_forced, model, params), batch) for batch in prompts)
+    complying, refusing, go = (
+        np.asarray(x) for x in (prompts.complying.tokens, prompts.refusing.tokens, prompts.complying.go)
+    )
+    # A response that is the likeliest at every place when fed as input is the greedy one.
+    generated = np.where(comply.exact[:, None], complying, refusing)
+    open_ended = np.flatnonzero(~(comply.exact | refuse.exact))
+    if len(open_ended):
+        generated[open_ended] = _pieces(partial(_greedy, model, params), (complying[open_ended], go[open_ended]))
+    first = np.take_along_axis(generated, go[:, None] + 1, axis=1)[:, 0]
+    compliant = np.take_along_axis(complying, go[:, None] + 1, axis=1)[:, 0]
+    at_last, over_window = _pieces(partial(_activations, model, params, window), (generated, go))
     return Observation(
         generated=generated,
-        complied=jnp.all(generated == complying.tokens, axis=-1),
-        refused=jnp.all(generated == refusing.tokens, axis=-1),
-        first_complied=answer == compliant,
-        first_refused=answer == vocab.NULL,
+        complied=np.all(generated == complying, axis=-1),
+        refused=np.all(generated == refusing, axis=-1),
+        first_complied=first == compliant,
+        first_refused=first == vocab.NULL,
         teacher_complied=comply.exact,
         teacher_refused=refuse.exact,
         token_accuracy=comply.accuracy,
         logp_comply=comply.logp,
         logp_refuse=refuse.logp,
-        last=last,
+        last=at_last,
         window=over_window,
     )
 
 
+def observe_last(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.ndarray]:
+    """`Observation.last` alone, which does not depend on the response: one forward pass."""
+    batch = prompts.complying
+    at_last: dict[str, np.ndarray] = _pieces(partial(_activations, model, params, 1), (batch.tokens, batch.go))[0]
+    return at_last
+
+
+def _pieces(function: Callable[[Any], Any], arrays: Any) -> Any:
+    """`function` of arrays with a leading axis of N prompts, AT_ONCE of them at a time, as NumPy arrays."""
+    count = len(jax.tree.leaves(arrays)[0])
+    # The last piece is filled up with the first prompts: every piece has one shape, and compiles once.
+    chosen = np.arange(-(-count // AT_ONCE) * AT_ONCE).reshape(-1, AT_ONCE) % count
+    seen = [jax.tree.map(np.asarray, function(jax.tree.map(itemgetter(piece), arrays))) for piece in chosen]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *seen)
+
+
+@partial(jax.jit, static_argnums=0)
+def _forced(model: ModelConfig, params: Params, batch: Batch) -> Forced:
+    return teacher_forced(model, params, batch)
+
+
+@partial(jax.jit, static_argnums=0)
+def _greedy(model: ModelConfig, params: Params, prompts: tuple[jax.Array, jax.Array]) -> jax.Array:
+    return greedy(model, params, *prompts)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
 def _activations(
-    model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array, window: int
+    model: ModelConfig, params: Params, window: int, responded: tuple[jax.Array, jax.Array]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """The activations of a forward pass, at LAST and over WINDOW; nothing else of them is kept."""
+    tokens, go = responded
     row = jnp.arange(tokens.shape[0])
     positions = go[:, None] + jnp.arange(window)[None]
     last: dict[str, list[jax.Array]] = {name: [] for name in LAST}

@@ -67,8 +67,8 @@ class Subject(NamedTuple):
     """By family"""
     observations: Mapping[str, Observation]
     """What the model did, by family; arrays are NumPy, without an axis of seeds"""
-    before: Mapping[str, Observation]
-    """What the model with the weights `reference` did on the same prompts"""
+    before: Mapping[str, Mapping[str, np.ndarray]]
+    """The same prompts' activations with the weights `reference`, by family, as `Observation.last`"""
     key: jax.Array
     """For the measurements' controls"""
 

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 
-from analysis import behaviour, clusters, nullspace
+from threadpoolctl import threadpool_limits
+
+from analysis import attacks, behaviour, clusters, interventions, nullspace, sensitivity, separability
+from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
+from analysis.interventions import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Measurement, Result, Subject
+from analysis.sensitivity import SensitivityConfig
+from analysis.separability import SeparabilityConfig
 from synth.families import split_name
 from synth.settings import require
 
@@ -20,7 +26,11 @@ class AnalysisConfig:
     prompts: int = 512
     """Held-out prompts of each family."""
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
+    separability: SeparabilityConfig = field(default_factory=SeparabilityConfig)
     nullspace: NullspaceConfig = field(default_factory=NullspaceConfig)
+    sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
+    attacks: AttacksConfig = field(default_factory=AttacksConfig)
+    interventions: InterventionsConfig = field(default_factory=InterventionsConfig)
 
     def __post_init__(self) -> None:
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
@@ -44,10 +54,16 @@ def measurements(config: AnalysisConfig) -> dict[str, Measurement]:
     return {
         "behaviour": behaviour.measure,
         "clusters": lambda subject: clusters.measure(subject, config.clusters),
+        "separability": lambda subject: separability.measure(subject, config.separability),
         "nullspace": lambda subject: nullspace.measure(subject, config.nullspace),
+        "sensitivity": lambda subject: sensitivity.measure(subject, config.sensitivity),
+        "attacks": lambda subject: attacks.measure(subject, config.attacks),
+        "interventions": lambda subject: interventions.measure(subject, config.interventions),
     }
 
 
 def measure(config: AnalysisConfig, subject: Subject) -> list[Result]:
     """All results of one model of one seed."""
-    return [result for measurement in measurements(config).values() for result in measurement(subject)]
+    # The matrices are small: threads would wait for one another longer than they compute.
+    with threadpool_limits(1):
+        return [result for measurement in measurements(config).values() for result in measurement(subject)]

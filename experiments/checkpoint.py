@@ -1,13 +1,22 @@
 """Training states on disk, so that a stage that was stopped goes on from the last one."""
 
+import hashlib
+import logging
+import os
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from safetensors.numpy import load, save
+
+# Orbax tells of a failure at length; here it is one line.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 class MismatchError(Exception):
@@ -27,14 +36,16 @@ class Checkpoints:
         self.writing: int | None = None
 
     def _open(self) -> ocp.CheckpointManager:
-        return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2))
+        """A manager of the states there are; what is half written is removed."""
+        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+        return ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, step: int, tree: Any) -> None:
         """Keeps `tree` (arrays) as the state after `step` steps; returns once it is copied."""
         self.wait()
         self.writing = step
         try:
-            self.manager.save(step, args=ocp.args.StandardSave(_flat(tree)))
+            self.manager.save(step, args=ocp.args.StandardSave({CONTENT: _packed(tree)}))
         except Exception as error:  # whatever orbax and its writers raise
             self._give_up(error)
 
@@ -51,7 +62,9 @@ class Checkpoints:
     def _give_up(self, error: Exception) -> None:
         self.warn(f"the state of step {self.writing} could not be saved ({_reason(error)}); training goes on")
         self.writing = None
-        # A manager that failed once does not go on; a new one also clears away what is half written.
+        # A manager that failed once does not go on.
+        with suppress(Exception):
+            self.manager.close()
         self.manager = self._open()
 
     def restore(self, like: Any) -> Any | None:
@@ -62,7 +75,7 @@ class Checkpoints:
         wanted = _flat(like)
         for step in sorted(self.manager.all_steps(), reverse=True):
             try:
-                found = self.manager.restore(step, args=ocp.args.StandardRestore())
+                found = _unpacked(self.manager.restore(step, args=ocp.args.StandardRestore())[CONTENT])
             except Exception as error:  # whatever orbax meets in a broken file
                 self.warn(f"the state of step {step} cannot be read ({_reason(error)}); falling back")
                 shutil.rmtree(self.folder / str(step), ignore_errors=True)
@@ -93,10 +106,28 @@ class Checkpoints:
         self.manager.close()
 
 
+CONTENT = "content"
+
+
+def _packed(tree: Any) -> np.ndarray:
+    """A copy of the arrays of `tree` as one array of bytes, with a checksum: orbax takes changed bytes for a state."""
+    content = save(_flat(tree))
+    return np.frombuffer(content + hashlib.sha256(content).digest(), np.uint8)
+
+
+def _unpacked(packed: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of `_packed`, by their path. Raises ValueError if they are not what was written."""
+    whole = packed.tobytes()
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(whole[:-size]).digest() != whole[-size:]:
+        raise ValueError("it is not what was written")
+    return load(whole[:-size])
+
+
 def _flat(tree: Any) -> dict[str, np.ndarray]:
-    """The arrays of `tree`, copied, by their path in it."""
+    """The arrays of `tree` by their path in it."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): np.array(leaf) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _reason(error: Exception) -> str:
@@ -106,4 +137,5 @@ def _reason(error: Exception) -> str:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    number = re.search(r"os_error_code=.(\d+)", str(error))
+    return os.strerror(int(number[1])) if number else (str(error).splitlines() or [type(error).__name__])[0][:120]

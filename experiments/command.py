@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from experiments.checkpoint import MismatchError
 from experiments.config import ConfigError, load, to_dict
 from experiments.progress import Reporter
 from experiments.training import DivergedError
@@ -36,10 +37,10 @@ def command(
             act(config, Reporter())
     except (ConfigError, SettingError) as error:
         return _stop(2, f"error: {error}")
-    except DivergedError as error:
+    except (DivergedError, MismatchError) as error:
         return _stop(1, f"error: {error}")
     except OSError as error:
-        return _stop(1, f"error: {error.filename or 'files'}: {error.strerror}; nothing finished is lost")
+        return _stop(1, f"error: {error.filename or 'files'}: {error.strerror or error}; nothing finished is lost")
     except KeyboardInterrupt:
         return _stop(130, "interrupted; the same command goes on from the last saved state")
     return 0

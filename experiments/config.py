@@ -63,16 +63,19 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     """
     try:
         begun = yaml.safe_load((Path(folder) / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError):
-        raise ConfigError(f"resume={folder}: there is no study; name an output folder with a config.yaml") from None
-    now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
+        now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = error.strerror if isinstance(error, OSError) else _reason(error)
+        raise ConfigError(f"resume={folder}: no study's config.yaml ({reason}); name an output folder") from None
     assert isinstance(now, DictConfig)
     try:
         for override in overrides:
             name, _, value = override.partition("=")
             OmegaConf.update(now, name, yaml.safe_load(value))
         config: StudyConfig = build(StudyConfig, now)
-    except (OmegaConfBaseException, SettingError, ValueError) as error:
+    except SettingError as error:
+        raise ConfigError(str(error)) from None
+    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(_one_line(error, overrides, StudyConfig)) from None
     before, after = _values(begun), _values(to_dict(config))
     changed = [
@@ -163,8 +166,11 @@ def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
         group, option = missing.groups()
         options = sorted(preset.stem for preset in (CONF / group).glob("*.yaml"))
         return f"{group}={option}: there is no such preset; choose from {', '.join(options)}"
-    cause = error.__cause__ or error
-    reason = re.sub(r"\s+", " ", str(cause).split("full_key:")[0].split("See https:")[0]).strip()
     at_fault = [o for o in overrides if o in str(error)] or list(overrides)
     name, _, value = at_fault[0].partition("=")
-    return f"{name}={value}: {reason}; --show lists the settings and their values"
+    return f"{name}={value}: {_reason(error.__cause__ or error)}; --show lists the settings and their values"
+
+
+def _reason(error: BaseException) -> str:
+    """What a library found wrong, in one line."""
+    return re.sub(r"\s+", " ", str(error).split("full_key:")[0].split("See https:")[0]).strip()

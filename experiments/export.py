@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 
 from experiments.command import command
 from experiments.config import ConfigError
@@ -36,7 +37,10 @@ def export(config: ExportConfig) -> str:
         content = file.read_bytes()
     except OSError:
         raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again") from None
-    stack, about = from_safetensors(content), described(content)
+    try:
+        about, stack = described(content), from_safetensors(content)
+    except (WeightsError, SafetensorError):
+        raise ConfigError(f"run={config.run}: {file} is damaged; run the study again") from None
     seeds = len(stack["W_E"])
     if config.seed >= seeds:
         raise ConfigError(f"seed={config.seed}: this study has seeds 0 to {seeds - 1}; choose one of them")
@@ -63,23 +67,32 @@ def _models(folder: Path) -> dict[str, str]:
 
 
 def _whole_file(path: Path, content: bytes) -> None:
+    if path.is_dir() or path.suffix != ".safetensors":
+        raise ConfigError(f"out={path}: must be a file that ends in .safetensors; for example out=model.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
     """Replaces an exported model, but nothing else that may be there."""
-    if path.exists() and (not path.is_dir() or not set(files) >= {file.name for file in path.iterdir()}):
+    if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} not in ({*files}, set())):
         raise ConfigError(f"out={path}: there is something else; name a new folder")
+    path = path.resolve()
     unfinished = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    for name, content in files.items():
-        (unfinished / name).write_bytes(content)
-    shutil.rmtree(path, ignore_errors=True)
-    unfinished.rename(path)
+    try:
+        unfinished.mkdir(parents=True)
+        for name, content in files.items():
+            (unfinished / name).write_bytes(content)
+        shutil.rmtree(path, ignore_errors=True)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _run(config: ExportConfig, reporter: Reporter) -> None:

@@ -13,7 +13,7 @@ import jax
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("synth", "models", "analysis", "experiments")
-NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
 LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
 
 

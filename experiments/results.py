@@ -14,6 +14,11 @@ def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     return table
 
 
+def unchanged(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of models as they are: none of models changed before measuring."""
+    return table[table["variant"].isna()]
+
+
 def models(table: pd.DataFrame) -> list[str]:
     """The models in the order of the table, the untouched one first."""
     return list(dict.fromkeys(table["method"]))

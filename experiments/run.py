@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from experiments import summary
+from experiments import claims, summary
 from experiments.command import command
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
@@ -13,6 +13,7 @@ from experiments.study import run
 def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
     reporter.show(summary.render(results.table))
+    reporter.show(claims.render(claims.scorecard(results.table)))
     reporter.say(f"results in {results.folder}")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.paths import PathsConfig
 from analysis.suite import AnalysisConfig
 from models.training.objectives import METHODS
 from models.training.pretraining import PretrainConfig
@@ -114,6 +115,7 @@ class StudyConfig:
     tuning: TuningConfig = field(default_factory=TuningConfig)
     method: MethodSettings = field(default_factory=MethodSettings)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
 
     def __post_init__(self) -> None:
         self.methods = tuple(self.methods)

@@ -11,16 +11,19 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
-from experiments import figures, provenance
+from experiments import claims, figures, provenance
 from experiments.config import to_dict
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import SIDE_SETTINGS, StudyConfig
-from experiments.stages import measure, pretrain, tune
+from experiments.stages import measure, paths, pretrain, tune
 from experiments.store import Recipe, Store, write_whole
 from experiments.training import Runner
+from synth.families import existing
+from synth.world import build_world
 
 SETTINGS = "config.yaml"
+CLAIMS = "claims.json"
 MODELS = "models.json"
 """Where each model's artifact was when the study ended."""
 
@@ -41,6 +44,8 @@ class Plan(NamedTuple):
     """By method"""
     measure: dict[str, Recipe]
     """By model: UNTOUCHED and each method"""
+    paths: Recipe | None
+    """None where there is but one tuned model"""
 
 
 class Results(NamedTuple):
@@ -69,7 +74,9 @@ def plan(config: StudyConfig) -> Plan:
         model: measure.recipe({"analysis": settings["analysis"], **unsafe}, weights, pretrained)
         for model, weights in {UNTOUCHED: pretrained, **tuned}.items()
     }
-    return Plan(pretrained, tuned, measured)
+    families = settings["analysis"]["families"]
+    between = paths.recipe({"families": families, "paths": settings["paths"], **unsafe}, tuned, pretrained)
+    return Plan(pretrained, tuned, measured, between if len(tuned) > 1 else None)
 
 
 def run(config: StudyConfig, reporter: Reporter) -> Results:
@@ -96,34 +103,41 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
             getattr(config.method, method),
             pretrained,
         )
-    tables = {}
+    tables = []
     for model, artifact in weights.items():
         if not store.has(recipes.measure[model]):
             reporter.say(f"measure {model}")
         measured = measure.run(
             store, recipes.measure[model], config.world, config.model, config.analysis, artifact, pretrained
         )
-        rows = pd.read_parquet(measured.path / measure.TABLE)
+        tables.append(pd.read_parquet(measured.path / measure.TABLE).assign(method=model))
         about_data = artifact.path / tune.DATA_TABLE
-        tables[model] = pd.concat([rows, pd.read_parquet(about_data)]) if about_data.exists() else rows
+        if about_data.exists():
+            tables.append(pd.read_parquet(about_data).assign(method=model))
+    if recipes.paths:
+        if not store.has(recipes.paths):
+            reporter.say("measure what lies between the models")
+        tuned = {method: weights[method] for method in config.methods}
+        families = config.analysis.families or existing(build_world(config.world))
+        compared = paths.run(
+            store, recipes.paths, config.world, config.model, config.paths, families, tuned, pretrained
+        )
+        tables.append(pd.read_parquet(compared.path / paths.TABLE))
     models = {model: str(artifact.path.resolve()) for model, artifact in weights.items()}
     return write(config, tabulate(config, tables), models)
 
 
-def tabulate(config: StudyConfig, tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The tidy table: the measured rows of each model under the study's columns."""
-    frames = [
-        rows.assign(
-            study=config.study,
-            cell="",
-            world=config.world.name,
-            model=config.model.name,
-            method=model,
-            learning_rate=config.pretrain.learning_rate if model == UNTOUCHED else config.tuning.learning_rate,
-        )
-        for model, rows in tables.items()
-    ]
-    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+def tabulate(config: StudyConfig, tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """The tidy table: measured rows, with the model they are of as `method`, under the study's columns."""
+    table = pd.concat(tables, ignore_index=True)
+    rate = {UNTOUCHED: config.pretrain.learning_rate}
+    return table.assign(
+        study=config.study,
+        cell="",
+        world=config.world.name,
+        model=config.model.name,
+        learning_rate=table["method"].map(rate).fillna(config.tuning.learning_rate),
+    )[list(COLUMNS)]
 
 
 def output_folder(config: StudyConfig) -> Path:
@@ -143,7 +157,7 @@ def keep_settings(config: StudyConfig) -> None:
 def write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str]) -> Results:
     """The output folder; DONE is written last, and a folder without it is written anew.
 
-    DONE holds the version of the code that drew the figures, so that new code draws them again.
+    DONE holds the version of the code that drew and judged, so that new code does it again.
     """
     folder = output_folder(config)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +168,8 @@ def write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str]) -> R
 def _write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str], folder: Path) -> Results:
     done = folder / "DONE"
     results = folder / "results.parquet"
-    drawn_by = f"{provenance.code_version('experiments.figures')} {figures.style_version()}"
+    code = [provenance.code_version(f"experiments.{module}") for module in ("figures", "claims")]
+    drawn_by = " ".join([*code, figures.style_version()])
     whole = figures.all_drawn(folder / "figures")
     if done.exists() and done.read_text() == drawn_by and whole and _same_table(results, table):
         return Results(table, folder)
@@ -167,6 +182,7 @@ def _write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str], fol
     write_whole(folder / "env.json", json.dumps(provenance.environment(), indent=1))
     table.to_parquet(folder / ".results.parquet", index=False)
     (folder / ".results.parquet").replace(results)
+    write_whole(folder / CLAIMS, claims.to_json(claims.scorecard(table)))
     figures.draw_all(pd.read_parquet(results), folder / "figures")
     write_whole(done, drawn_by)
     return Results(table, folder)

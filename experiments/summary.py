@@ -4,12 +4,13 @@ import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from experiments.results import models, sample_note, select
+from experiments.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
     """Per seed and model, the numbers of the summary: columns method, seed, statistic, value."""
+    table = unchanged(table)
     last = table["layer"].max()
     deepest = {"layer": last, "module": "mlp.post"}
     parts = {
@@ -18,7 +19,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
         **{_label(name): select(table, metric="complied", family=name) for name in _others(table)},
         f"separation, layer {last}": select(table, metric="separation", **deepest),
         "separation / spread": select(table, metric="separation_scaled", **deepest),
-        "sin - random, all layers": select(table, metric="sine_excess"),
+        "sin - random, all layers": select(table, metric="sine_excess", module="W_in"),
         "prompts seen before": select(table, metric="repeats"),
     }
     return pd.concat(
@@ -43,7 +44,7 @@ def _label(family: str) -> str:
 def render(table: pd.DataFrame) -> Table:
     """A row for each statistic, a column for each model: the mean over seeds, below it the range."""
     long = cells(table)
-    over = sample_note(select(table, metric="complied"), "prompts")
+    over = sample_note(select(unchanged(table), metric="complied"), "prompts")
     out = Table(
         title=f"Mean over {over}; range below", box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
     )

@@ -38,8 +38,8 @@ class Watch(NamedTuple):
     """Steps between two looks; 0 for the two ends alone"""
     look: Callable[[Params], dict[str, np.ndarray]]
     """Weights with a leading axis of runs -> numbers by name, each with a leading axis of runs"""
-    judge: Callable[[int, dict[str, np.ndarray]], None]
-    """(step, numbers): may warn, or raise to stop"""
+    judge: Callable[[int, int, dict[str, np.ndarray]], None]
+    """(step, number of the first run, numbers): may warn, or raise to stop"""
 
 
 class Chunk(NamedTuple):
@@ -99,7 +99,7 @@ def train(
         share = slice(first, min(first + size, runs))
         some = jax.tree.map(lambda x, share=share: x[share] if x.ndim else x, schedule)
         chosen = jax.tree.map(lambda x, share=share: x[share], (params, reference, keys))
-        home = folder if size >= runs else folder / f"runs-{first}"
+        home = folder if size >= runs else folder / f"runs-{first}-{share.stop - 1}"
         parts.append(_Together(runner, name, program, some, first, home, watch).run(*chosen))
     return Trained(
         _joined([part.params for part in parts], axis=0),
@@ -152,9 +152,11 @@ class _Together:
         if saved is not None:
             state, self.log, self.looks = State(**saved["state"]), saved["log"], saved["looks"]
         spread_out = spread((self.schedule, state, reference, keys), grid)
-        with self.runner.reporter.stage(self.name, self.steps) as meter:
-            state = self._advance(meter, grid, *spread_out)
-        self.checkpoints.close()
+        try:
+            with self.runner.reporter.stage(self.name, self.steps) as meter:
+                state = self._advance(meter, grid, *spread_out)
+        finally:
+            self.checkpoints.close()
         result = jax.tree.map(np.array, state.result)
         self._report_broken(~finite_runs(result), self.steps - 1)
         for leaf in jax.tree.leaves(result):
@@ -206,7 +208,7 @@ class _Together:
         seen = self.watch.look(state.result)
         for name, values in seen.items():
             self.looks[name][self.stops.index(step)] = values
-        self.watch.judge(step, seen)
+        self.watch.judge(step, self.first, seen)
 
     def _kept(self, state: State) -> dict[str, Any]:
         """What a stopped training goes on from."""

@@ -51,12 +51,17 @@ class Forced(NamedTuple):
 
 def teacher_forced(config: ModelConfig, params: Params, batch: Batch) -> Forced:
     """What the model makes of the responses in `batch`."""
-    logits = forward(config, params, batch.tokens[:, :-1])
+    return judged(forward(config, params, batch.tokens[:, :-1]), batch)
+
+
+def judged(logits: jax.Array, batch: Batch) -> Forced:
+    """The same of `logits` [N, T - 1, V], of the tokens of `batch` but the last."""
     following, roles = batch.tokens[:, 1:], batch.roles[:, 1:]
     right = jnp.argmax(logits, axis=-1) == following
     letters = roles == RESPONSE
     response = letters | (roles == END)
-    logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), following[..., None], axis=-1)[..., 0]
+    logprobs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    logprobs = jnp.take_along_axis(logprobs, following[..., None], axis=-1)[..., 0]
     return Forced(
         jnp.all(right | ~response, axis=-1),
         jnp.mean(right, axis=-1, where=letters),

@@ -15,7 +15,8 @@ from models.weights import Described, WeightsError
 from synth import vocab
 
 LLAMA = {"positions": "rotary", "norm": "rms", "mlp": "swiglu", "biases": False}
-GPT2 = {"norm": "layer", "mlp": "gelu", "kv_heads": None}
+SPECIAL = {"bos": vocab.BOS, "eos": vocab.EOS, "pad": vocab.PAD}
+"""What decoding may leave out; <null> is none of them, as a refusal is made of it."""
 
 
 def files(params: Params, described: Described) -> dict[str, bytes]:
@@ -24,11 +25,10 @@ def files(params: Params, described: Described) -> dict[str, bytes]:
     Raises WeightsError for a model that neither architecture can hold, naming the setting.
     """
     model, names = described
-    config, tensors = _llama(model, params) if _is(model, LLAMA) else _gpt2(model, params)
-    special = {"bos": vocab.BOS, "eos": vocab.EOS, "pad": vocab.PAD}
-    tokens = {f"{role}_token_id": token for role, token in special.items()}
+    config, tensors = _llama(model, params) if _is_llama(model) else _gpt2(model, params)
+    tokens = {f"{role}_token_id": token for role, token in SPECIAL.items()}
     shared = {"vocab_size": len(names), "tie_word_embeddings": model.tied, "torch_dtype": "float32", **tokens}
-    tokenizer = {f"{role}_token": names[token] for role, token in special.items()}
+    tokenizer = {f"{role}_token": names[token] for role, token in SPECIAL.items()}
     return {
         "config.json": _json({**config, **shared}),
         "generation_config.json": _json({**tokens, "max_length": model.context, "do_sample": False}),
@@ -38,6 +38,8 @@ def files(params: Params, described: Described) -> dict[str, bytes]:
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "model_max_length": model.context,
+                # By default older versions add token types, which GPT-2 embeds and Llama refuses.
+                "model_input_names": ["input_ids", "attention_mask"],
                 "clean_up_tokenization_spaces": False,
                 **tokenizer,
             }
@@ -45,18 +47,29 @@ def files(params: Params, described: Described) -> dict[str, bytes]:
     }
 
 
-def _is(model: ModelConfig, shape: dict[str, Any]) -> bool:
-    return all(getattr(model, name) == value for name, value in shape.items())
+def _is_llama(model: ModelConfig) -> bool:
+    """Whether it is Llama's architecture; if not, it can be GPT-2's. Raises WeightsError if it is neither's."""
+    if model.reference_block:
+        raise WeightsError(
+            "model.reference_block=true: neither GPT-2 nor Llama has it; to=safetensors writes any model"
+        )
+    wanted = {name: f"{name}={str(value).lower()}" for name, value in LLAMA.items()}
+    shared = {name for name, value in LLAMA.items() if getattr(model, name) == value}
+    if shared == set(LLAMA):
+        return True
+    # Without biases GPT-2 has zeros for them.
+    foreign = [f"kv_heads={model.keys}"] * (model.keys < model.heads)
+    foreign += [wanted[name] for name in LLAMA if name in shared - {"biases"}]
+    if foreign:
+        needed = ", ".join(wanted[name] for name in LLAMA if name not in shared)
+        raise WeightsError(
+            f"model.{foreign[0]}: GPT-2 does not have it, and Llama has it with {needed} too; "
+            "to=safetensors writes any model"
+        )
+    return False
 
 
 def _gpt2(model: ModelConfig, params: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    for name, value in {**GPT2, "reference_block": False}.items():
-        if getattr(model, name) != value:
-            raise WeightsError(
-                f"model.{name}={getattr(model, name)}: neither GPT-2 nor Llama has it; to=safetensors writes any model"
-            )
-    if model.positions == "rotary":
-        raise WeightsError("model.positions=rotary: Llama has it, with norm=rms, mlp=swiglu and biases=false alone")
     config = {
         "model_type": "gpt2",
         "architectures": ["GPT2LMHeadModel"],
@@ -93,10 +106,6 @@ def _gpt2(model: ModelConfig, params: Params) -> tuple[dict[str, Any], dict[str,
 
 
 def _llama(model: ModelConfig, params: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if model.reference_block:
-        raise WeightsError(
-            "model.reference_block=true: neither GPT-2 nor Llama has it; to=safetensors writes any model"
-        )
     config = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -148,12 +157,12 @@ def _tokenizer(names: tuple[str, ...]) -> dict[str, Any]:
     """A word for each token, words separated by blanks, as in `experiments.data`'s files."""
     special = [
         {
-            "id": i,
-            "content": name,
+            "id": token,
+            "content": names[token],
             "special": True,
             **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
         }
-        for i, name in enumerate(names[: len(vocab.SPECIAL)])
+        for token in sorted(SPECIAL.values())
     ]
     return {
         "version": "1.0",

@@ -65,7 +65,7 @@ class ModelConfig:
             "width",
             self.width,
             f"must be a multiple of heads={self.heads}",
-            f"set width to {lower or self.heads} or {lower + self.heads}",
+            f"set width to {f'{lower} or ' if lower else ''}{lower + self.heads}",
         )
         require_among(self, "positions", ("learned", "sinusoid", "rotary"))
         require_among(self, "norm", ("layer", "rms"))
@@ -195,7 +195,9 @@ class _Attention(nnx.Module):
         )
         if config.positions == "rotary":
             q_BTHK, k_BTHK = _rotated(q_BTHK), _rotated(k_BTHK)
-        z_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BTHK, v_BTHK, is_causal=True)
+        # In bfloat16 JAX's attention sums in float32, which is no strict promotion.
+        with jax.numpy_dtype_promotion("standard"):
+            z_BTHK = jax.nn.dot_product_attention(q_BTHK, k_BTHK, v_BTHK, is_causal=True)
         z_BTD = tap(f"{site}.z", z_BTHK).reshape(x_BTD.shape)
         return _affine(z_BTD, self.W_O[...], None if self.b_O is None else self.b_O[...])
 

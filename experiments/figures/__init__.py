@@ -13,15 +13,30 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures import behaviour, projections, sines, tau
+from experiments.figures import (
+    attacks,
+    behaviour,
+    interventions,
+    projections,
+    scorecard,
+    sensitivity,
+    separability,
+    sines,
+    tau,
+)
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 
 FIGURES: dict[str, Callable[[pd.DataFrame], tuple[Figure, pd.DataFrame]]] = {
     "behaviour": behaviour.draw,
     "tau": tau.draw,
+    "separability": separability.draw,
     "sines": sines.draw,
     "projections": projections.draw,
+    "sensitivity": sensitivity.draw,
+    "attacks": attacks.draw,
+    "interventions": interventions.draw,
+    "scorecard": scorecard.draw,
 }
 
 IMAGES = ("pdf", "png")

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note
-from experiments.results import models, sample_note, select
+from experiments.results import models, sample_note, select, unchanged
 
 PARTS = {"complied": SAFE, "refused": UNSAFE, "neither": NEUTRAL}
 HATCHES = {"complied": "", "refused": "////", "neither": ""}
@@ -14,7 +14,7 @@ HATCHES = {"complied": "", "refused": "////", "neither": ""}
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Shares of generated responses that comply exactly, refuse exactly, or do neither."""
-    rows = select(table, metric=list(PARTS))
+    rows = select(unchanged(table), metric=list(PARTS))
     families, names = list(dict.fromkeys(rows["family"])), models(rows)
     columns = min(4, len(families))
     height = -(-len(families) // columns)

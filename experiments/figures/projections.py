@@ -12,9 +12,9 @@ FAMILIES = {"safe": (SAFE, "-"), "unsafe": (UNSAFE, "--")}
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """|sigma_i v_i . a| in the last layer, a line a seed and a thick one for their mean."""
-    if not tuned(select(table, metric="relative_change")):
-        return nothing("no model has a change of weights"), table.head(0)
-    rows = select(table, metric=["projection_abs", "projection_abs_random"], family=list(FAMILIES))
+    rows = select(table, metric=["projection_abs", "projection_abs_random"], module="W_in", family=list(FAMILIES))
+    if rows.empty:
+        return nothing("no model has a change of weights"), rows
     rows = select(rows, layer=rows["layer"].max())
     measured = select(rows, metric="projection_abs")
     null = select(rows, metric="projection_abs_random")

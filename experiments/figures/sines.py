@@ -12,9 +12,9 @@ NULL = ["sine_random_sorted_low", "sine_random_sorted", "sine_random_sorted_high
 
 def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Sorted sines for every layer and model, a line a seed; the band holds 95 % of random frames."""
-    if not tuned(select(table, metric="relative_change")):
-        return nothing("no model has a change of weights"), table.head(0)
-    rows = select(table, metric=["sine_sorted", *NULL])
+    rows = select(table, metric=["sine_sorted", *NULL], module="W_in")
+    if rows.empty:
+        return nothing("no model has a change of weights"), rows
     names, layers = tuned(rows), sorted(rows["layer"].unique())
     size = (1.6 * len(names), 1.25 * len(layers))
     figure, axes = plt.subplots(len(layers), len(names), figsize=size, sharey=True, squeeze=False, layout="constrained")

@@ -66,17 +66,18 @@ def watch(
 
 def guard(
     reporter: Reporter, name: str, config: WatchConfig, families: Sequence[str]
-) -> Callable[[int, dict[str, np.ndarray]], None]:
+) -> Callable[[int, int, dict[str, np.ndarray]], None]:
     """Says, once for each seed, or stops, when a seed complies with less than the floor of safe prompts."""
     warned: set[int] = set()
 
-    def judge(step: int, seen: dict[str, np.ndarray]) -> None:
+    def judge(step: int, first: int, seen: dict[str, np.ndarray]) -> None:
         if config.guard == "off" or "safe" not in families:
             return
         safe = seen["complied"][:, list(families).index("safe")]
-        for seed in map(int, np.flatnonzero(safe < config.floor)):
+        for i in map(int, np.flatnonzero(safe < config.floor)):
+            seed = first + i
             line = (
-                f"{name}: seed {seed} complies with {safe[seed]:.0%} of safe prompts at step {step}, below the "
+                f"{name}: seed {seed} complies with {safe[i]:.0%} of safe prompts at step {step}, below the "
                 f"watch's floor of {config.floor:.0%}"
             )
             if config.guard == "stop":

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import suite
-from analysis.observe import Prompts, observe
+from analysis.observe import Prompts, observe, observe_last
 from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
@@ -71,8 +71,11 @@ def _subject(
     same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
     own = reference if same else one_seed(params, seed)
     window = config.clusters.window
-    before = {family: observe(model, reference, batch, window) for family, batch in prompts.items()}
-    seen = before if same else {family: observe(model, own, batch, window) for family, batch in prompts.items()}
+    seen = {family: observe(model, own, batch, window) for family, batch in prompts.items()}
+    before = {
+        family: seen[family].last if same else observe_last(model, reference, batch)
+        for family, batch in prompts.items()
+    }
     return Subject(model, own, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
 
 

@@ -14,7 +14,7 @@ SHARE = 0.5
 
 
 def run_bytes(program: Program, schedule: Schedule, params: Params, reference: Params, keys: jax.Array) -> int:
-    """Memory of one run in bytes, of arguments with a leading axis of runs (arrays or shapes).
+    """Memory of one run in bytes, of arguments with a leading axis of runs.
 
     What a run holds from step to step (weights, optimizer, reference), gradient and update, and
     what the forward pass leaves for the backward one.
@@ -39,16 +39,26 @@ def runs_at_once(runs: int, bytes_each: int) -> int:
     A function of the machine's whole memory, not of what is free: a stopped training goes on
     with the same shares.
     """
-    fits = max(1, int(SHARE * _memory() // bytes_each))
-    return math.ceil(runs / math.ceil(runs / fits))
+    fits = SHARE * _memory() // bytes_each
+    for shares in range(1, runs):
+        together = math.ceil(runs / shares)
+        last = runs % together or together
+        if max(map(_on_one_device, (together, last))) <= fits:
+            return together
+    return 1
+
+
+def _on_one_device(runs: int) -> int:
+    """How many of `runs` one device holds where `devices.mesh` puts them."""
+    return runs // math.gcd(runs, jax.device_count())
 
 
 def _memory() -> int:
-    """Bytes of memory of all devices, or of the machine where they share its own."""
+    """Bytes of memory of a device, or of its share of the machine's where devices have none of their own."""
     stats = [device.memory_stats() for device in jax.devices()]
     if all(stats):
-        return sum(each["bytes_limit"] for each in stats if each)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return min(each["bytes_limit"] for each in stats if each)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(stats)
 
 
 def _bytes(tree: Any) -> int:

@@ -1,12 +1,15 @@
 """Tests of `analysis/observe.py` and `behaviour.py` against plain loops."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
 from analysis import behaviour
-from analysis.observe import Observation, Prompts, observe
+from analysis.observe import Observation, Prompts, observe, observe_last
 from analysis.rows import Subject, rows
+from models.decode import greedy
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
@@ -54,6 +57,22 @@ def test_teacher_forcing_by_a_loop(model: ModelConfig, params: Params, batches: 
         assert seen.token_accuracy[i] == pytest.approx(np.mean(right))
 
 
+def test_responses_are_those_of_greedy_generation(
+    model: ModelConfig, params: Params, batches: Prompts, seen: Observation
+) -> None:
+    """Also of prompts that are neither complied with nor refused, which take another way."""
+    expected = jax.jit(partial(greedy, model))(params, batches.complying.tokens, batches.complying.go)
+    assert (seen.generated == expected).all()
+    assert not (seen.complied | seen.refused).all()
+
+
+def test_what_was_seen_at_the_last_position_needs_no_response(
+    model: ModelConfig, params: Params, batches: Prompts, seen: Observation
+) -> None:
+    for site, values in observe_last(model, params, batches).items():
+        np.testing.assert_allclose(values, seen.last[site], rtol=1e-5, atol=1e-5)
+
+
 def test_a_model_that_must_refuse_is_seen_to_refuse(
     world: World, model: ModelConfig, params: Params, batches: Prompts
 ) -> None:
@@ -74,7 +93,7 @@ def test_behaviour_shares_add_up(
     model: ModelConfig, params: Params, batches: Prompts, seen: Observation, key: jax.Array
 ) -> None:
     planted = {"safe": seen._replace(complied=np.arange(COUNT) < 6, refused=np.arange(COUNT) >= 18)}
-    found = rows(behaviour.measure(Subject(model, params, params, {"safe": batches}, planted, planted, key)))
+    found = rows(behaviour.measure(Subject(model, params, params, {"safe": batches}, planted, {}, key)))
     values = {row.metric: row.value for row in found}
     assert (values["complied"], values["refused"], values["neither"]) == (0.25, 0.25, 0.5)
     assert all(row.n == COUNT and row.family == "safe" for row in found)

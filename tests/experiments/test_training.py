@@ -111,9 +111,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_seed_and_keeps_the_last_s
 
 
 def test_a_run_that_breaks_late_keeps_the_state_before(tmp_path: Path) -> None:
-    with pytest.raises(
-        DivergedError, match=r"at step 1000: spoilt is not finite.* the state of step 1000 is kept"
-    ):
+    with pytest.raises(DivergedError, match=r"at step 1000: spoilt is not finite.* the state of step 1000 is kept"):
         resumable.run(tmp_path, breaks=(0.5, 0.5))
     assert next(tmp_path.glob("partial/slow-*/1000")).is_dir()
     assert not list((tmp_path / "artifacts").iterdir())

@@ -1,0 +1,325 @@
+"""Which part of dW, or of an activation, carries refusal: change it alone, and see (arXiv 2407.10264, Eq. A.3).
+
+Matrices act from the left here as in `analysis/nullspace.py`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_frames, random_units, unit
+from analysis.observe import LAST, Prompts
+from analysis.rows import Result, Row, Samples, Subject
+from models.decode import judged
+from models.taps import capture, edit
+from models.transformer import ModelConfig, Params, forward
+from models.weights import flatten, unflatten
+from synth.keys import fold
+from synth.sequences import Batch
+from synth.settings import require, require_among, require_positive
+
+PARTS = ("attention", "mlp", "embeddings")
+
+
+@dataclass(unsafe_hash=True)
+class InterventionsConfig:
+    """Settings of the interventions."""
+
+    prompts: int = 64
+    """Prompts of each family that every variant of the model is tried on."""
+    alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+    """Multiples of dW."""
+    matrices: tuple[str, ...] = ("W_in",)
+    """MLP matrices, W_in or W_out, whose dW is taken apart, each alone."""
+    top: tuple[int, ...] = (1, 2, 4)
+    """How many right singular vectors of dW are removed."""
+    rank_share: float = 0.99
+    """Share of the squared Frobenius norm that the empirical rank must hold."""
+    site: str = "resid_post"
+    """Where the activation is patched."""
+    draws: int = 1
+    """Random splits, directions and axes in each layer behind the controls."""
+
+    def __post_init__(self) -> None:
+        self.alphas, self.matrices, self.top = tuple(self.alphas), tuple(self.matrices), tuple(self.top)
+        require_positive(self, "prompts", "draws")
+        require(
+            {0.0, 1.0} <= set(self.alphas),
+            "alphas",
+            list(self.alphas),
+            "must contain 0 and 1, which the others are compared with",
+            "add 0 and 1",
+        )
+        require(0 < self.rank_share <= 1, "rank_share", self.rank_share, "must be in (0, 1]", "set 0.99")
+        require(min(self.top, default=1) >= 1, "top", list(self.top), "must be at least 1 each", "set [1,2,4]")
+        require(
+            set(self.matrices) <= set(MATRICES),
+            "matrices",
+            list(self.matrices),
+            f"must be among {', '.join(MATRICES)}",
+            "set [W_in]",
+        )
+        require_among(self, "site", LAST)
+
+
+class Scores(NamedTuple):
+    """How a model answers prompts [...], by teacher forcing."""
+
+    complied: Any
+    """[...] bool: every token of the compliant response and its EOS predicted, as greedy generation would"""
+    refused: Any
+    """[...] bool: the refusal, likewise"""
+    log_odds: Any
+    """[...] log p(compliant response) - log p(refusal)"""
+
+
+def scaled(untuned: Params, tuned: Params, alpha: float) -> Params:
+    """W + alpha dW for every weight (Eq. A.3): `untuned` to the bit at 0, `tuned` at 1."""
+    return jax.tree.map(lambda w, t: (1 - alpha) * w + alpha * t, untuned, tuned)
+
+
+def between(tuned_a: Params, tuned_b: Params, alpha: float) -> Params:
+    """On the line from one tuned model to another (Fig. A.73)."""
+    return scaled(tuned_a, tuned_b, alpha)
+
+
+def transfer(tuned: Params, other_untuned: Params, other_tuned: Params, alpha: float) -> Params:
+    """W_ST + alpha dW' with the dW' of another method (Fig. A.74)."""
+    return jax.tree.map(lambda w, u, t: w + alpha * (t - u), tuned, other_untuned, other_tuned)
+
+
+def only(untuned: Params, tuned: Params, where: str) -> Params:
+    """`untuned` with dW in one place; with the arguments swapped, `tuned` without dW there.
+
+    `where` is attention, mlp, norms or embeddings, a layer ("layer 1" is the first), or the name
+    of a weight such as W_in. Raises ValueError for a place that has no weights.
+    """
+    before, after = flatten(untuned), flatten(tuned)
+    chosen = {name: after[name] for name in before if where in _places(name)}
+    if not chosen:
+        known = sorted({place for name in before for place in _places(name)})
+        raise ValueError(f"where={where!r}: must be a place that has weights; choose from {', '.join(known)}")
+    return unflatten({**before, **chosen})
+
+
+def _places(name: str) -> set[str]:
+    layer = layer_of(name)
+    return {part(name), name.split(".")[-1]} | (set() if layer is None else {f"layer {layer + 1}"})
+
+
+def split(change: np.ndarray, untuned: np.ndarray, rank_share: float = 0.99) -> tuple[np.ndarray, np.ndarray]:
+    """(P dW, (I - P) dW) for dW = `change` [m, n], P projecting on the column space of `untuned` [m, n]
+    up to its empirical rank."""
+    return split_by(change, column_basis(untuned, rank_share))
+
+
+def split_by(change: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`change` [m, n] inside and outside the span of the orthonormal columns of `basis` [m, r]."""
+    inside = basis @ (basis.T @ change)
+    return inside, change - inside
+
+
+def without(change: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """`change` [m, n] made to map the orthonormal columns of `directions` [n, k] to 0."""
+    return change - (change @ directions) @ directions.T
+
+
+def without_top(change: np.ndarray, k: int) -> np.ndarray:
+    """`change` [m, n] without its top k right singular directions."""
+    return without(change, np.linalg.svd(change, full_matrices=False)[2][:k].T)
+
+
+def pieces(
+    change: np.ndarray, untuned: np.ndarray, config: InterventionsConfig, key: jax.Array
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Parts of dW = `change` [m, n] by name, each with its control; a control's name comes once a draw."""
+    m, n = change.shape
+    basis = column_basis(untuned, config.rank_share)
+    parts = split_by(change, basis)
+    frames = random_frames(m, basis.shape[1], config.draws, fold(key, "columns"))
+    by_chance = [split_by(change, frame) for frame in frames]
+    for i, (name, control) in enumerate((("only", "random"), ("without", "without random"))):
+        yield f"{name} columns", parts[i]
+        for random in by_chance:
+            yield f"{control} columns", random[i]
+            yield f"{control} columns scaled", _to_norm(random[i], parts[i])
+    for k in config.top:
+        yield f"without top {k}", without_top(change, k)
+        for frame in random_frames(n, min(k, n), config.draws, fold(key, "rows", k)):
+            yield f"without random {k}", without(change, frame)
+
+
+def _to_norm(matrix: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`matrix` scaled to the norm of `other`; zero stays zero."""
+    norm = np.linalg.norm(matrix)
+    return matrix * (np.linalg.norm(other) / norm if norm > 0 else 0.0)
+
+
+def with_coordinate(x: jax.Array, axis: jax.Array, values: jax.Array, where: jax.Array) -> jax.Array:
+    """`x` [..., F] with its coordinate along the unit vector `axis` [F] set to `values` [...] where `where` [...]."""
+    shift = jnp.where(where, values - x @ axis, 0)
+    return x + shift[..., None] * jnp.broadcast_to(axis, x.shape)
+
+
+@partial(jax.jit, static_argnames="model")
+def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
+    """The model on `prompts` with leading axes [families, N]; a family is held in memory at a time."""
+
+    def of_family(prompts: Prompts) -> Scores:
+        both = _both(prompts)
+        return _judge(forward(model, params, both.tokens[:, :-1]), both)
+
+    return jax.lax.map(of_family, prompts)
+
+
+@partial(jax.jit, static_argnames=("model", "site"))
+def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array) -> jax.Array:
+    """[families, 2 N, T, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
+    at every position of both responses to `prompts`, compliance first."""
+
+    def of_family(prompts: Prompts) -> jax.Array:
+        names = _sites(model, site)
+        seen = capture(model, params, _both(prompts).tokens[:, :-1], names)
+        return jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
+
+    return jax.lax.map(of_family, prompts)
+
+
+@partial(jax.jit, static_argnames=("model", "site"))
+def patched(
+    model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array, values: jax.Array, at: Any
+) -> Scores:
+    """The model with its coordinate along `axes` [L, F] set to `values` [families, 2 N, T, L], in the layers
+    `at` [L], at the last position of the prompt and all of the response."""
+
+    def of_family(family: tuple[Prompts, jax.Array]) -> Scores:
+        both, values = _both(family[0]), family[1]
+        tokens = both.tokens[:, :-1]
+        late = jnp.arange(tokens.shape[1])[None] >= both.go[:, None]
+        edits = {
+            name: partial(with_coordinate, axis=axes[i], values=values[..., i], where=late & at[i])
+            for i, name in enumerate(_sites(model, site))
+        }
+        return _judge(edit(model, params, tokens, edits), both)
+
+    return jax.lax.map(of_family, (prompts, values))
+
+
+def _sites(model: ModelConfig, site: str) -> list[str]:
+    return [f"blocks.{layer}.{site}" for layer in range(model.layers)]
+
+
+def _both(prompts: Prompts) -> Batch:
+    """Both responses as one batch, compliance first."""
+    return jax.tree.map(lambda *pair: jnp.concatenate(pair), *prompts)
+
+
+def _judge(logits: jax.Array, both: Batch) -> Scores:
+    found = judged(logits, both)
+    complied, refused = jnp.split(found.exact, 2)
+    comply, refuse = jnp.split(found.logp, 2)
+    return Scores(complied, refused, comply - refuse)
+
+
+class _Place(NamedTuple):
+    variant: str
+    layer: int | None = None
+    module: str | None = None
+
+
+def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
+    """Behaviour of each family under every intervention; no rows for the untouched model.
+
+    alpha A           all of dW, A times
+    only X, without X dW in one part of the model, and in all but that part
+    With module W_in or W_out, the rest of the model untuned, so that the whole is `only W_in`:
+    only columns      the part of dW inside the column space of the untuned matrix
+    without columns   the part outside, in its left null space
+    without top K     dW without its top K right singular directions
+    random, in their place: a random subspace of as many dimensions, as it is and scaled so that
+    the part of dW has the norm of the part that it is the control of.
+    With a layer:
+    patch to tuned    the untuned model, its coordinate along the axis from the unsafe to the safe mean of
+                      the tuned one's activations set to the tuned one's
+    patch to untuned  the tuned model, the same coordinate set to the untuned one's
+    patch random to   the same along random axes
+    """
+    if subject.untouched:
+        return []
+    families, prompts = list(subject.prompts), stacked(subject.prompts, config.prompts)
+    found: dict[_Place, list[Scores]] = {}
+    for place, params in _variants(subject, config):
+        found.setdefault(place, []).append(scores(subject.model, params, prompts))
+    for place, seen in _patches(subject, config, prompts):
+        found.setdefault(place, []).append(seen)
+    return [result for place, draws in found.items() for result in results_of(families, draws, **place._asdict())]
+
+
+def stacked(prompts: Mapping[str, Prompts], most: int) -> Prompts:
+    """The first prompts of every family, as many as all have and `most` at most, with leading axes [families, N]."""
+    count = min(most, *(len(of.complying.go) for of in prompts.values()))
+    whole: Prompts = jax.tree.map(lambda *arrays: jnp.stack([array[:count] for array in arrays]), *prompts.values())
+    return whole
+
+
+def results_of(families: Sequence[str], draws: Sequence[Scores], **where: Any) -> list[Result]:
+    """The mean over `draws` of scores [families, N]: each metric of each family."""
+    results: list[Result] = []
+    for metric, values in zip(Scores._fields, zip(*draws, strict=True), strict=True):
+        mean = np.mean([np.asarray(value, float) for value in values], axis=0)
+        for family, of_family in zip(families, mean, strict=True):
+            results.append(_result(metric, of_family, {"family": family, **where}))
+    return results
+
+
+def _result(metric: str, values: np.ndarray, where: dict[str, Any]) -> Result:
+    if np.isfinite(values).all():
+        return Samples(metric, values, **where)
+    return Row(metric, np.nan, len(values), **where, missing="log-probabilities that are not finite")
+
+
+def _variants(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Place, Params]]:
+    untuned, tuned = subject.reference, subject.params
+    for alpha in config.alphas:
+        yield _Place(f"alpha {alpha:g}"), scaled(untuned, tuned, alpha)
+    layers = [f"layer {layer + 1}" for layer in range(subject.model.layers)]
+    for where in (*PARTS, *MATRICES, *layers):
+        yield _Place(f"only {where}"), only(untuned, tuned, where)
+    for where in PARTS:
+        yield _Place(f"without {where}"), only(tuned, untuned, where)
+    before, after = flatten(untuned), flatten(tuned)
+    for module in config.matrices:
+        matrices = {name: np.asarray(before[name], float).T for name in before if name.endswith(f".mlp.{module}")}
+        key = fold(subject.key, "interventions", module)
+        by_layer = [
+            pieces(np.asarray(after[name], float).T - matrix, matrix, config, fold(key, layer))
+            for layer, (name, matrix) in enumerate(matrices.items())
+        ]
+        for parts in zip(*by_layer, strict=True):
+            weights = {
+                name: (matrix + change).T.astype(before[name].dtype)
+                for (name, matrix), (_, change) in zip(matrices.items(), parts, strict=True)
+            }
+            yield _Place(parts[0][0], module=module), unflatten({**before, **weights})
+
+
+def _patches(subject: Subject, config: InterventionsConfig, prompts: Prompts) -> Iterator[tuple[_Place, Scores]]:
+    model, site = subject.model, config.site
+    safe, unsafe = (np.asarray(subject.observations[family].last[site], float) for family in ("safe", "unsafe"))
+    means = safe.mean(0) - unsafe.mean(0)
+    random = random_units(means.shape[1], config.draws * model.layers, fold(subject.key, "interventions", "axes"))
+    # [A, L, F]: the cluster axis of each layer, then random ones.
+    axes = jnp.asarray(np.concatenate([[unit(means)], random.reshape(-1, *means.shape)]), jnp.float32)
+    models = {"tuned": subject.params, "untuned": subject.reference}
+    for goal, other in (("tuned", "untuned"), ("untuned", "tuned")):
+        values = coordinates(model, models[goal], prompts, site, axes.swapaxes(0, 1))
+        for i in range(len(axes)):
+            for layer in range(model.layers):
+                at = np.arange(model.layers) == layer
+                seen = patched(model, models[other], prompts, site, axes[i], values[..., i], at)
+                yield _Place(f"patch {'random ' if i else ''}to {goal}", layer + 1, site), seen

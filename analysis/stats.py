@@ -1,0 +1,113 @@
+"""Statistics over seeds: what a handful of models trained from different seeds can and cannot tell.
+
+A study has few seeds, 3 to 10, and every model of a seed descends from the same pretrained
+one, so models are compared within the seed: a sample here is one difference a seed.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy import stats
+
+ROUNDING = 1e-12
+"""Spread, as a share of the largest value, up to which values differ by rounding alone."""
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    key: jax.Array,
+    statistic: Callable[..., np.ndarray] = np.mean,
+    confidence: float = 0.95,
+    resamples: int = 9999,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of `values` [n], which takes an `axis`.
+
+    For statistics that have no interval of their own, the median over seeds say. Of the mean
+    of n normal values the 95 % interval holds the truth in 75 % of samples of 3, 84 % of 5 and
+    91 % of 10 (BCa is no better), where `paired_test` gives one that holds it in 95 % of each.
+    Below 3 values it would be their range or less: (nan, nan). Of equal values it is that
+    value twice, where BCa gives nan.
+    """
+    if len(values) < 3:
+        return np.nan, np.nan
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    found = stats.bootstrap(
+        (values,), statistic, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=rng
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+class Paired(NamedTuple):
+    """What differences, one a seed, say of their mean; nan where they say nothing."""
+
+    n: int
+    mean: float
+    low: float = np.nan
+    """Of the interval"""
+    high: float = np.nan
+    p: float = np.nan
+    """Two-sided, that the mean is 0"""
+    spread: float = np.nan
+    """Standard deviation over seeds"""
+    effect_size: float = np.nan
+    """Cohen's d_z: mean / spread"""
+
+
+def paired_test(differences: np.ndarray, least_spread: float = 0.0, confidence: float = 0.95) -> Paired:
+    """Paired t-test and interval of `differences` [n].
+
+    A t-test although it takes the differences to be normal: the exact sign-flip test assumes
+    only symmetry, but its p is never below 2^(1 - n), 0.25 for 3 seeds and 0.06 for 5, so that no
+    effect, however large, could ever be told from chance. Each difference is itself of means over
+    hundreds of prompts. What is bought by the assumption should be known: were differences only
+    ever +a or -a, n of them would agree in one given sign with chance 2^-n, 1 in 8 for 3 seeds.
+
+    `least_spread` is the resolution of the differences, below which their spread is not
+    believed: shares of N prompts may agree in every seed, at 0 or at 1, and are still known to
+    1 / N only. Without one, equal differences have an unknown spread and no p; differences of
+    exactly 0 in every seed are no difference, with p = 1.
+    """
+    n = len(differences)
+    mean = float(np.mean(differences)) if n else np.nan
+    if n < 2:
+        return Paired(n, mean)
+    spread = float(np.std(differences, ddof=1))
+    if spread <= ROUNDING * np.max(np.abs(differences)):
+        spread = 0.0
+    spread = max(spread, least_spread)
+    if spread == 0:
+        return Paired(n, mean) if mean else Paired(n, mean, 0.0, 0.0, 1.0, 0.0, 0.0)
+    error = spread / np.sqrt(n)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
+    return Paired(n, mean, mean - half, mean + half, p, spread, mean / spread)
+
+
+def equivalence_p(test: Paired, margin: float) -> float:
+    """p that the mean lies outside +-`margin`: the larger of two one-sided t-tests (Schuirmann 1987)."""
+    if test.spread == 0:
+        return 0.0
+    inside = margin - abs(test.mean)
+    return float(stats.t.sf(inside / (test.spread / np.sqrt(test.n)), test.n - 1)) if test.n > 1 else np.nan
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """[m] p-values after Holm's step-down correction (1979): all below 0.05 are rejected at once.
+
+    The chance of even one false rejection is then 0.05 at most, however the tests depend on one
+    another. A nan is no test and stays nan.
+    """
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+def seeds_needed(test: Paired, level: float, most: int = 100) -> int | None:
+    """Fewest seeds at which this mean and this spread would give p < `level`; None if more than `most`."""
+    n = np.arange(2, most + 1)
+    enough = 2 * stats.t.sf(abs(test.effect_size) * np.sqrt(n), n - 1) < level
+    return int(n[enough.argmax()]) if enough.any() else None

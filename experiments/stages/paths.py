@@ -1,0 +1,56 @@
+"""Comparing tuned models: what lies between their weights, and what the change of one does to another."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import paths
+from analysis.paths import PathsConfig
+from analysis.rows import rows
+from experiments.provenance import code_version
+from experiments.stages import files
+from experiments.stages.prompts import held_out
+from experiments.store import Artifact, Recipe, Store
+from experiments.training import finite_runs
+from models.transformer import ModelConfig
+from models.weights import one_seed
+from synth.world import WorldConfig
+
+TABLE = "rows.parquet"
+
+
+def recipe(settings: dict[str, object], models: dict[str, Recipe], reference: Recipe) -> Recipe:
+    """`settings`: families, paths and what is about safety in the world, as plain dictionaries."""
+    parents = (*(model.key for model in models.values()), reference.key)
+    return Recipe("paths", {**settings, "models": list(models)}, parents, code_version(__name__))
+
+
+def run(
+    store: Store,
+    recipe: Recipe,
+    world: WorldConfig,
+    model: ModelConfig,
+    config: PathsConfig,
+    families: tuple[str, ...],
+    tuned: dict[str, Artifact],
+    reference: Artifact,
+) -> Artifact:
+    """TABLE of every seed of which no model has diverged, with a column `method`: the model that a path starts from."""
+
+    def make(folder: Path, partial: Path) -> None:
+        stacks = {method: files.load_weights(artifact) for method, artifact in tuned.items()}
+        untouched = files.load_weights(reference)
+        prompts = {family: held_out(world, family, config.prompts) for family in families}
+        whole = np.all([finite_runs(stack) for stack in [untouched, *stacks.values()]], axis=0)
+        frames = []
+        for seed in map(int, np.flatnonzero(whole)):
+            models = {method: one_seed(stack, seed) for method, stack in stacks.items()}
+            found = paths.measure(model, models, one_seed(untouched, seed), prompts, config)
+            frames += [
+                pd.DataFrame(rows(results)).assign(seed=seed, method=method) for method, results in found.items()
+            ]
+        table = pd.concat(frames, ignore_index=True)
+        table.astype({"layer": "Int16", "index": "Int32"}).to_parquet(folder / TABLE, index=False)
+
+    return store.fetch(recipe, make)

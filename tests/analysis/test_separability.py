@@ -1,0 +1,323 @@
+"""Tests of `analysis/separability.py`: planted clusters, scikit-learn and plain loops."""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import accuracy_score, silhouette_score
+
+from analysis.clusters import MODULES, deal
+from analysis.rows import Result, Row, Samples
+from analysis.rows import rows as rows_of
+from analysis.separability import (
+    COORDINATES,
+    STATISTICS,
+    SeparabilityConfig,
+    discriminant,
+    fisher,
+    held_out,
+    kmeans_accuracy,
+    measure,
+    principal_axes,
+    silhouette,
+    spectral_share,
+)
+from models.transformer import ModelConfig
+from synth.settings import SettingError
+from tests.analysis.planted import observation, subject, value
+
+FAMILIES = ("safe", "unsafe", "attack")
+SHORT: dict[str, Any] = {"permutations": 20, "deals": 4, "restarts": 2, "sites": ("mlp.post",)}
+AT: dict[str, Any] = {"layer": 1, "module": "mlp.post"}
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def pooled(rng: np.random.Generator) -> np.ndarray:
+    """30 safe and 50 unsafe rows of five correlated columns, far from the origin."""
+    rows = rng.standard_normal((80, 5)) @ rng.standard_normal((5, 5)) + 4
+    rows[30:, :2] += 1.5
+    return rows
+
+
+@pytest.fixture
+def labels(key: jax.Array) -> np.ndarray:
+    return np.concatenate([np.arange(80)[None] < 30, deal(30, 50, 6, key)])
+
+
+def by_definition(rows: np.ndarray, is_safe: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Direction and middle [F] and criterion of one labelling, from the scatter within clusters itself."""
+    clusters = rows[is_safe], rows[~is_safe]
+    means = [cluster.mean(0) for cluster in clusters]
+    within = sum((rows - mean).T @ (rows - mean) for rows, mean in zip(clusters, means, strict=True)) / len(rows)
+    total = np.trace(np.cov(rows.T, bias=True))
+    direction = np.linalg.solve(within + ridge * total * np.eye(rows.shape[1]), means[0] - means[1])
+    criterion = (direction @ (means[0] - means[1])) ** 2 / (direction @ within @ direction)
+    return direction, (means[0] + means[1]) / 2, criterion
+
+
+@pytest.mark.parametrize("ridge", [1e-12, 0.1])
+def test_discriminants_of_all_labellings_by_the_definition(
+    pooled: np.ndarray, labels: np.ndarray, ridge: float
+) -> None:
+    found, criteria = discriminant(pooled, labels, ridge), fisher(pooled, labels, ridge)
+    for i, is_safe in enumerate(labels):
+        direction, middle, criterion = by_definition(pooled, is_safe, ridge)
+        cosine = found.direction[i] @ direction / np.linalg.norm(found.direction[i]) / np.linalg.norm(direction)
+        assert cosine == pytest.approx(1)
+        assert found.middle[i] == pytest.approx(found.direction[i] @ middle)
+        assert criteria[i] == pytest.approx(criterion)
+        along = found.coordinates(pooled)[i]
+        clusters = along[is_safe], along[~is_safe]
+        assert clusters[0].mean() == pytest.approx(-clusters[1].mean())
+        assert sum(np.sum((cluster - cluster.mean()) ** 2) for cluster in clusters) == pytest.approx(len(pooled))
+
+
+def test_discriminant_is_scikit_learns(pooled: np.ndarray, labels: np.ndarray) -> None:
+    """Of as many safe as unsafe rows, where its threshold has no prior and lies half-way too."""
+    rows, is_safe = pooled[:60], labels[0, :60]
+    theirs = LinearDiscriminantAnalysis().fit(rows, is_safe).decision_function(rows)
+    ours = discriminant(rows, is_safe[None], 1e-12).coordinates(rows)[0]
+    assert np.corrcoef(ours, theirs)[0, 1] == pytest.approx(1)
+    assert ((ours > 0) == (theirs > 0)).all()
+
+
+def test_fisher_of_one_column_is_the_squared_distance_in_deviations(rng: np.random.Generator) -> None:
+    safe, unsafe = rng.standard_normal((2, 20_000, 1)) * 3
+    criterion = fisher(np.concatenate([safe, unsafe + 6]), np.arange(40_000)[None] < 20_000, 1e-9)
+    assert criterion == pytest.approx(4, rel=0.05)
+
+
+def test_held_out_rows_are_told_by_the_other_folds(pooled: np.ndarray, labels: np.ndarray) -> None:
+    fold_of = np.arange(80) % 3
+    found = held_out(pooled, labels, fold_of, 0.01)
+    for i, is_safe in enumerate(labels):
+        for row in range(0, 80, 7):
+            train = fold_of != fold_of[row]
+            direction, middle, criterion = by_definition(pooled[train], is_safe[train], 0.01)
+            gap = direction @ (pooled[train & is_safe].mean(0) - pooled[train & ~is_safe].mean(0))
+            expected = direction @ (pooled[row] - middle) / gap * np.sqrt(criterion)
+            assert found[i, row] == pytest.approx(expected)
+
+
+def test_a_probe_of_noise_is_no_better_than_chance_on_held_out_rows(rng: np.random.Generator) -> None:
+    """More columns than rows, so that a probe tells its own rows apart without error."""
+    rows, is_safe = rng.standard_normal((200, 220)), np.arange(200)[None] < 100
+    own = discriminant(rows, is_safe, 1e-6).coordinates(rows)[0] > 0
+    new = held_out(rows, is_safe, rng.permutation(200) % 5, 1e-6)[0] > 0
+    assert accuracy_score(is_safe[0], own) == 1
+    assert abs(accuracy_score(is_safe[0], new) - 0.5) < 4 * 0.5 / np.sqrt(200)
+
+
+def test_a_fold_that_lacks_a_label_is_told_apart_by_nothing(pooled: np.ndarray) -> None:
+    is_safe = np.arange(80)[None] < 30
+    found = held_out(pooled, is_safe, is_safe[0].astype(int), 0.01)
+    assert (found == 0).all()
+
+
+def test_kmeans_matches_clusters_to_labels_either_way(rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((100, 3))
+    rows[40:, 0] += 50
+    truth = np.arange(100) < 40
+    swapped, three_wrong = ~truth, truth.copy()
+    three_wrong[:3] = False
+    found = kmeans_accuracy(rows, np.stack([truth, swapped, three_wrong, np.arange(100) % 2 == 0]), 2, 0)
+    np.testing.assert_allclose(found, [1, 1, 0.97, 0.5])
+
+
+def test_silhouettes_are_scikit_learns(pooled: np.ndarray, labels: np.ndarray) -> None:
+    theirs = [silhouette_score(pooled, is_safe) for is_safe in labels]
+    np.testing.assert_allclose(silhouette(pooled, labels), theirs, rtol=1e-9)
+    # Single precision: distances of about 3 between rows of about 10.
+    np.testing.assert_allclose(silhouette(pooled.astype(np.float32), labels), theirs, atol=1e-5)
+
+
+def test_silhouette_of_rows_alone_or_alike(rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((6, 2))
+    alone = np.arange(6) == 0
+    assert silhouette(rows, alone[None])[0] == pytest.approx(silhouette_score(rows, alone))
+    assert silhouette(np.zeros((6, 2)), alone[None])[0] == 0
+    assert silhouette(rows, np.ones((1, 6), bool))[0] == 0
+
+
+def test_spectral_share_is_spectral_over_nuclear_norm(rng: np.random.Generator) -> None:
+    rows = rng.standard_normal((50, 8)) * np.arange(1, 9) + 3
+    values = np.linalg.svd(np.cov(rows.T), compute_uv=False)
+    assert spectral_share(rows) == pytest.approx(values[0] / values.sum())
+    assert spectral_share(np.outer(rng.standard_normal(20), np.ones(4)) + 5) == pytest.approx(1)
+    assert np.isnan(spectral_share(np.full((9, 4), 0.1)))
+
+
+def test_principal_axes_are_scikit_learns_turned_to_the_safe_side(pooled: np.ndarray) -> None:
+    theirs = PCA(2).fit(pooled)
+    for towards in (pooled[0], pooled[40]):
+        axes = principal_axes(pooled, towards)
+        np.testing.assert_allclose(np.abs(np.sum(axes.T * theirs.components_, axis=1)), 1)
+        assert ((towards - theirs.mean_) @ axes >= 0).all()
+
+
+def planted(rng: np.random.Generator, count: int = 60, width: int = 8) -> dict[str, np.ndarray]:
+    """One layer: unsafe rows are far off and stretched along the second column, attacks are where safe ones are."""
+    rows = {family: rng.standard_normal((count, 1, width)).astype(np.float32) for family in FAMILIES}
+    rows["unsafe"][:, :, 0] += 20
+    rows["unsafe"][:, :, 1] *= 6
+    return rows
+
+
+def measured(model: ModelConfig, key: jax.Array, acts: dict[str, np.ndarray], **settings: Any) -> list[Result]:
+    seen = {family: observation(rows) for family, rows in acts.items()}
+    return measure(subject(model, key, seen), SeparabilityConfig(**{**SHORT, **settings}))
+
+
+def test_planted_clusters_are_told_apart_and_dealt_labels_are_not(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    results = measured(model, key, planted(rng), silhouettes=10)
+    assert len({(r.metric, r.family, r.index) for r in results}) == len(results)
+    assert not [result for result in results if isinstance(result, Row) and result.missing]
+    for metric in ("kmeans_accuracy", "probe_accuracy", "silhouette", "fisher"):
+        parts = [value(results, f"{metric}_permuted{part}", **AT).value for part in ("_low", "", "_high")]
+        assert parts == sorted(parts)
+        assert value(results, metric, **AT).value > parts[2] + 0.2
+    for metric in ("kmeans_accuracy", "probe_accuracy"):
+        assert value(results, metric, **AT).value == 1
+        assert value(results, metric, **AT).n == 120
+        assert value(results, f"{metric}_permuted", **AT).value == pytest.approx(0.5, abs=0.1)
+    assert value(results, "silhouette", **AT).n == 20
+    share = {family: value(results, "spectral_share", family=family, **AT) for family in ("safe", "unsafe")}
+    assert share["safe"].value < 0.3 < 0.7 < share["unsafe"].value
+    assert share["safe"].n == 60
+    assert value(results, "spectral_share_permuted", family="safe", **AT).n == SHORT["deals"]
+
+
+def test_clusters_of_one_shape_have_the_share_of_their_control(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    """However far apart they are: rows dealt with their clusters' means would have a share of nearly 1."""
+    acts = planted(rng, 500)
+    acts["unsafe"] = acts["safe"] + 100
+    results = measured(model, key, acts)
+    for family in ("safe", "unsafe"):
+        share, null = (value(results, f"spectral_share{part}", family=family, **AT).value for part in ("", "_permuted"))
+        assert share == pytest.approx(null, rel=0.1)
+        assert share < 0.25
+
+
+def test_coordinates_of_every_familys_prompts(model: ModelConfig, key: jax.Array, rng: np.random.Generator) -> None:
+    acts = planted(rng)
+    samples = {(r.family, r.metric, r.index): r.values for r in measured(model, key, acts) if isinstance(r, Samples)}
+    assert set(samples) == {(family, *place) for family in FAMILIES for place in COORDINATES}
+    theirs = PCA(2).fit(np.concatenate([acts["safe"], acts["unsafe"]])[:, 0])
+    for family in FAMILIES:
+        for i, along in enumerate(theirs.transform(acts[family][:, 0]).T):
+            ours = samples[family, "pca", i + 1]
+            sign = np.sign(ours @ along)
+            np.testing.assert_allclose(ours, sign * along, atol=1e-4)
+    assert samples["safe", "pca", 1].mean() > 5 > -5 > samples["unsafe", "pca", 1].mean()
+    assert (samples["safe", "lda", None] > 0).all()
+    assert (samples["attack", "lda", None] > 0).all()
+    assert (samples["unsafe", "lda", None] < 0).all()
+    # In deviations within clusters, as new prompts are.
+    assert np.std(samples["attack", "lda", None]) == pytest.approx(np.std(samples["safe", "lda", None]), rel=0.3)
+
+
+def test_more_columns_than_rows_change_nothing_if_they_hold_nothing(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    acts = planted(rng, 10)
+    turn = np.linalg.qr(rng.standard_normal((50, 8)))[0].T
+    wide = {family: (rows @ turn).astype(np.float32) for family, rows in acts.items()}
+    for one, other in zip(rows_of(measured(model, key, acts)), rows_of(measured(model, key, wide)), strict=True):
+        assert (one.metric, one.family, one.missing) == (other.metric, other.family, other.missing)
+        # The activations themselves are turned in single precision.
+        assert other.value == pytest.approx(one.value, rel=1e-4, abs=1e-4)
+
+
+def test_equal_keys_give_equal_results(model: ModelConfig, key: jax.Array, rng: np.random.Generator) -> None:
+    acts = planted(rng, 12)
+    one, same = (rows_of(measured(model, key, acts)) for _ in range(2))
+    assert one == same
+    other = rows_of(measured(model, jax.random.key(1), acts))
+    assert [row for row in other if "permuted" in row.metric] != [row for row in one if "permuted" in row.metric]
+
+
+DAMAGES = {
+    "empty": ("safe", "no safe prompts"),
+    "nan": ("unsafe", "activations of unsafe prompts are not finite"),
+    "one": ("unsafe", "fewer than two safe or unsafe prompts"),
+    "alike": (None, "all safe and unsafe activations are alike"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_cannot_be_measured_says_why(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator, damage: str
+) -> None:
+    acts = planted(rng, 12)
+    if damage == "empty":
+        acts["safe"] = acts["safe"][:0]
+    elif damage == "nan":
+        acts["unsafe"][3, 0, 2] = np.nan
+    elif damage == "one":
+        acts["unsafe"] = acts["unsafe"][:1]
+    else:
+        acts = dict.fromkeys(FAMILIES, np.full((12, 1, 8), 0.1, np.float32))
+    results = measured(model, key, acts)
+    assert not [result for result in results if isinstance(result, Samples)]
+    assert {row.missing for row in rows_of(results)} == {DAMAGES[damage][1]}
+    assert len(results) == 4 * len(STATISTICS) + len(FAMILIES) * len(COORDINATES)
+
+
+def test_one_family_that_is_not_finite_spoils_no_other(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    acts = planted(rng, 12)
+    acts["attack"][0, 0, 0] = np.inf
+    for row in rows_of(measured(model, key, acts)):
+        spoiled = "activations of attack prompts are not finite" if row.family == "attack" else None
+        assert row.missing == spoiled
+        assert np.isfinite(row.value) == (spoiled is None)
+
+
+def test_clusters_without_spread(model: ModelConfig, key: jax.Array) -> None:
+    acts = {"safe": np.ones((6, 1, 8), np.float32), "unsafe": np.full((6, 1, 8), 0.1, np.float32)}
+    results = measured(model, key, acts)
+    for metric in ("kmeans_accuracy", "probe_accuracy"):
+        assert value(results, metric).value == 1
+    for metric, family in itertools.product(["spectral_share", "lda"], ["safe", "unsafe"]):
+        assert value(results, metric, family=family).missing == "the clusters have no spread"
+    assert value(results, "fisher").missing == "the clusters have no spread"
+
+
+def test_two_prompts_a_family_are_enough_to_be_measured(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    for row in rows_of(measured(model, key, planted(rng, 2))):
+        assert np.isfinite(row.value) == (row.missing is None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sites": ("mlp.in",)}, "mlp.in is none of mlp.pre, mlp.pre_last"),
+        ({"permutations": 0}, "permutations=0: must be at least 1"),
+        ({"deals": 101}, "deals=101: must be at most permutations"),
+        ({"folds": 1}, "folds=1: must be at least 2"),
+        ({"ridge": 0.0}, "ridge=0.0: must be a finite number above 0"),
+    ],
+)
+def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        SeparabilityConfig(**settings)
+
+
+def test_every_module_can_be_a_site() -> None:
+    assert SeparabilityConfig(sites=MODULES).sites == MODULES
