@@ -18,6 +18,9 @@ from safetensors.numpy import load, save
 # Orbax tells of a failure at length; here it is one line.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
 
+CONTENT = "content"
+"""The name under which orbax keeps what is packed."""
+
 
 class MismatchError(Exception):
     """A state of something else than what is to go on; the message is one line for the user."""
@@ -36,9 +39,10 @@ class Checkpoints:
         self.writing: int | None = None
 
     def _open(self) -> ocp.CheckpointManager:
-        """A manager of the states there are; what is half written is removed."""
-        options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
-        return ocp.CheckpointManager(self.folder, options=options)
+        """A manager of the states there are; what is half written is removed, for it takes space."""
+        for unfinished in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2))
 
     def save(self, step: int, tree: Any) -> None:
         """Keeps `tree` (arrays) as the state after `step` steps; returns once it is copied."""
@@ -104,9 +108,6 @@ class Checkpoints:
         """Waits for what is being written."""
         self.wait()
         self.manager.close()
-
-
-CONTENT = "content"
 
 
 def _packed(tree: Any) -> np.ndarray:

@@ -166,6 +166,9 @@ def write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str]) -> R
 
 
 def _write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str], folder: Path) -> Results:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Also where nothing else is new: the same study may have been made again in another store.
+    write_whole(folder / MODELS, json.dumps(models, indent=1))
     done = folder / "DONE"
     results = folder / "results.parquet"
     code = [provenance.code_version(f"experiments.{module}") for module in ("figures", "claims")]
@@ -173,12 +176,9 @@ def _write(config: StudyConfig, table: pd.DataFrame, models: dict[str, str], fol
     whole = figures.all_drawn(folder / "figures")
     if done.exists() and done.read_text() == drawn_by and whole and _same_table(results, table):
         return Results(table, folder)
-    if folder.exists():
-        done.unlink(missing_ok=True)
-        shutil.rmtree(folder / "figures", ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    done.unlink(missing_ok=True)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
     write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
-    write_whole(folder / MODELS, json.dumps(models, indent=1))
     write_whole(folder / "env.json", json.dumps(provenance.environment(), indent=1))
     table.to_parquet(folder / ".results.parquet", index=False)
     (folder / ".results.parquet").replace(results)

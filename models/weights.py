@@ -49,8 +49,9 @@ class Described(NamedTuple):
 def to_safetensors(params: Params, described: Described) -> bytes:
     """The weights, one model's or a stack's, as the content of a safetensors file."""
     arrays = {name: np.ascontiguousarray(a) for name, a in flatten(params).items()}
-    model = json.dumps(dataclasses.asdict(described.model))
-    return safetensors.numpy.save(arrays, {"model": model, "vocabulary": json.dumps(described.vocabulary)})
+    said = json.dumps({"model": dataclasses.asdict(described.model), "vocabulary": described.vocabulary})
+    # One entry: safetensors writes several in an order that differs from call to call.
+    return safetensors.numpy.save(arrays, {"described": said})
 
 
 def from_safetensors(content: bytes) -> Params:
@@ -62,8 +63,8 @@ def described(content: bytes) -> Described:
     """What `to_safetensors` wrote beside the weights. Raises WeightsError if somebody else wrote them."""
     try:
         size = int.from_bytes(content[:8], "little")
-        said = json.loads(content[8 : 8 + size])["__metadata__"]
-        return Described(ModelConfig(**json.loads(said["model"])), tuple(json.loads(said["vocabulary"])))
+        said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["described"])
+        return Described(ModelConfig(**said["model"]), tuple(said["vocabulary"]))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"no model is described in this safetensors file ({error!r})") from None
 

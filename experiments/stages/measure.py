@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from analysis import suite
 from analysis.observe import Prompts, observe, observe_last
-from analysis.rows import Result, Samples, Subject, rows
+from analysis.rows import Result, Samples, Subject
 from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
 from experiments.stages import files
@@ -49,10 +49,9 @@ def run(
         tables, samples = [], []
         for seed in map(int, np.flatnonzero(finite_runs(params))):
             results = suite.measure(config, _subject(model, config, params, untouched, prompts, seed))
-            tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
+            tables.append(files.tabulated(results, seed=seed))
             samples.append(_samples_table(results, seed))
-        table = pd.concat(tables, ignore_index=True)
-        table.astype({"layer": "Int16", "index": "Int32"}).to_parquet(folder / TABLE, index=False)
+        pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
 
     return store.fetch(recipe, make)

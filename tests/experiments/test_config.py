@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from experiments import study
 from experiments.config import CONF, ConfigError, load, to_dict
 
 BAD = [
@@ -127,3 +129,86 @@ def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
     assert config.world.grammar.branching == ((2, 3),)
     assert to_dict(config)["world"]["grammar"]["branching"] == [[2, 3]]
     assert hash(config.world) == hash(load(["world.grammar.branching=[[2,3]]"]).world)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a study that has only begun; its settings are not the usual ones."""
+    root = tmp_path_factory.mktemp("begun")
+    own = ["seeds=2", "methods=[dpo]", "method.dpo.beta=0.3", "tuning.learning_rate=1e-5", "study=small"]
+    config = load([*own, f"output_dir={root}/o", f"store_dir={root}/s", "world.grammar.branching=[[2,3]]"])
+    study.keep_settings(config)
+    return study.output_folder(config)
+
+
+def test_a_study_resumes_with_its_own_settings(begun: Path) -> None:
+    config = load([f"resume={begun}"])
+    assert (config.study, config.seeds, config.methods) == ("small", 2, ("dpo",))
+    assert (config.method.dpo.beta, config.tuning.learning_rate) == (0.3, 1e-5)
+    assert config.world.grammar.branching == ((2, 3),)
+    assert study.output_folder(config) == begun
+    assert load([f"resume={begun}", "seeds=2", "tuning.learning_rate=1e-5"]) == config
+
+
+def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> None:
+    changed = ["checkpoint_seconds=3", "runs_at_once=1", "store_dir=elsewhere"]
+    config = load([f"resume={begun}", *changed])
+    assert (config.checkpoint_seconds, config.runs_at_once, config.store_dir) == (3.0, 1, "elsewhere")
+    assert study.output_folder(config) == begun
+    assert study.plan(config) == study.plan(load([f"resume={begun}"]))
+    assert load([f"resume={begun}", "runs_at_once=null"]).runs_at_once is None
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seeds=5", "seeds is 2 there and 5 here; leave it, or start a study of its own without resume"),
+        ("method.dpo.beta=0.1", "method.dpo.beta is 0.3 there and 0.1 here; leave it"),
+        ("methods=[sft,dpo]", "methods is ['dpo'] there and ['sft', 'dpo'] here; leave it"),
+        ("study=quick", "study is small there and quick here; leave it"),
+        ("world.grammar.branching=[[2,2]]", "world.grammar.branching is [[2, 3]] there and [[2, 2]] here; leave it"),
+        ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
+        ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
+        ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
+        ("checkpoint_seconds=soon", "checkpoint_seconds=soon: Value 'soon' of type 'str' could not be converted"),
+        ("model.width=65", "model.width=65: must be a multiple of heads="),
+        ("world=quick", "world=quick: Invalid type assigned: str is not a subclass of WorldConfig"),
+        ("seeds=[", "seeds=[: while parsing a flow node"),
+        ("world.grammar.source=@mine.yaml", "world.grammar.source=@mine.yaml: while scanning for the next token"),
+    ],
+    ids=lambda value: value.split("=")[0],
+)
+def test_what_would_change_a_result_or_cannot_be_is_one_line_on_resuming(
+    override: str, message: str, begun: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([f"resume={begun}", override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"[1]", b"a: [", b"\xff\xfe\xff", b"zzz: 3", b"seeds: many", b"world: 3"],
+    ids=["none", "empty", "list", "broken", "bytes", "unknown", "type", "group"],
+)
+def test_a_folder_without_a_study_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load([f"resume={tmp_path}"])
+    assert str(caught.value).startswith(f"resume={tmp_path}: no study's config.yaml (")
+    assert str(caught.value).endswith("); name an output folder")
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_other_code_are_refused_with_the_difference(begun: Path, tmp_path: Path) -> None:
+    """A study from before a setting was there, or with a value that is no longer taken."""
+    settings = yaml.safe_load((begun / "config.yaml").read_text())
+    del settings["model"]["remat"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ConfigError, match="model.remat is None there and False here"):
+        load([f"resume={tmp_path}"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, "seeds": 0}))
+    with pytest.raises(ConfigError, match="seeds=0: must be at least 1"):
+        load([f"resume={tmp_path}"])

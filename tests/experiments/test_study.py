@@ -32,6 +32,15 @@ TINY = [
     "analysis.clusters.permutations=5",
     "analysis.nullspace.draws=5",
     "analysis.nullspace.directions=3",
+    "analysis.sensitivity.prompts=8",
+    "analysis.interventions.prompts=4",
+    "analysis.interventions.alphas=[0,1]",
+    "analysis.interventions.top=[1]",
+    "paths.prompts=4",
+    "paths.between=[0.5]",
+    "paths.transfer=[1]",
+    "pretrain.watch.prompts=8",
+    "tuning.watch.prompts=8",
     "world.grammar.branching=[[2,2]]",
 ]
 
@@ -77,10 +86,18 @@ def kinds(names: set[str]) -> list[str]:
 
 def test_the_output_folder_has_all_that_was_promised(done: study.Results) -> None:
     names = {path.name for path in done.folder.iterdir()}
-    assert names == {"config.yaml", "env.json", "results.parquet", "figures", "DONE"}
+    assert names == {
+        "config.yaml",
+        "env.json",
+        "models.json",
+        "results.parquet",
+        "claims.json",
+        "figures",
+        "DONE",
+    }
     drawn = {path.name for path in (done.folder / "figures").iterdir()}
     assert drawn == {f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png", "csv")}
-    assert all(path.stat().st_size > 300 for path in (done.folder / "figures").iterdir())
+    assert all(path.stat().st_size > 100 for path in (done.folder / "figures").iterdir())
     assert yaml.safe_load((done.folder / "config.yaml").read_text())["seeds"] == 2
     assert "git" in json.loads((done.folder / "env.json").read_text())
     assert done.folder.name.startswith("quick-")
@@ -92,10 +109,11 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
     assert set(table["method"]) == {"untouched", "sft", "continued"}
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
-    assert (table["n"] > 0).all()
+    assert ((table["n"] > 0) | table["missing"].notna()).all()
     keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
     assert not table.duplicated(keys).any()
-    shares = table[table["metric"].isin(["complied", "refused", "neither"])]
+    whole = table[table["variant"].isna()]
+    shares = whole[whole["metric"].isin(["complied", "refused", "neither"])]
     assert (shares.groupby(["method", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
     for metric in ("tau", "separation", "separation_scaled", "separation_permuted"):
         assert set(table.loc[table["metric"] == metric, "layer"]) == {1, 2}
@@ -105,6 +123,8 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: study.Results) -> None:
+    if name == "attacks":
+        pytest.skip("off unless analysis.attacks.enabled: the figure says so")
     # Columns without a value come back from CSV without a type.
     drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv").astype(done.table.dtypes.to_dict())
     keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
@@ -189,7 +209,7 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) ->
     cells = summary.cells(done.table)
     assert set(cells["method"]) == {"untouched", "sft", "continued"}
     one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
-    table = done.table
+    table = done.table[done.table["variant"].isna()]
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
@@ -209,7 +229,7 @@ def test_the_command_prints_the_summary_and_where_the_results_are(
 def test_a_diverging_stage_is_one_line_and_exit_code_1(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = [*TINY, f"output_dir={root}/o", f"store_dir={root}/s", "pretrain.learning_rate=1e38"]
     assert main(settings) == 1
-    assert capsys.readouterr().err.startswith("error: pretrain: the loss is not finite at step ")
+    assert capsys.readouterr().err.startswith("error: pretrain: seed 0 diverged at step ")
 
 
 def test_a_store_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ from models.weights import (
 )
 from synth.world import World
 
-
 OURS = Described(ModelConfig(layers=2, heads=2, width=8, kv_heads=1, norm="rms"), ("<pad>", "a"))
 
 
