@@ -135,7 +135,7 @@ def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a study that has only begun; its settings are not the usual ones."""
     root = tmp_path_factory.mktemp("begun")
-    own = ["seeds=2", "methods=[dpo]", "method.dpo.beta=0.3", "tuning.learning_rate=1e-5", "study=small"]
+    own = ["seeds=2", "methods=[dpo]", "method.dpo.beta=0.3", "tuning.learning_rate=1e-5"]
     config = load([*own, f"output_dir={root}/o", f"store_dir={root}/s", "world.grammar.branching=[[2,3]]"])
     study.keep_settings(config)
     return study.output_folder(config)
@@ -143,7 +143,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_resumes_with_its_own_settings(begun: Path) -> None:
     config = load([f"resume={begun}"])
-    assert (config.study, config.seeds, config.methods) == ("small", 2, ("dpo",))
+    assert (config.study, config.seeds, config.methods) == ("quick", 2, ("dpo",))
     assert (config.method.dpo.beta, config.tuning.learning_rate) == (0.3, 1e-5)
     assert config.world.grammar.branching == ((2, 3),)
     assert study.output_folder(config) == begun
@@ -165,7 +165,7 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
         ("seeds=5", "seeds is 2 there and 5 here; leave it, or start a study of its own without resume"),
         ("method.dpo.beta=0.1", "method.dpo.beta is 0.3 there and 0.1 here; leave it"),
         ("methods=[sft,dpo]", "methods is ['dpo'] there and ['sft', 'dpo'] here; leave it"),
-        ("study=quick", "study is small there and quick here; leave it"),
+        ("study=small", "study is quick there and small here; leave it"),
         ("world.grammar.branching=[[2,2]]", "world.grammar.branching is [[2, 3]] there and [[2, 2]] here; leave it"),
         ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
         ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
@@ -207,7 +207,7 @@ def test_settings_of_other_code_are_refused_with_the_difference(begun: Path, tmp
     settings = yaml.safe_load((begun / "config.yaml").read_text())
     del settings["model"]["remat"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(ConfigError, match="model.remat is None there and False here"):
+    with pytest.raises(ConfigError, match=r"model.remat is None there and False here"):
         load([f"resume={tmp_path}"])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, "seeds": 0}))
     with pytest.raises(ConfigError, match="seeds=0: must be at least 1"):
