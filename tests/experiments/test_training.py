@@ -184,7 +184,7 @@ def test_on_a_file_system_without_space_it_is_the_same(start: Start, uninterrupt
     run = f"{sys.executable} -m tests.experiments.resumable {tmp_path}/store"
     # The disk is full before training, but for what a state or two takes.
     fill = f"head -c 180k /dev/zero > {tmp_path}/other"
-    kept = f"ls -d {tmp_path}/store/partial/slow-*/*"
+    kept = f"ls -d {tmp_path}/store/partial/slow-*[0-9a-f]/*"
     script = f"{mount} && {fill} && {run} command=yes; echo code $?; {kept}; rm {tmp_path}/other; {run}"
     save = f"cp -r {tmp_path}/store/artifacts/slow-* {tmp_path.parent}/out"
     done = subprocess.run([*own, f"{script} && {save}"], capture_output=True, text=True)
