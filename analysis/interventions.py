@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_frames, random_units, unit
-from analysis.observe import LAST, Prompts
+from analysis.observe import LAST
 from analysis.rows import Result, Row, Samples, Subject
 from models.decode import judged
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten, unflatten
 from synth.keys import fold
-from synth.sequences import Batch
+from synth.sequences import Batch, Prompts
 from synth.settings import require, require_among, require_positive
 
 PARTS = ("attention", "mlp", "embeddings")

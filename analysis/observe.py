@@ -12,7 +12,7 @@ import numpy as np
 from models.decode import Forced, greedy, teacher_forced
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.sequences import Batch
+from synth.sequences import Batch, Prompts
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen at the position that predicts the first response token."""
@@ -22,13 +22,6 @@ WINDOW = ("mlp.pre", "mlp.post", "mlp_out", "resid_post")
 
 AT_ONCE = 256
 """Prompts in one forward pass: bounds the memory, changes no result beyond rounding."""
-
-
-class Prompts(NamedTuple):
-    """N prompts with both possible responses."""
-
-    complying: Batch
-    refusing: Batch
 
 
 class Observation(NamedTuple):

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis.interventions import between, results_of, scores, stacked, transfer
-from analysis.observe import Prompts
 from analysis.rows import Result
 from models.transformer import ModelConfig, Params
+from synth.sequences import Prompts
 from synth.settings import require_positive
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from analysis.observe import Observation, Prompts
+from analysis.observe import Observation
 from models.transformer import ModelConfig, Params
+from synth.sequences import Prompts
 
 
 @dataclass(frozen=True, kw_only=True)

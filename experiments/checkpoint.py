@@ -91,7 +91,7 @@ class Checkpoints:
 
     def _compare(self, step: int, found: dict[str, Any], wanted: dict[str, np.ndarray]) -> None:
         shapes, expected = ({name: np.shape(a) for name, a in tree.items()} for tree in (found, wanted))
-        for name in [*expected, *shapes]:
+        for name in [*expected, *sorted(shapes)]:
             if shapes.get(name) != expected.get(name):
                 there, here = (str(side.get(name, "absent")) for side in (shapes, expected))
                 raise MismatchError(

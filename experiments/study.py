@@ -36,6 +36,14 @@ COLUMNS = (
 )  # fmt: skip
 
 
+TYPES = {
+    **dict.fromkeys(("family", "module", "variant", "metric", "missing"), "str"),
+    "layer": "Int16",
+    "index": "Int32",
+}
+"""Of columns that may be without a value, which would else come back from a file as something else."""
+
+
 class Plan(NamedTuple):
     """The artifacts a study consists of, known before anything is made."""
 
@@ -137,7 +145,7 @@ def tabulate(config: StudyConfig, tables: list[pd.DataFrame]) -> pd.DataFrame:
         world=config.world.name,
         model=config.model.name,
         learning_rate=table["method"].map(rate).fillna(config.tuning.learning_rate),
-    )[list(COLUMNS)]
+    )[list(COLUMNS)].astype(TYPES)
 
 
 def output_folder(config: StudyConfig) -> Path:

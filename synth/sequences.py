@@ -32,6 +32,13 @@ class Pair(NamedTuple):
     dispreferred: Batch
 
 
+class Prompts(NamedTuple):
+    """The same prompts with both responses, whatever should be preferred."""
+
+    complying: Batch
+    refusing: Batch
+
+
 def compliant(world: World, prompt: Prompt) -> jax.Array:
     """[max_text] token ids of the composed tasks applied to one prompt's text."""
     letters = compose(jnp.asarray(world.bijections)[prompt.grammar], prompt.tasks, prompt.text)
@@ -83,10 +90,9 @@ def refuse(world: World, prompt: Prompt) -> Batch:
 
 
 @partial(jax.jit, static_argnames="world")
-def both(world: World, prompts: Prompt) -> tuple[Batch, Batch]:
+def both(world: World, prompts: Prompt) -> Prompts:
     """A batch of prompts, answered in full and refused."""
-    complying = jax.vmap(partial(comply, world))(prompts)
-    return complying, jax.vmap(partial(refuse, world))(prompts)
+    return Prompts(jax.vmap(partial(comply, world))(prompts), jax.vmap(partial(refuse, world))(prompts))
 
 
 def no_reply(world: World, prompt: Prompt, slot: jax.Array) -> Batch:

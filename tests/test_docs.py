@@ -39,6 +39,7 @@ def test_every_command_has_settings_that_can_be_used(
     load(given, KINDS[module])
 
 
+@pytest.mark.usefixtures("with_optax")
 def test_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for page in PAGES:

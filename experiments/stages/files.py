@@ -1,13 +1,11 @@
 """What the training stages write: weights as safetensors, and as Parquet what was seen on the way."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.rows import Result, rows
 from experiments.progress import Reporter
 from experiments.stages.prompts import held_out
 from experiments.store import Artifact
@@ -89,14 +87,6 @@ def guard(
                 reporter.warn(line)
 
     return judge
-
-
-def tabulated(results: Iterable[Result], **columns: Any) -> pd.DataFrame:
-    """Results of one model and seed as rows of the results table, of which some have `columns` in common."""
-    table = pd.DataFrame(rows(results)).assign(**columns)
-    # Columns without a value would else have no type, and come back from a file as something else.
-    text = dict.fromkeys(("family", "module", "variant", "metric", "missing"), "str")
-    return table.astype({**text, "layer": "Int16", "index": "Int32"})
 
 
 def load_weights(artifact: Artifact) -> Params:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import suite
-from analysis.observe import Prompts, observe, observe_last
-from analysis.rows import Result, Samples, Subject
+from analysis.observe import observe, observe_last
+from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
 from experiments.stages import files
@@ -21,6 +21,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.families import existing
 from synth.keys import fold
+from synth.sequences import Prompts
 from synth.world import WorldConfig, build_world
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
@@ -49,7 +50,7 @@ def run(
         tables, samples = [], []
         for seed in map(int, np.flatnonzero(finite_runs(params))):
             results = suite.measure(config, _subject(model, config, params, untouched, prompts, seed))
-            tables.append(files.tabulated(results, seed=seed))
+            tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
             samples.append(_samples_table(results, seed))
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analysis import paths
 from analysis.paths import PathsConfig
+from analysis.rows import rows
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
@@ -46,7 +47,9 @@ def run(
         for seed in map(int, np.flatnonzero(whole)):
             models = {method: one_seed(stack, seed) for method, stack in stacks.items()}
             found = paths.measure(model, models, one_seed(untouched, seed), prompts, config)
-            frames += [files.tabulated(results, seed=seed, method=method) for method, results in found.items()]
+            frames += [
+                pd.DataFrame(rows(results)).assign(seed=seed, method=method) for method, results in found.items()
+            ]
         pd.concat(frames, ignore_index=True).to_parquet(folder / TABLE, index=False)
 
     return store.fetch(recipe, make)

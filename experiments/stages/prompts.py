@@ -6,11 +6,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from analysis.observe import Prompts
 from synth import sequences
 from synth.families import sample_batch
 from synth.keys import fold
 from synth.prompts import HELD_OUT
+from synth.sequences import Prompts
 from synth.world import WorldConfig, build_world
 
 BLOCK = 256
@@ -29,4 +29,4 @@ def held_out(world: WorldConfig, family: str, count: int) -> Prompts:
 def _block(world: WorldConfig, family: str, first: int) -> Prompts:
     tables = build_world(world)
     key = fold(fold(jax.random.key(world.seed), "evaluation"), family)
-    return Prompts(*sequences.both(tables, sample_batch(tables, family, HELD_OUT, key, BLOCK, first)))
+    return sequences.both(tables, sample_batch(tables, family, HELD_OUT, key, BLOCK, first))

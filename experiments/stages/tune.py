@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from analysis.rows import Row
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.store import Artifact, Recipe, Store
@@ -58,7 +57,7 @@ def run(
         files.save_training(folder, trained, files.described(model, world), config.watch.every, families)
         seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
         counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
-        shares = [files.tabulated([Row("repeats", *count, family="tuning")], seed=i) for i, count in enumerate(counts)]
-        pd.concat(shares, ignore_index=True).to_parquet(folder / DATA_TABLE, index=False)
+        rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(seeds))
+        rows.to_parquet(folder / DATA_TABLE, index=False)
 
     return store.fetch(recipe, make)

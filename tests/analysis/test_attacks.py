@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, insert, measure, start, with_soft_tokens
-from analysis.observe import Prompts, observe
+from analysis.observe import observe
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.sensitivity import lipschitz
 from models.transformer import ModelConfig, Params, forward, init
@@ -19,7 +19,7 @@ from synth import sequences, vocab
 from synth.families import sample_batch
 from synth.keys import fold
 from synth.prompts import HELD_OUT
-from synth.sequences import END, PADDING, RESPONSE_START, Batch
+from synth.sequences import END, PADDING, RESPONSE_START, Batch, Prompts
 from synth.settings import SettingError
 from synth.world import World
 

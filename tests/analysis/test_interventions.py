@@ -25,7 +25,7 @@ from analysis.interventions import (
     without,
     without_top,
 )
-from analysis.observe import Observation, Prompts
+from analysis.observe import Observation
 from analysis.rows import Result, Samples, Subject
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
@@ -33,7 +33,7 @@ from models.weights import flatten
 from synth import sequences
 from synth.families import sample_batch
 from synth.prompts import HELD_OUT
-from synth.sequences import END, RESPONSE
+from synth.sequences import END, RESPONSE, Prompts
 from synth.settings import SettingError
 from synth.world import World
 from tests.analysis.planted import observation

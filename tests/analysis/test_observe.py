@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis import behaviour
-from analysis.observe import Observation, Prompts, observe, observe_last
+from analysis.observe import Observation, observe, observe_last
 from analysis.rows import Subject, rows
 from models.decode import greedy
 from models.taps import capture
@@ -15,7 +15,7 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.families import sample_batch
 from synth.prompts import HELD_OUT
-from synth.sequences import RESPONSE
+from synth.sequences import RESPONSE, Prompts
 from synth.world import World
 
 WINDOW = 2

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis.observe import Prompts
 from analysis.rows import Samples, Subject, rows
 from analysis.sensitivity import SensitivityConfig, each_prompt, gradient_norm, lipschitz, measure
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.families import sample_batch
 from synth.prompts import HELD_OUT
+from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
 

@@ -301,7 +301,7 @@ LEFT_OUT: list[tuple[dict[str, Any], set[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "absent"), LEFT_OUT, ids=lambda value: str(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(("settings", "absent"), LEFT_OUT, ids=[str(settings) for settings, _ in LEFT_OUT])
 def test_weights_that_a_setting_leaves_out_are_not_there(settings: dict[str, Any], absent: set[str]) -> None:
     def names(**settings: Any) -> set[str]:
         shapes = jax.eval_shape(lambda: init(ModelConfig(layers=1, width=8, heads=2, **settings), 5, jax.random.key(0)))
