@@ -5,8 +5,10 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,8 @@ class Checkpoints:
         self.wait()
         self.writing = step
         try:
-            self.manager.save(step, args=ocp.args.StandardSave({CONTENT: _packed(tree)}))
+            with _uninterrupted():
+                self.manager.save(step, args=ocp.args.StandardSave({CONTENT: _packed(tree)}))
         except Exception as error:  # whatever orbax and its writers raise
             self._give_up(error)
 
@@ -108,6 +111,22 @@ class Checkpoints:
         """Waits for what is being written."""
         self.wait()
         self.manager.close()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the block to end: a process interrupted while orbax starts its threads would never exit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _packed(tree: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import SIDE_SETTINGS, StudyConfig
 from experiments.stages import measure, paths, pretrain, tune
-from experiments.store import Recipe, Store, write_whole
+from experiments.artifacts import Recipe, Store, write_whole
 from experiments.training import Runner
 from synth.families import existing
 from synth.world import build_world

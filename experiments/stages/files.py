@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.progress import Reporter
 from experiments.stages.prompts import held_out
-from experiments.store import Artifact
+from experiments.artifacts import Artifact
 from experiments.training import DivergedError, Trained, Watch, look_steps
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params

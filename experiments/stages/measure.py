@@ -15,7 +15,7 @@ from analysis.suite import AnalysisConfig
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.store import Artifact, Recipe, Store
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed

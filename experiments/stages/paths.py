@@ -11,7 +11,7 @@ from analysis.rows import rows
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.store import Artifact, Recipe, Store
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed

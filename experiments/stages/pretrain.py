@@ -6,7 +6,7 @@ import jax
 
 from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.store import Artifact, Recipe, Store
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import pretraining
 from models.training.loop import Schedule, across, seed_keys

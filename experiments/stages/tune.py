@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.store import Artifact, Recipe, Store
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import tuning
 from models.training.loop import across, seed_keys

@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.progress import Meter, Reporter
 from experiments.stages.files import save_training
-from experiments.store import Artifact, Recipe, Store
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import Runner, Watch, train
 from models.training.loop import OptimizerConfig, Program, Schedule, Terms, across, seed_keys
 from models.transformer import ModelConfig, Params

@@ -1,6 +1,7 @@
 """Tests of `experiments/checkpoint.py`: a state is the one that was saved, or it is not there."""
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -212,3 +213,24 @@ def test_what_was_half_written_is_removed_and_other_folders_are_left_alone(kept:
     assert save(folder, 3) == []
     assert same(restore(folder)[0], tree(3))
     assert (folder / "runs-0-1" / "7").is_dir()
+
+
+def test_an_interrupt_while_a_state_is_given_to_orbax_waits_until_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path, pytest.fail)
+    write, done = checkpoints.manager.save, []
+
+    def pressed(*arguments: Any, **settings: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        write(*arguments, **settings)
+        done.append(True)
+
+    monkeypatch.setattr(checkpoints.manager, "save", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(1, tree(1))
+    checkpoints.close()
+    assert done
+    found, warnings = restore(tmp_path)
+    assert same(found, tree(1))
+    assert warnings == []

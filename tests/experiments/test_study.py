@@ -14,7 +14,7 @@ from experiments.config import load
 from experiments.figures import FIGURES
 from experiments.progress import Reporter
 from experiments.run import main
-from experiments.store import verify
+from experiments.artifacts import verify
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 

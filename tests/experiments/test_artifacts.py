@@ -1,4 +1,4 @@
-"""Tests of `experiments/store.py`: made once, checked, shared, never half there."""
+"""Tests of `experiments/artifacts.py`: made once, checked, shared, never half there."""
 
 import json
 import multiprocessing
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.store import Artifact, DamagedError, Recipe, Store, verify
+from experiments.artifacts import Artifact, DamagedError, Recipe, Store, verify
 
 RECIPE = Recipe("stage", {"b": 1, "a": [1.5, "x"]}, ("parent",), "code")
 
