@@ -18,7 +18,7 @@ the unit; no claim has its own.
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, Literal, NamedTuple
@@ -752,11 +752,12 @@ def _why(claim: Claim, test: Paired, p_holm: float, level: float) -> str:
     return f"{said}; {needed} seeds of this spread would tell" if needed else said
 
 
-def to_json(verdicts: Iterable[Verdict]) -> str:
-    """A list of objects, one a verdict; null where there is no number."""
+def to_json(scorecards: Mapping[str, Iterable[Verdict]]) -> str:
+    """A list of objects, one a verdict of a cell; null where there is no number. `scorecards` are by cell."""
     plain = [
-        {key: None if isinstance(item, float) and np.isnan(item) else item for key, item in fields.items()}
-        for fields in map(dataclasses.asdict, verdicts)
+        {"cell": cell} | {key: None if isinstance(item, float) and np.isnan(item) else item for key, item in fields}
+        for cell, verdicts in scorecards.items()
+        for fields in (dataclasses.asdict(one).items() for one in verdicts)
     ]
     return json.dumps(plain, indent=1, allow_nan=False)
 

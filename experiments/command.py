@@ -10,7 +10,7 @@ import yaml
 from experiments.checkpoint import MismatchError
 from experiments.config import ConfigError, load, to_dict
 from experiments.progress import Reporter
-from experiments.training import DivergedError
+from experiments.training import DivergedError, FailedError
 from synth.settings import SettingError
 
 
@@ -37,7 +37,7 @@ def command(
             act(config, Reporter())
     except (ConfigError, SettingError) as error:
         return _stop(2, f"error: {error}")
-    except (DivergedError, MismatchError) as error:
+    except (DivergedError, FailedError, MismatchError) as error:
         return _stop(1, f"error: {error}")
     except OSError as error:
         return _stop(1, f"error: {error.filename or 'files'}: {error.strerror or error}; nothing finished is lost")

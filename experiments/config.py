@@ -23,6 +23,10 @@ ROOTS: dict[type, str] = {StudyConfig: "config", DataConfig: "data", ExportConfi
 """Each kind of settings and the file of `conf/` that it is composed from."""
 
 
+OPEN = ("launcher.options.", "ablation.points")
+"""Where settings may be that no dataclass of ours knows."""
+
+
 class ConfigError(ValueError):
     """Settings that cannot be used; the message is one line for the user."""
 
@@ -46,13 +50,15 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
     try:
         with tempfile.TemporaryDirectory() as own, initialize_config_dir(str(CONF), version_base="1.3"):
             named = [_own_preset(override, Path(own)) for override in overrides]
+            # Each launcher has settings of its own, which Hydra is told are new here.
+            named = [f"++{override}" if override.startswith(OPEN) else override for override in named]
             searched = [f"hydra.searchpath=[file://{own}]"] if named != list(overrides) else []
             composed = compose(ROOTS[kind], overrides=[*named, *searched])
         _read_files(composed)
         return build(kind, composed)
     except SettingError as error:
         raise ConfigError(str(error)) from None
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         raise ConfigError(_one_line(error, overrides, kind)) from None
 
 
@@ -65,7 +71,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
         begun = yaml.safe_load((Path(folder) / "config.yaml").read_text())
         now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = error.strerror if isinstance(error, OSError) else _reason(error)
+        reason = error.strerror if isinstance(error, OSError) else explained(error)
         raise ConfigError(f"resume={folder}: no study's config.yaml ({reason}); name an output folder") from None
     assert isinstance(now, DictConfig)
     try:
@@ -148,7 +154,8 @@ def _values(node: Any, prefix: str = "") -> dict[str, Any]:
     """Every setting below a plain nested dictionary, by its full name."""
     found: dict[str, Any] = {}
     for name, child in node.items():
-        found |= _values(child, f"{prefix}{name}.") if isinstance(child, dict) else {f"{prefix}{name}": child}
+        nested = isinstance(child, dict) and child
+        found |= _values(child, f"{prefix}{name}.") if nested else {f"{prefix}{name}": child}
     return found
 
 
@@ -157,7 +164,7 @@ def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
     known = [*_values(OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)), *_groups()]
     for override in overrides:
         name = override.partition("=")[0]
-        if name not in known and not any(setting.startswith(f"{name}.") for setting in known):
+        if not name.startswith(OPEN) and name not in known and not any(s.startswith(f"{name}.") for s in known):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]}?" if close else "--show lists the settings"
             return f"{name}: there is no such setting; {hint}"
@@ -168,9 +175,9 @@ def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
         return f"{group}={option}: there is no such preset; choose from {', '.join(options)}"
     at_fault = [o for o in overrides if o in str(error)] or list(overrides)
     name, _, value = at_fault[0].partition("=")
-    return f"{name}={value}: {_reason(error.__cause__ or error)}; --show lists the settings and their values"
+    return f"{name}={value}: {explained(error.__cause__ or error)}; --show lists the settings and their values"
 
 
-def _reason(error: BaseException) -> str:
+def explained(error: BaseException) -> str:
     """What a library found wrong, in one line."""
     return re.sub(r"\s+", " ", str(error).split("full_key:")[0].split("See https:")[0]).strip()

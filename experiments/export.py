@@ -18,7 +18,7 @@ from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import ExportConfig
 from experiments.stages.files import WEIGHTS
-from experiments.study import MODELS
+from experiments.output import MODELS
 from models import huggingface
 from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
 
@@ -28,11 +28,11 @@ def export(config: ExportConfig) -> str:
 
     Raises ConfigError if the study has no such model or it cannot be written so.
     """
-    models = _models(Path(config.run))
+    models = _models(Path(config.run), config.cell)
     method = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
     if method not in models:
         raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
-    file = Path(models[method]) / WEIGHTS
+    file = Path(models[method]["weights"]) / WEIGHTS
     try:
         content = file.read_bytes()
     except OSError:
@@ -58,12 +58,14 @@ def export(config: ExportConfig) -> str:
     return f"{method}, seed {config.seed}"
 
 
-def _models(folder: Path) -> dict[str, str]:
+def _models(folder: Path, cell: str | None) -> dict[str, dict[str, str]]:
     try:
-        models: dict[str, str] = json.loads((folder / MODELS).read_text())
+        cells: dict[str, dict[str, dict[str, str]]] = json.loads((folder / MODELS).read_text())
     except (OSError, ValueError):
         raise ConfigError(f"run={folder}: there is no finished study; name its output folder") from None
-    return models
+    if cell is not None and cell not in cells:
+        raise ConfigError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
+    return next(iter(cells.values())) if cell is None else cells[cell]
 
 
 def _whole_file(path: Path, content: bytes) -> None:

@@ -1,19 +1,28 @@
-"""Runs a study: `python -m experiments.run study=quick seeds=5 methods=[sft,dpo]`."""
+"""Runs a study: `python -m experiments.run study=quick seeds=5 methods=[sft,dpo]`.
+
+`ablation=NAME` repeats it for values of a setting; `dry_run=true` prints what would be made.
+"""
 
 import sys
 from collections.abc import Sequence
 
 from experiments import claims, summary
 from experiments.command import command
+from experiments.forecast import forecast
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
 from experiments.study import run
 
 
 def _run(config: StudyConfig, reporter: Reporter) -> None:
+    if config.dry_run:
+        for line in forecast(config):
+            reporter.say(line)
+        return
     results = run(config, reporter)
-    reporter.show(summary.render(results.table))
-    reporter.show(claims.render(claims.scorecard(results.table)))
+    if not config.ablation.name:
+        reporter.show(summary.render(results.table))
+        reporter.show(claims.render(claims.scorecard(results.table)))
     reporter.say(f"results in {results.folder}")
 
 

@@ -62,6 +62,8 @@ MethodSettings: Any = dataclasses.make_dataclass(
     unsafe_hash=True,
 )
 """The coefficients of every method in the registry, one field each."""
+# So that other processes find the class by its name.
+MethodSettings.__module__ = __name__
 
 
 FORMATS = ("huggingface", "safetensors")
@@ -80,6 +82,8 @@ class ExportConfig:
     """The folder, or the .safetensors file, to write."""
     method: str | None = None
     """Which model: a method of the study, or untouched; null is the study's first method."""
+    cell: str | None = None
+    """Which cell of an ablation; null is the first."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,7 +95,68 @@ class ExportConfig:
         require_seed(self)
 
 
-SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds", "runs_at_once")
+@dataclass(unsafe_hash=True)
+class AblationConfig:
+    """What a study is repeated over: values of one setting, or named points of several."""
+
+    name: str = ""
+    """Of the output folder; empty for a study that is not repeated."""
+    question: str = ""
+    """What the study is to answer."""
+    setting: str = ""
+    """The setting whose `values` are tried, by its full name."""
+    values: tuple[Any, ...] = ()
+    points: dict[str, Any] = field(default_factory=dict, hash=False)
+    """In place of setting and values: by name, a dictionary of settings and their values."""
+
+    def __post_init__(self) -> None:
+        self.values = tuple(self.values)
+        swept = bool(self.points) + bool(self.setting or self.values)
+        require(
+            swept == bool(self.name),
+            "name",
+            repr(self.name),
+            "must be given where there are values or points, and only there",
+            "name what is swept, for example ablation.name=noise",
+        )
+        require(swept < 2, "points", list(self.points), "stand in place of setting and values", "leave one of the two")
+        require(
+            bool(self.setting) == bool(self.values),
+            "setting",
+            repr(self.setting),
+            f"goes with values, which are {list(self.values)}",
+            "for example setting: tuning.data.label_noise, values: [0, 0.1]",
+        )
+        names = list(map(str, self.values))
+        require(len(set(names)) == len(names), "values", names, "must not repeat a value", "give each once")
+        for name, point in self.points.items():
+            require(
+                isinstance(point, dict) and len(point) > 0,
+                f"points.{name}",
+                point,
+                "must be a dictionary of settings and their values",
+                "for example {world.safety.rule: any}",
+            )
+
+    def cells(self) -> dict[str, dict[str, Any]]:
+        """By the name of each cell, its settings; one without a name where nothing is swept."""
+        if self.points:
+            return {str(name): dict(point) for name, point in self.points.items()}
+        return {str(value): {self.setting: value} for value in self.values} or {"": {}}
+
+
+@dataclass(unsafe_hash=True)
+class LauncherConfig:
+    """Where a study's work is done."""
+
+    name: str = "local"
+    """"local" for this process, or the name of one of Hydra's launchers: joblib, submitit_local,
+    submitit_slurm, ray."""
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Settings of that launcher, as its documentation names them."""
+
+
+SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds", "runs_at_once", "dry_run", "launcher")
 """Settings of a study that change no result, beyond rounding."""
 
 
@@ -109,6 +174,10 @@ class StudyConfig:
     """Time between saved training states."""
     runs_at_once: int | None = None
     """Models trained side by side; null is as many as half of the memory holds."""
+    dry_run: bool = False
+    """Whether to print what would be made, and stop."""
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

@@ -1,7 +1,7 @@
 """Running a training program to its end: progress, saved states, going on after a stop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,14 @@ from models.transformer import Params
 
 class DivergedError(Exception):
     """Training that cannot go on; the message is one line for the user."""
+
+
+class FailedError(Exception):
+    """A study of which something could not be made; the message is one line for the user."""
+
+
+class NoneLeftError(DivergedError):
+    """Every run that trained side by side has diverged."""
 
 
 class Runner(NamedTuple):
@@ -66,6 +74,12 @@ class Trained(NamedTuple):
     speed: list[Chunk]
     """Of this process alone"""
 
+    def of(self, runs: slice) -> "Trained":
+        """Some of the runs; speed stays that of all."""
+        one = jax.tree.map(lambda x: x[runs], self.params)
+        log, looks = ({name: x[:, runs] for name, x in seen.items()} for seen in (self.log, self.looks))
+        return Trained(one, log, looks, self.speed)
+
 
 def look_steps(steps: int, every: int) -> list[int]:
     """After how many steps the models are looked at."""
@@ -82,25 +96,34 @@ def train(
     keys: jax.Array,
     folder: Path,
     watch: Watch | None = None,
+    names: Sequence[str] = (),
 ) -> Trained:
     """Trains from `params`, or goes on from the last state in `folder`.
 
-    All arrays but `schedule.steps` have a leading axis of runs (`loop.across`). Runs train
-    together, in equal shares if memory does not hold all of them. A run that diverges is
-    reported and the others go on.
+    All arrays but `schedule.steps` have a leading axis of runs (`loop.across`); `names` says what
+    to call each. Runs train together, in equal shares if memory does not hold all of them. A run
+    that diverges is reported and the others go on.
 
     Raises DivergedError when no run is left, MismatchError for a state of something else, and
     whatever `watch.judge` raises; states saved before are kept.
     """
     runs = keys.shape[0]
+    called = list(names) or [f"seed {run}" for run in range(runs)]
     size = runner.runs_at_once or runs_at_once(runs, run_bytes(program, schedule, params, reference, keys))
-    parts = []
+    parts, lost = [], []
     for first in range(0, runs, size):
         share = slice(first, min(first + size, runs))
         some = jax.tree.map(lambda x, share=share: x[share] if x.ndim else x, schedule)
         chosen = jax.tree.map(lambda x, share=share: x[share], (params, reference, keys))
         home = folder if size >= runs else folder / f"runs-{first}-{share.stop - 1}"
-        parts.append(_Together(runner, name, program, some, first, home, watch).run(*chosen))
+        together = _Together(runner, name, program, some, called[share], first, home, watch)
+        try:
+            parts.append(together.run(*chosen))
+        except NoneLeftError as error:
+            lost.append(error)
+            parts.append(together.broken(chosen[0]))
+    if len(lost) == len(parts):
+        raise lost[0]
     return Trained(
         _joined([part.params for part in parts], axis=0),
         _joined([part.log for part in parts], axis=1),
@@ -122,12 +145,13 @@ class _Together:
         name: str,
         program: Program,
         schedule: Schedule,
+        called: Sequence[str],
         first: int,
         folder: Path,
         watch: Watch | None,
     ) -> None:
         self.runner, self.name, self.program, self.schedule = runner, name, program, schedule
-        self.first, self.watch, self.steps = first, watch, int(schedule.steps)
+        self.called, self.first, self.watch, self.steps = called, first, watch, int(schedule.steps)
         self.stops = look_steps(self.steps, watch.every) if watch else [self.steps]
         self.checkpoints = Checkpoints(folder, runner.reporter.warn)
         self.log: dict[str, np.ndarray] = {}
@@ -162,6 +186,11 @@ class _Together:
         for leaf in jax.tree.leaves(result):
             leaf[list(self.diverged)] = np.nan
         return Trained(result, self.log, self.looks, self.speed)
+
+    def broken(self, params: Params) -> Trained:
+        """What is to be kept where none is left: the log so far, and no weights."""
+        none = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
+        return Trained(none, self.log, self.looks, self.speed)
 
     def _advance(
         self, meter: Meter, grid: Mesh | None, schedule: Schedule, state: State, reference: Params, keys: jax.Array
@@ -225,7 +254,7 @@ class _Together:
         new = [int(run) for run in np.flatnonzero(broken) if run not in self.diverged]
         self.diverged.update(new)
         lines = [
-            f"{self.name}: seed {self.first + run} diverged at step {step}: {self._culprit(step, run)}" for run in new
+            f"{self.name}: {self.called[run]} diverged at step {step}: {self._culprit(step, run)}" for run in new
         ]
         if new and len(self.diverged) == len(broken):
             self.checkpoints.wait()
@@ -233,9 +262,9 @@ class _Together:
             kept = (
                 f"the state of step {last} is kept in {self.checkpoints.folder}" if last else "no state was saved yet"
             )
-            raise DivergedError(f"{lines[0]}; no seed is left; {kept}; lower the stage's learning_rate")
+            raise NoneLeftError(f"{lines[0]}; no run is left; {kept}; lower the stage's learning_rate")
         for line in lines:
-            self.runner.reporter.warn(f"{line}; the other seeds go on; lower the stage's learning_rate")
+            self.runner.reporter.warn(f"{line}; the others go on; lower the stage's learning_rate")
 
     def _culprit(self, step: int, run: int) -> str:
         """What was not finite first, the parts of the loss before the whole of it."""

@@ -49,9 +49,15 @@ def described(model: ModelConfig, world: WorldConfig) -> Described:
 
 
 def watch(
-    reporter: Reporter, name: str, config: WatchConfig, world: WorldConfig, model: ModelConfig, families: Sequence[str]
+    reporter: Reporter,
+    name: str,
+    config: WatchConfig,
+    world: WorldConfig,
+    model: ModelConfig,
+    families: Sequence[str],
+    runs: Sequence[str],
 ) -> Watch:
-    """Looks at held-out prompts of `families`; the guard judges by the family `safe`."""
+    """Looks at held-out prompts of `families`; the guard judges by the family `safe`. `runs` names the runs."""
 
     def see(params: Params) -> dict[str, np.ndarray]:
         prompts = {family: tuple(held_out(world, family, config.prompts)) for family in families}
@@ -61,13 +67,13 @@ def watch(
             for metric in seen[families[0]]
         }
 
-    return Watch(config.every, see, guard(reporter, name, config, families))
+    return Watch(config.every, see, guard(reporter, name, config, families, runs))
 
 
 def guard(
-    reporter: Reporter, name: str, config: WatchConfig, families: Sequence[str]
+    reporter: Reporter, name: str, config: WatchConfig, families: Sequence[str], runs: Sequence[str]
 ) -> Callable[[int, int, dict[str, np.ndarray]], None]:
-    """Says, once for each seed, or stops, when a seed complies with less than the floor of safe prompts."""
+    """Says, once for each run, or stops, when one complies with less than the floor of safe prompts."""
     warned: set[int] = set()
 
     def judge(step: int, first: int, seen: dict[str, np.ndarray]) -> None:
@@ -75,15 +81,14 @@ def guard(
             return
         safe = seen["complied"][:, list(families).index("safe")]
         for i in map(int, np.flatnonzero(safe < config.floor)):
-            seed = first + i
             line = (
-                f"{name}: seed {seed} complies with {safe[i]:.0%} of safe prompts at step {step}, below the "
+                f"{name}: {runs[first + i]} complies with {safe[i]:.0%} of safe prompts at step {step}, below the "
                 f"watch's floor of {config.floor:.0%}"
             )
             if config.guard == "stop":
                 raise DivergedError(f"{line}; weaken the method's coefficients, or set watch.guard=warn to go on")
-            if seed not in warned:
-                warned.add(seed)
+            if first + i not in warned:
+                warned.add(first + i)
                 reporter.warn(line)
 
     return judge

@@ -42,8 +42,9 @@ def run(
         vocabulary = build_world(world).vocab.size
         params = jax.vmap(lambda key: init(model, vocabulary, fold(key, "init")))(keys)
         schedule = across([Schedule(config.steps, config.learning_rate, None)], seeds)
-        watch = files.watch(runner.reporter, "pretrain", config.watch, world, model, [PRETRAINING])
-        trained = train(runner, "pretrain", program, schedule, params, params, keys, partial, watch)
+        runs = [f"seed {seed}" for seed in range(seeds)]
+        watch = files.watch(runner.reporter, "pretrain", config.watch, world, model, [PRETRAINING], runs)
+        trained = train(runner, "pretrain", program, schedule, params, params, keys, partial, watch, runs)
         files.save_training(folder, trained, files.described(model, world), config.watch.every, [PRETRAINING])
 
     return store.fetch(recipe, make)

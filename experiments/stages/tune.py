@@ -1,7 +1,9 @@
 """Safety tuning: each pretrained seed tuned by one method."""
 
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,40 +26,78 @@ from synth.world import WorldConfig, build_world
 DATA_TABLE = "data.parquet"
 """About the prompts that were trained on: the share that came more than once, a row a seed."""
 
+TRACED = ("learning_rate", "data")
+"""Settings of tuning that enter a compiled program as numbers, beside the method's coefficients."""
+
 
 def recipe(settings: dict[str, object], pretrained: Recipe) -> Recipe:
     """`settings`: tuning, method, its coefficients and what is about safety in the world, as plain dictionaries."""
     return Recipe("tune", settings, (pretrained.key,), code_version(__name__))
 
 
+class Tuning(NamedTuple):
+    """One of several tunings that train side by side; they differ in TRACED settings and coefficients alone."""
+
+    config: TuningConfig
+    coefficients: Any
+    """The method's dataclass"""
+
+
 def run(
     store: Store,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     runner: Runner,
     world: WorldConfig,
     model: ModelConfig,
-    config: TuningConfig,
     method: str,
-    coefficients: Any,
+    tunings: Sequence[Tuning],
     pretrained: Artifact,
-) -> Artifact:
-    """The tuned weights, what was seen on the way, and DATA_TABLE."""
+) -> list[Artifact]:
+    """For each of `tunings`: the tuned weights, what was seen on the way, and DATA_TABLE."""
+    of = dict(zip([recipe.key for recipe in recipes], tunings, strict=True))
 
-    def make(folder: Path, partial: Path) -> None:
+    def make(folders: dict[str, Path], partial: Path) -> None:
+        chosen = [of[key] for key in folders]
+        config = chosen[0].config
         objective = METHODS[method].objective
         program = tuning.program(objective, config.batch_size, config.optimizer, model, world)
         reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
         seeds = reference["W_E"].shape[0]
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds)
-        schedule = across([tuning.schedule(config, method, coefficients)], seeds)
+        schedule = across([tuning.schedule(each.config, method, each.coefficients) for each in chosen], seeds)
         name, families = f"tune {method}", existing(build_world(world))
-        watch = files.watch(runner.reporter, name, config.watch, world, model, families)
-        trained = train(runner, name, program, schedule, reference, reference, keys, partial, watch)
-        files.save_training(folder, trained, files.described(model, world), config.watch.every, families)
-        seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
-        counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
-        rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(seeds))
-        rows.to_parquet(folder / DATA_TABLE, index=False)
+        runs = _names(chosen, seeds)
+        watch = files.watch(runner.reporter, name, config.watch, world, model, families, runs)
+        everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
+        all_keys = jnp.tile(keys, len(chosen))
+        trained = train(runner, name, program, schedule, everyone, everyone, all_keys, partial, watch, runs)
+        described = files.described(model, world)
+        for i, (each, folder) in enumerate(zip(chosen, folders.values(), strict=True)):
+            own = trained.of(slice(i * seeds, (i + 1) * seeds))
+            files.save_training(folder, own, described, config.watch.every, families)
+            _save_data(folder, world, each.config, method, keys)
 
-    return store.fetch(recipe, make)
+    return store.fetch_all(recipes, make)
+
+
+def _names(tunings: Sequence[Tuning], seeds: int) -> list[str]:
+    """What each run is called: its seed, and where several tunings train together what is its own."""
+    flat = [_traced(tuning) for tuning in tunings]
+    own = [name for name in flat[0] if len({str(one[name]) for one in flat}) > 1]
+    said = ["".join(f"{name}={one[name]}, " for name in own) for one in flat]
+    return [f"{which}seed {seed}" for which in said for seed in range(seeds)]
+
+
+def _traced(tuning: Tuning) -> dict[str, Any]:
+    """Every traced setting by name."""
+    values = dataclasses.asdict(tuning.config)
+    data = {f"data.{name}": value for name, value in values["data"].items()}
+    return {"learning_rate": values["learning_rate"], **data, **dataclasses.asdict(tuning.coefficients)}
+
+
+def _save_data(folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array) -> None:
+    seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
+    counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
+    rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(len(keys)))
+    rows.to_parquet(folder / DATA_TABLE, index=False)

@@ -311,14 +311,14 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_seed_and_keeps_the_last_s
     with pytest.raises(DivergedError) as caught:
         resumable.run(tmp_path, steps=FEW, learning_rate=float("inf"))
     assert str(caught.value) == (
-        "slow: seed 0 diverged at step 1: error is not finite; no seed is left; no state was saved yet; "
+        "slow: seed 0 diverged at step 1: error is not finite; no run is left; no state was saved yet; "
         "lower the stage's learning_rate"
     )
     assert not list((tmp_path / "artifacts").iterdir())
 
 
 def test_a_last_step_that_breaks_the_weights_is_seen(tmp_path: Path) -> None:
-    with pytest.raises(DivergedError, match="seed 0 diverged at step 0: its weights are not finite; no seed is left"):
+    with pytest.raises(DivergedError, match="seed 0 diverged at step 0: its weights are not finite; no run is left"):
         resumable.run(tmp_path, steps=1, learning_rate=float("inf"))
 
 
@@ -337,7 +337,7 @@ def test_one_seed_that_breaks_does_not_take_the_other_with_it(
     artifact = resumable.run(tmp_path, steps=FEW, breaks={0: 0.5}, reporter=again)
     # It is said once in each process, after going on too.
     assert [line for line in again.lines if "diverged" in line] == [
-        "warning: slow: seed 0 diverged at step 100: spoilt is not finite; the other seeds go on; "
+        "warning: slow: seed 0 diverged at step 100: spoilt is not finite; the others go on; "
         "lower the stage's learning_rate"
     ]
     assert "slow: going on from step 150" in again.lines

@@ -1,0 +1,198 @@
+"""Where jobs are done: one after the other in this process, or side by side by one of Hydra's launchers."""
+
+import importlib.util
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose, initialize
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.artifacts import DamagedError, Store
+from experiments.checkpoint import MismatchError
+from experiments.compiled import keep_compiled_programs
+from experiments.config import ConfigError, explained
+from experiments.plan import PHASES, Job
+from experiments.progress import Reporter
+from experiments.schema import LauncherConfig
+from experiments.training import DivergedError, Runner
+from synth.settings import SettingError
+
+LOCAL = "local"
+
+EXTRAS = {
+    "joblib": ("joblib", "hydra_plugins.hydra_joblib_launcher"),
+    "submitit_local": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
+    "submitit_slurm": ("submitit", "hydra_plugins.hydra_submitit_launcher"),
+    "ray": ("ray", "hydra_plugins.hydra_ray_launcher"),
+}
+"""For each launcher of Hydra's, what to install and the module that it is then in."""
+
+EXPECTED = (DivergedError, MismatchError, DamagedError, SettingError)
+"""What may be wrong with an experiment; anything else is wrong with the program."""
+
+
+class Failure(NamedTuple):
+    """Why a job could not be done."""
+
+    error: str
+    """One line"""
+    trace: str = ""
+    """Where in the program, if that is at fault"""
+
+
+class Place(NamedTuple):
+    """What a process needs to know to do jobs."""
+
+    store: Path
+    """Absolute"""
+    checkpoint_seconds: float
+    runs_at_once: int | None
+
+    def runner(self, reporter: Reporter) -> Runner:
+        return Runner(reporter, self.checkpoint_seconds, self.runs_at_once)
+
+
+Failures = dict[str, Failure]
+"""By the key of each artifact that could not be made"""
+
+
+def do(
+    jobs: Sequence[Job],
+    place: Place,
+    launcher: LauncherConfig,
+    logs: Path,
+    reporter: Reporter,
+    done: Callable[[Failures], None],
+) -> Failures:
+    """Does all jobs but those whose parents failed; `done` is called whenever there is something new.
+
+    Launchers write their logs to `logs`. Raises OSError where the store cannot be written, which no
+    other job could do either.
+    """
+    failures: Failures = {}
+    if launcher.name == LOCAL:
+        keep_compiled_programs(place.store)
+        store = Store(place.store, reporter.warn)
+        for job in jobs:
+            _note(failures, job, _orphaned(job, failures) or attempt(job, store, place.runner(reporter)), reporter)
+            done(failures)
+        return failures
+    for stages in PHASES:
+        phase = [job for job in jobs if job.stage in stages]
+        able = []
+        for job in phase:
+            orphaned = _orphaned(job, failures)
+            if orphaned:
+                _note(failures, job, orphaned, reporter)
+            else:
+                able.append(job)
+        if able:
+            reporter.say(f"{launcher.name}: {len(able)} jobs of {' and '.join(stages)}")
+            for job, failure in zip(able, _launch(able, place, launcher, logs), strict=True):
+                _note(failures, job, failure, reporter)
+            done(failures)
+    return failures
+
+
+def attempt(job: Job, store: Store, runner: Runner) -> Failure | None:
+    """Does a job; what goes wrong with it is returned, what goes wrong with the store is raised."""
+    try:
+        job.make(store, runner)
+    except OSError:
+        raise
+    except EXPECTED as error:
+        return Failure(str(error))
+    except Exception as error:
+        return Failure(f"{job.what}: {_first_line(error)}", traceback.format_exc())
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
+def _orphaned(job: Job, failures: Failures) -> Failure | None:
+    return next((failures[parent.key] for parent in job.parents if parent.key in failures), None)
+
+
+def _note(failures: Failures, job: Job, failure: Failure | None, reporter: Reporter) -> None:
+    if failure is None:
+        return
+    if failure.error not in {one.error for one in failures.values()}:
+        reporter.warn(failure.error)
+    failures.update({recipe.key: failure for recipe in job.recipes})
+
+
+def check(launcher: LauncherConfig) -> None:
+    """Raises ConfigError, one line, unless the launcher is there and takes its options."""
+    if launcher.name != LOCAL:
+        with initialize(config_path=None, version_base="1.3"):
+            _composed(launcher, Path())
+
+
+def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
+    """Hydra's own settings for a launch; inside `initialize`."""
+    if launcher.name not in EXTRAS:
+        raise ConfigError(f"launcher.name={launcher.name}: must be one of {', '.join([LOCAL, *EXTRAS])}")
+    extra, module = EXTRAS[launcher.name]
+    try:
+        there = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        there = None
+    if there is None:
+        raise ConfigError(f"launcher={launcher.name} is not installed; pip install -e '.[{extra}]'")
+    quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.job.name=job")
+    where = f"hydra.sweep.dir='{logs}'"
+    composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet, where], return_hydra_config=True)
+    for name, value in launcher.options.items():
+        try:
+            OmegaConf.update(composed, f"hydra.launcher.{name}", value)
+        except OmegaConfBaseException as error:
+            known = ", ".join(str(key) for key in composed.hydra.launcher if key != "_target_")
+            raise ConfigError(
+                f"launcher.options.{name}={value}: {explained(error)}; {launcher.name} has {known}"
+            ) from None
+    return composed
+
+
+def _launch(jobs: Sequence[Job], place: Place, launcher: LauncherConfig, logs: Path) -> Iterable[Failure | None]:
+    """The outcome of each job, once all are done."""
+    with initialize(config_path=None, version_base="1.3"):
+        context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())
+        launch = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=partial(_work, jobs, place), config=_composed(launcher, logs)
+        )
+        try:
+            returned = launch.launch([[] for _ in jobs], 0)
+        except OSError:
+            raise
+        except Exception as error:  # whatever a cluster comes up with: what was finished is in the store
+            lost = Failure(f"launcher {launcher.name}: {_first_line(error)}", traceback.format_exc())
+            store = Store(place.store)
+            return [None if all(map(store.has, job.recipes)) else lost for job in jobs]
+    outcomes: list[Failure | None] = []
+    for job, each in zip(jobs, returned, strict=True):
+        try:
+            outcomes.append(each.return_value)
+        except OSError:
+            raise
+        except Exception as error:  # whatever went wrong outside of `attempt`
+            outcomes.append(Failure(f"{job.what}: {_first_line(error)}", "".join(traceback.format_exception(error))))
+    return outcomes
+
+
+def _work(jobs: Sequence[Job], place: Place, config: DictConfig) -> Failure | None:
+    """In a launcher's process: the job whose number Hydra says."""
+    job = jobs[HydraConfig.get().job.num]
+    reporter = Reporter()
+    keep_compiled_programs(place.store)
+    return attempt(job, Store(place.store, reporter.warn), place.runner(reporter))

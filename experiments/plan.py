@@ -1,0 +1,191 @@
+"""What a study consists of: artifacts, and the jobs that make them, known before anything is made."""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from experiments.artifacts import Recipe, Store
+from experiments.cells import Cell
+from experiments.config import to_dict
+from experiments.results import UNTOUCHED
+from experiments.schema import StudyConfig
+from experiments.stages import measure, paths, pretrain, tune
+from experiments.training import Runner
+from synth.families import existing
+from synth.world import build_world
+
+ABOUT_SAFETY = ("safety", "coverage")
+"""Settings of a world that pretraining does not depend on."""
+
+
+class Plan(NamedTuple):
+    """The artifacts of one cell; equal parts of different cells and studies have equal keys."""
+
+    pretrain: Recipe
+    tune: dict[str, Recipe]
+    """By method"""
+    measure: dict[str, Recipe]
+    """By model: UNTOUCHED and each method"""
+    paths: Recipe | None
+    """None where there is but one tuned model"""
+
+    @property
+    def weights(self) -> dict[str, Recipe]:
+        """By model, the artifact that holds its weights."""
+        return {UNTOUCHED: self.pretrain, **self.tune}
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """All of them, each after those it is made from."""
+        return [*self.weights.values(), *self.measure.values(), *([self.paths] if self.paths else [])]
+
+
+class Job(NamedTuple):
+    """Artifacts that are made together."""
+
+    what: str
+    """For people"""
+    recipes: tuple[Recipe, ...]
+    parents: tuple[Recipe, ...]
+    """What must have been made before"""
+    make: Callable[[Store, Runner], object]
+
+    @property
+    def stage(self) -> str:
+        return self.recipes[0].stage
+
+
+PHASES = (("pretrain",), ("tune",), ("measure", "paths"))
+"""Stages whose jobs do not wait for one another."""
+
+_settings = functools.lru_cache(maxsize=4096)(to_dict)
+"""Cells have most of their settings in common."""
+
+
+def plan(config: StudyConfig) -> Plan:
+    """Which artifacts one cell needs."""
+    world = _settings(config.world)
+    shared = {name: _without(_settings(getattr(config, name)), "name") for name in ("model", "pretrain")}
+    # Pretraining knows nothing of safety: worlds that differ in that alone share it.
+    unsafe = {name: world[name] for name in ABOUT_SAFETY}
+    pretrained = pretrain.recipe({**shared, "world": _without(world, "name", *ABOUT_SAFETY), "seeds": config.seeds})
+    tuned = {
+        method: tune.recipe(
+            {
+                "tuning": _settings(config.tuning),
+                "method": method,
+                "coefficients": _settings(getattr(config.method, method)),
+                **unsafe,
+            },
+            pretrained,
+        )
+        for method in config.methods
+    }
+    analysis = _settings(config.analysis)
+    measured = {
+        model: measure.recipe({"analysis": analysis, **unsafe}, weights, pretrained)
+        for model, weights in {UNTOUCHED: pretrained, **tuned}.items()
+    }
+    compared = {"families": analysis["families"], "paths": _settings(config.paths), **unsafe}
+    between = paths.recipe(compared, tuned, pretrained) if len(tuned) > 1 else None
+    return Plan(pretrained, tuned, measured, between)
+
+
+def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
+    """A preset's name, for one, is a label: the same settings under another name are the same thing."""
+    return {name: value for name, value in settings.items() if name not in names}
+
+
+def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
+    """The work of all cells, nothing twice, cell by cell and each job after those it needs.
+
+    Tunings of several cells that differ in nothing but traced settings are one job.
+    """
+    programs: dict[str, Group] = {}
+    groups: dict[str, Group] = {}
+    users: dict[str, list[str]] = {}
+    for cell, needed in planned:
+        for recipe in needed.tune.values():
+            if recipe.key not in groups:
+                groups[recipe.key] = programs.setdefault(_program(recipe), [])
+                groups[recipe.key].append((cell, recipe))
+        for recipe in needed.recipes:
+            users.setdefault(recipe.key, []).append(cell.name)
+    found: dict[str, Job] = {}
+    for cell, needed in planned:
+        for job in _of_cell(cell.config, needed, groups):
+            first = job.recipes[0].key
+            if first not in found:
+                cells = list(dict.fromkeys(name for recipe in job.recipes for name in users[recipe.key]))
+                found[first] = job._replace(what=_called(job.what, cells))
+    return list(found.values())
+
+
+def _program(recipe: Recipe) -> str:
+    """What tunings that train side by side have in common."""
+    common = {name: value for name, value in recipe.settings.items() if name != "coefficients"}
+    common["tuning"] = _without(common["tuning"], *tune.TRACED)
+    return json.dumps([common, recipe.parents], sort_keys=True)
+
+
+Group = list[tuple[Cell, Recipe]]
+"""Tunings that train together, each with a cell that it is for."""
+
+
+def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> list[Job]:
+    """The jobs of one cell; `groups` are by the key of each member."""
+    pretrained = needed.pretrain
+    found = [Job("pretrain", (pretrained,), (), partial(_pretrain, pretrained, config))]
+    for method, recipe in needed.tune.items():
+        members = groups[recipe.key]
+        recipes = tuple(member for _, member in members)
+        tunings = [tune.Tuning(cell.config.tuning, getattr(cell.config.method, method)) for cell, _ in members]
+        make = partial(_tune, recipes, pretrained, config, method, tunings)
+        found.append(Job(f"tune {method}", recipes, (pretrained,), make))
+    for model, recipe in needed.measure.items():
+        weights = needed.weights[model]
+        parents = (weights,) if weights is pretrained else (weights, pretrained)
+        found.append(Job(f"measure {model}", (recipe,), parents, partial(_measure, recipe, weights, pretrained, config)))
+    if needed.paths:
+        make = partial(_paths, needed.paths, needed.tune, pretrained, config)
+        found.append(Job("measure between models", (needed.paths,), (*needed.tune.values(), pretrained), make))
+    return found
+
+
+def _called(what: str, cells: Sequence[str]) -> str:
+    """For people, with the cell or the number of cells that it is for."""
+    where = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
+    return f"{what}, {where}" if where else what
+
+
+def _pretrain(recipe: Recipe, config: StudyConfig, store: Store, runner: Runner) -> None:
+    pretrain.run(store, recipe, runner, config.world, config.model, config.pretrain, config.seeds)
+
+
+def _tune(
+    recipes: Sequence[Recipe],
+    pretrained: Recipe,
+    config: StudyConfig,
+    method: str,
+    tunings: Sequence[tune.Tuning],
+    store: Store,
+    runner: Runner,
+) -> None:
+    tune.run(store, recipes, runner, config.world, config.model, method, tunings, store.get(pretrained))
+
+
+def _measure(
+    recipe: Recipe, weights: Recipe, pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
+) -> None:
+    given = store.get(weights), store.get(pretrained)
+    measure.run(store, recipe, config.world, config.model, config.analysis, *given)
+
+
+def _paths(
+    recipe: Recipe, tuned: dict[str, Recipe], pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
+) -> None:
+    families = config.analysis.families or existing(build_world(config.world))
+    models: dict[str, Any] = {method: store.get(one) for method, one in tuned.items()}
+    paths.run(store, recipe, config.world, config.model, config.paths, families, models, store.get(pretrained))
