@@ -1,17 +1,30 @@
 """What every command shares: settings from its arguments, one line for each error, exit codes."""
 
 import argparse
+import errno
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 
+from experiments.artifacts import StoreError
 from experiments.checkpoint import MismatchError
 from experiments.config import ConfigError, load, to_dict
 from experiments.progress import Reporter
 from experiments.training import DivergedError, FailedError
 from synth.settings import SettingError
+
+FIXES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "make room; python -m experiments.store prune removes what no study needs"
+    ),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name folders that can be written, or change its rights"),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "name a folder, or one that can be made"),
+    errno.EMFILE: "raise the number of files that may be open, ulimit -n",
+}
+"""What a user can do about it, by the number of an OSError."""
 
 
 def command(
@@ -20,30 +33,50 @@ def command(
     kind: type,
     act: Callable[[Any, Reporter], None],
     arguments: Sequence[str] | None = None,
+    words: Sequence[str] = (),
 ) -> int:
     """Builds the settings, a `kind`, from `name=value` arguments and passes them to `act`.
 
+    Arguments without a name are the settings `words`, in this order.
+
     Returns the exit code: 0 done, 1 stopped by its own doing, 2 bad settings, 130 interrupted.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        usage=" ".join(["%(prog)s", *(f"[{word}]" for word in words), "[name=value ...]", "[--show]"]),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("settings", nargs="*", metavar="name=value", help="settings to change, see --show")
     parser.add_argument("--show", action="store_true", help="print every setting with its value and stop")
     options = parser.parse_intermixed_args(arguments)
     try:
-        config = load(options.settings, kind)
+        config = load(_named(options.settings, words), kind)
         if options.show:
             print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         else:
             act(config, Reporter())
     except (ConfigError, SettingError) as error:
         return _stop(2, f"error: {error}")
-    except (DivergedError, FailedError, MismatchError) as error:
+    except (DivergedError, FailedError, MismatchError, StoreError) as error:
         return _stop(1, f"error: {error}")
     except OSError as error:
-        return _stop(1, f"error: {error.filename or 'files'}: {error.strerror or error}; nothing finished is lost")
+        reason = error.strerror or str(error)
+        parts = (f"{error.filename or 'files'}: {reason}", FIXES.get(error.errno or 0, ""), "nothing finished is lost")
+        return _stop(1, f"error: {'; '.join(part for part in parts if part)}")
     except KeyboardInterrupt:
         return _stop(130, "interrupted; the same command goes on from the last saved state")
     return 0
+
+
+def _named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Every argument as `name=value`: those without a name are `words`, quoted, for they may be any text."""
+    bare = [argument for argument in arguments if not re.match(r"[\w.]+=", argument)]
+    if len(bare) > len(words):
+        return list(arguments)  # One too many is refused as no setting.
+    quoted = ["'" + argument.replace("'", r"\'") + "'" for argument in bare]
+    values = iter(f"{word}={value}" for word, value in zip(words, quoted, strict=False))
+    return [next(values) if argument in bare else argument for argument in arguments]
 
 
 def _stop(code: int, line: str) -> int:

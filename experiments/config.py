@@ -15,11 +15,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.schema import SIDE_SETTINGS, DataConfig, ExportConfig, StudyConfig
+from experiments.schema import SIDE_SETTINGS, CompareConfig, DataConfig, ExportConfig, StoreConfig, StudyConfig
 from synth.settings import SettingError
 
 CONF = Path(__file__).parent / "conf"
-ROOTS: dict[type, str] = {StudyConfig: "config", DataConfig: "data", ExportConfig: "export"}
+ROOTS: dict[type, str] = {
+    StudyConfig: "config",
+    DataConfig: "data",
+    ExportConfig: "export",
+    StoreConfig: "store",
+    CompareConfig: "compare",
+}
 """Each kind of settings and the file of `conf/` that it is composed from."""
 
 
@@ -83,7 +89,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
         raise ConfigError(str(error)) from None
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(_one_line(error, overrides, StudyConfig)) from None
-    before, after = _values(begun), _values(to_dict(config))
+    before, after = flat(begun), flat(to_dict(config))
     changed = [
         f"{name} is {before.get(name)} there and {after.get(name)} here"
         for name in {**before, **after}
@@ -150,18 +156,18 @@ def to_dict(config: Any) -> Any:
     return OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
 
 
-def _values(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Every setting below a plain nested dictionary, by its full name."""
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting of a plain nested dictionary, by its full name."""
     found: dict[str, Any] = {}
     for name, child in node.items():
         nested = isinstance(child, dict) and child
-        found |= _values(child, f"{prefix}{name}.") if nested else {f"{prefix}{name}": child}
+        found |= flat(child, f"{prefix}{name}.") if nested else {f"{prefix}{name}": child}
     return found
 
 
 def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
     """What Hydra or OmegaConf found wrong, in one line that says what to do."""
-    known = [*_values(OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)), *_groups()]
+    known = [*flat(OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)), *_groups()]
     for override in overrides:
         name = override.partition("=")[0]
         if not name.startswith(OPEN) and name not in known and not any(s.startswith(f"{name}.") for s in known):

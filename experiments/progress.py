@@ -51,10 +51,15 @@ class Reporter:
     def warn(self, line: str) -> None:
         self.say(f"warning: {line}")
 
-    def show(self, table: Table) -> None:
-        """A table in full: wider than the terminal rather than without its last columns."""
+    def show(self, table: Table, least: int | None = None) -> None:
+        """A table in full: wider than the terminal rather than without its last columns.
+
+        `least` is the width down to which a table with columns of text may have them wrapped.
+        """
         width = Measurement.get(self.console, self.console.options.update(width=10_000), table).maximum
         narrow = self.console.width
+        if least is not None:
+            width = min(width, max(least, narrow))
         try:
             self.console.width = max(narrow, width)
             self.console.print(table, crop=False)

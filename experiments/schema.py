@@ -225,3 +225,51 @@ class StudyConfig:
             f"must be at most {positions}, the positions the shortest response has",
             "lower it or lengthen the text (world.text, world.grammar)",
         )
+
+
+STORE_VERBS = ("list", "show", "verify", "prune", "du")
+
+
+@dataclass(unsafe_hash=True)
+class StoreConfig:
+    """What lies in a store: to look at, to check, to make room."""
+
+    do: str = "list"
+    key: str = ""
+    """Only artifacts whose name or key starts so."""
+    store_dir: str = "store"
+    yes: bool = False
+    """prune removes without asking."""
+
+    def __post_init__(self) -> None:
+        require_among(self, "do", STORE_VERBS)
+        require(
+            self.do != "show" or bool(self.key),
+            "key",
+            "''",
+            "must say which artifact, by the start of its name or key",
+            "list shows them",
+        )
+
+
+@dataclass(unsafe_hash=True)
+class CompareConfig:
+    """Two finished studies, side by side."""
+
+    a: str = ""
+    b: str = ""
+    """The studies' output folders."""
+    out: str = ""
+    """A file for the numbers, .csv or .json; none if empty."""
+
+    def __post_init__(self) -> None:
+        for name in ("a", "b"):
+            folder = getattr(self, name)
+            require(bool(folder), name, "''", "must name a study's output folder", "for example outputs/quick-1a2b3c4d")
+        require(
+            not self.out or self.out.endswith((".csv", ".json")),
+            "out",
+            self.out,
+            "must end in .csv or .json",
+            "for example out=compared.csv",
+        )

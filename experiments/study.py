@@ -25,7 +25,8 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     store = Store(Path(config.store_dir), reporter.warn)
     output = Output(config, planned, store)
     output.begin()
-    missing = [job for job in jobs(planned) if not all([store.whole(recipe) for recipe in job.recipes])]
+    store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
+    missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)
     failures: Failures = {}
     try:

@@ -52,8 +52,8 @@ def run(
     method: str,
     tunings: Sequence[Tuning],
     pretrained: Artifact,
-) -> list[Artifact]:
-    """For each of `tunings`: the tuned weights, what was seen on the way, and DATA_TABLE."""
+) -> dict[str, Artifact]:
+    """By the key of each of `recipes`: the tuned weights, what was seen on the way, and DATA_TABLE."""
     of = dict(zip([recipe.key for recipe in recipes], tunings, strict=True))
 
     def make(folders: dict[str, Path], partial: Path) -> None:
