@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 
 from experiments.command import command
 from experiments.config import ConfigError
+from experiments.output import MODELS
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import ExportConfig
 from experiments.stages.files import WEIGHTS
-from experiments.output import MODELS
 from models import huggingface
 from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
 

@@ -147,7 +147,9 @@ def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> lis
     for model, recipe in needed.measure.items():
         weights = needed.weights[model]
         parents = (weights,) if weights is pretrained else (weights, pretrained)
-        found.append(Job(f"measure {model}", (recipe,), parents, partial(_measure, recipe, weights, pretrained, config)))
+        found.append(
+            Job(f"measure {model}", (recipe,), parents, partial(_measure, recipe, weights, pretrained, config))
+        )
     if needed.paths:
         make = partial(_paths, needed.paths, needed.tune, pretrained, config)
         found.append(Job("measure between models", (needed.paths,), (*needed.tune.values(), pretrained), make))

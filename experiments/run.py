@@ -6,9 +6,8 @@
 import sys
 from collections.abc import Sequence
 
-from experiments import claims, summary
+from experiments import claims, forecast, summary
 from experiments.command import command
-from experiments.forecast import forecast
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
 from experiments.study import run
@@ -16,8 +15,7 @@ from experiments.study import run
 
 def _run(config: StudyConfig, reporter: Reporter) -> None:
     if config.dry_run:
-        for line in forecast(config):
-            reporter.say(line)
+        reporter.show(forecast.render(config, forecast.forecast(config)))
         return
     results = run(config, reporter)
     if not config.ablation.name:

@@ -113,7 +113,7 @@ class AblationConfig:
         self.values = tuple(self.values)
         swept = bool(self.points) + bool(self.setting or self.values)
         require(
-            swept == bool(self.name),
+            bool(swept) == bool(self.name),
             "name",
             repr(self.name),
             "must be given where there are values or points, and only there",

@@ -253,9 +253,7 @@ class _Together:
         """Says once of each run of `broken` [runs] that it diverged at `step`, and stops if none is left."""
         new = [int(run) for run in np.flatnonzero(broken) if run not in self.diverged]
         self.diverged.update(new)
-        lines = [
-            f"{self.name}: {self.called[run]} diverged at step {step}: {self._culprit(step, run)}" for run in new
-        ]
+        lines = [f"{self.name}: {self.called[run]} diverged at step {step}: {self._culprit(step, run)}" for run in new]
         if new and len(self.diverged) == len(broken):
             self.checkpoints.wait()
             last = self.checkpoints.latest()

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from experiments.artifacts import Artifact
 from experiments.progress import Reporter
 from experiments.stages.prompts import held_out
-from experiments.artifacts import Artifact
 from experiments.training import DivergedError, Trained, Watch, look_steps
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params

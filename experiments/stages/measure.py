@@ -12,10 +12,10 @@ from analysis import suite
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed

@@ -8,10 +8,10 @@ import pandas as pd
 from analysis import paths
 from analysis.paths import PathsConfig
 from analysis.rows import rows
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed

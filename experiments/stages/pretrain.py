@@ -4,9 +4,9 @@ from pathlib import Path
 
 import jax
 
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import pretraining
 from models.training.loop import Schedule, across, seed_keys

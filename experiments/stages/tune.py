@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import pandas as pd
 
+from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.artifacts import Artifact, Recipe, Store
 from experiments.training import Runner, train
 from models.training import tuning
 from models.training.loop import across, seed_keys

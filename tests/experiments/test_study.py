@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from experiments import provenance, study, summary
+from experiments.artifacts import verify
 from experiments.config import load
 from experiments.figures import FIGURES
 from experiments.progress import Reporter
 from experiments.run import main
-from experiments.artifacts import verify
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
