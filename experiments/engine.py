@@ -153,9 +153,11 @@ def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.job.name=job")
     where = f"hydra.sweep.dir='{logs}'"
     composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet, where], return_hydra_config=True)
+    # Keys that the launcher's own types know, and any in the dictionaries among them.
+    OmegaConf.set_struct(composed, False)
     for name, value in launcher.options.items():
         try:
-            OmegaConf.update(composed, f"hydra.launcher.{name}", value)
+            OmegaConf.update(composed.hydra.launcher, str(name), value)
         except OmegaConfBaseException as error:
             known = ", ".join(str(key) for key in composed.hydra.launcher if key != "_target_")
             raise ConfigError(
