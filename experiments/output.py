@@ -61,6 +61,13 @@ def output_folder(config: StudyConfig) -> Path:
     return Path(config.output_dir) / name
 
 
+def keep_settings(config: StudyConfig) -> None:
+    """The output folder with SETTINGS alone, from the start: `resume=FOLDER` goes on from it."""
+    folder = output_folder(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
+
+
 class Output:
     """Writes the output folder of a study, from artifacts in `store`."""
 
@@ -70,11 +77,6 @@ class Output:
         self.logs = self.folder.resolve() / "logs"
         self.lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
         self.refreshed, self.cost = 0.0, 0.0
-
-    def begin(self) -> None:
-        """The folder with SETTINGS from the start: `resume=FOLDER` goes on from it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / SETTINGS, yaml.safe_dump(to_dict(self.config), sort_keys=False))
 
     def failed(self, failures: Failures) -> list[str]:
         """The names of the cells that failed."""
@@ -104,7 +106,6 @@ class Output:
                 return Results(self.folder)
             self._done().unlink(missing_ok=True)
             shutil.rmtree(self.folder / "figures", ignore_errors=True)
-            write_whole(self.folder / SETTINGS, yaml.safe_dump(to_dict(self.config), sort_keys=False))
             write_whole(self.folder / "env.json", json.dumps(provenance.environment(), indent=1))
             self._write_cells(failures)
             self._write_table()

@@ -6,7 +6,7 @@ from experiments import engine
 from experiments.artifacts import Store
 from experiments.cells import cells
 from experiments.engine import Failures, Place
-from experiments.output import Output, Results
+from experiments.output import Output, Results, keep_settings
 from experiments.plan import jobs, plan
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
@@ -24,7 +24,7 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     engine.check(config.launcher)
     store = Store(Path(config.store_dir), reporter.warn)
     output = Output(config, planned, store)
-    output.begin()
+    keep_settings(config)
     store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)

@@ -17,7 +17,7 @@ from analysis.stats import Paired, holm, paired_test
 from experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Verdict, evidence, judge, render, scorecard, to_json
 from experiments.figures.scorecard import draw
 from experiments.results import select
-from experiments.study import COLUMNS
+from experiments.table import COLUMNS
 from synth.families import JAILBREAKS
 
 METHODS = ("untouched", "sft", "dpo", "unlearning", "continued")
@@ -288,7 +288,7 @@ def test_successful_attacks_count_as_often_as_they_succeeded(paper: pd.DataFrame
 def test_one_seed_decides_nothing() -> None:
     found = scorecard(make(1, 0.02, seeds=1))
     assert {(one.verdict, one.n, one.note) for one in found} == {(UNDECIDED, 1, "one seed has no spread")}
-    assert all(item["p"] is None for item in json.loads(to_json(found)))
+    assert all(item["p"] is None for item in json.loads(to_json({"": found})))
 
 
 def test_equal_seeds_are_decided_by_the_resolution_of_shares_alone() -> None:
@@ -431,9 +431,10 @@ def test_the_evidence_alone_gives_the_same_verdicts(paper: pd.DataFrame, of_pape
 
 def test_json_holds_every_field(paper: pd.DataFrame) -> None:
     found = scorecard(paper[paper["metric"] != "lipschitz"])
-    objects = json.loads(to_json(found))
+    objects = json.loads(to_json({"0.5": found}))
     assert [item["claim"] for item in objects] == list(CLAIMS)
     for item, one in zip(objects, found, strict=True):
+        assert item.pop("cell") == "0.5"
         assert item.keys() == one.__dict__.keys()
         assert item["n"] == one.n
         assert item["contrast"] == (None if math.isnan(one.contrast) else one.contrast)

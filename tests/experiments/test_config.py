@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import study
+from experiments import output
 from experiments.config import CONF, ConfigError, load, to_dict
 
 BAD = [
@@ -137,8 +137,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("begun")
     own = ["seeds=2", "methods=[dpo]", "method.dpo.beta=0.3", "tuning.learning_rate=1e-5"]
     config = load([*own, f"output_dir={root}/o", f"store_dir={root}/s", "world.grammar.branching=[[2,3]]"])
-    study.keep_settings(config)
-    return study.output_folder(config)
+    output.keep_settings(config)
+    return output.output_folder(config)
 
 
 def test_a_study_resumes_with_its_own_settings(begun: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_study_resumes_with_its_own_settings(begun: Path) -> None:
     assert (config.study, config.seeds, config.methods) == ("quick", 2, ("dpo",))
     assert (config.method.dpo.beta, config.tuning.learning_rate) == (0.3, 1e-5)
     assert config.world.grammar.branching == ((2, 3),)
-    assert study.output_folder(config) == begun
+    assert output.output_folder(config) == begun
     assert load([f"resume={begun}", "seeds=2", "tuning.learning_rate=1e-5"]) == config
 
 
@@ -154,8 +154,8 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
     changed = ["checkpoint_seconds=3", "runs_at_once=1", "store_dir=elsewhere"]
     config = load([f"resume={begun}", *changed])
     assert (config.checkpoint_seconds, config.runs_at_once, config.store_dir) == (3.0, 1, "elsewhere")
-    assert study.output_folder(config) == begun
-    assert study.plan(config) == study.plan(load([f"resume={begun}"]))
+    assert output.output_folder(config) == begun
+    assert plan(config) == plan(load([f"resume={begun}"]))
     assert load([f"resume={begun}", "runs_at_once=null"]).runs_at_once is None
 
 

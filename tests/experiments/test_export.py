@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from experiments.export import main
+from experiments.output import MODELS
 from experiments.stages.files import WEIGHTS
-from experiments.study import MODELS
 from models.transformer import ModelConfig, Params, init
 from models.weights import Described, described, flatten, from_safetensors, one_seed, to_safetensors
 from synth.vocab import SPECIAL
@@ -37,8 +37,12 @@ def put(study: Path, method: str, content: bytes) -> None:
     """A model of the study, where it is looked for."""
     artifact(study, method).mkdir(parents=True, exist_ok=True)
     (artifact(study, method) / WEIGHTS).write_bytes(content)
-    models = json.loads((study / MODELS).read_text()) if (study / MODELS).exists() else {}
-    (study / MODELS).write_text(json.dumps({**models, method: str(artifact(study, method))}))
+    models = json.loads((study / MODELS).read_text())[""] if (study / MODELS).exists() else {}
+    note(study, {**models, method: {"weights": str(artifact(study, method))}})
+
+
+def note(study: Path, models: dict[str, dict[str, str]], **cells: dict[str, dict[str, str]]) -> None:
+    (study / MODELS).write_text(json.dumps({"": models, **cells}))
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def test_for_transformers_it_is_a_folder(study: Path) -> None:
 
 
 def test_a_study_without_methods_has_its_untouched_model(study: Path) -> None:
-    (study / MODELS).write_text(json.dumps({"untouched": str(artifact(study, "untouched"))}))
+    note(study, {"untouched": {"weights": str(artifact(study, "untouched"))}})
     out = study.parent / "model.safetensors"
     assert main([f"run={study}", f"out={out}", "to=safetensors"]) == 0
     assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("untouched"), 0))
@@ -217,3 +221,13 @@ def test_weights_that_are_not_there_or_not_whole_are_one_line(
 def test_a_seed_beside_one_that_diverged_can_be_had(study: Path) -> None:
     put(study, "sft", diverged())
     assert main([f"run={study}", f"out={study.parent / 'model'}", "seed=0"]) == 0
+
+
+def test_a_cell_of_an_ablation_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = json.loads((study / MODELS).read_text())[""]
+    note(study, models, few={"sft": models["dpo"]})
+    out = study.parent / "model.safetensors"
+    assert main([f"run={study}", f"out={out}", "to=safetensors", "cell=few", "method=sft"]) == 0
+    assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("dpo"), 0))
+    assert main([f"run={study}", f"out={out}", "to=safetensors", "cell=many"]) == 2
+    assert "cell=many: this study has , few; choose from these" in capsys.readouterr().err

@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments import provenance, study, summary
+from experiments import output, provenance, study, summary
 from experiments.artifacts import verify
 from experiments.config import load
 from experiments.figures import FIGURES
+from experiments.output import Results
+from experiments.plan import plan
 from experiments.progress import Reporter
 from experiments.run import main
+from experiments.table import COLUMNS
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
@@ -64,14 +67,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study")
 
 
-def run(root: Path, *overrides: str) -> tuple[study.Results, list[str]]:
+def run(root: Path, *overrides: str) -> tuple[Results, list[str]]:
     reporter = Silent()
     config = load([*TINY, f"output_dir={root}/outputs", f"store_dir={root}/store", *overrides])
     return study.run(config, reporter), reporter.lines
 
 
 @pytest.fixture(scope="module")
-def done(with_optax: None, root: Path) -> study.Results:
+def done(with_optax: None, root: Path) -> Results:
     return run(root)[0]
 
 
@@ -84,12 +87,13 @@ def kinds(names: set[str]) -> list[str]:
     return sorted(name.split("-")[0] for name in names)
 
 
-def test_the_output_folder_has_all_that_was_promised(done: study.Results) -> None:
+def test_the_output_folder_has_all_that_was_promised(done: Results) -> None:
     names = {path.name for path in done.folder.iterdir()}
     assert names == {
         "config.yaml",
         "env.json",
         "models.json",
+        "cells.json",
         "results.parquet",
         "claims.json",
         "figures",
@@ -103,9 +107,9 @@ def test_the_output_folder_has_all_that_was_promised(done: study.Results) -> Non
     assert done.folder.name.startswith("quick-")
 
 
-def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
+def test_the_table_is_tidy_and_complete(done: Results) -> None:
     table = done.table
-    assert tuple(table.columns) == study.COLUMNS
+    assert tuple(table.columns) == tuple(COLUMNS)
     assert set(table["method"]) == {"untouched", "sft", "continued"}
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
@@ -122,7 +126,7 @@ def test_the_table_is_tidy_and_complete(done: study.Results) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: study.Results) -> None:
+def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results) -> None:
     if name == "attacks":
         pytest.skip("off unless analysis.attacks.enabled: the figure says so")
     # Columns without a value come back from CSV without a type.
@@ -135,7 +139,7 @@ def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: study.
     assert set(drawn["seed"]) == {0, 1}
 
 
-def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: study.Results) -> None:
+def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: Results) -> None:
     before, content = artifacts(root), (done.folder / "results.parquet").read_bytes()
     stamp = (done.folder / "results.parquet").stat().st_mtime_ns
     again, lines = run(root)
@@ -150,45 +154,45 @@ def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: s
     assert (rewritten.folder / "DONE").exists()
 
 
-def test_new_code_draws_the_figures_again(root: Path, done: study.Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_code_draws_the_figures_again(root: Path, done: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = done.folder / "figures" / "tau.png"
     stamp = figure.stat().st_mtime_ns
     version = provenance.code_version
-    monkeypatch.setattr(study.provenance, "code_version", lambda name: version(name) + "x" * ("figures" in name))
+    monkeypatch.setattr(output.provenance, "code_version", lambda name: version(name) + "x" * ("figures" in name))
     run(root)
     assert figure.stat().st_mtime_ns > stamp
     monkeypatch.undo()
     run(root)
 
 
-def test_an_analysis_setting_retrains_nothing(root: Path, done: study.Results) -> None:
+def test_an_analysis_setting_retrains_nothing(root: Path, done: Results) -> None:
     before = artifacts(root)
     other, _ = run(root, "analysis.clusters.window=2")
     assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 3
     assert other.folder != done.folder
 
 
-def test_a_methods_setting_does_not_pretrain_again(root: Path, done: study.Results) -> None:
+def test_a_methods_setting_does_not_pretrain_again(root: Path, done: Results) -> None:
     before = artifacts(root)
     run(root, "tuning.learning_rate=1e-4", "methods=[sft]")
     assert kinds(set(artifacts(root)) - set(before)) == ["measure", "tune"]
 
 
-def test_names_and_side_settings_make_nothing_new(root: Path, done: study.Results) -> None:
+def test_names_and_side_settings_make_nothing_new(root: Path, done: Results) -> None:
     before = artifacts(root)
     renamed, _ = run(root, "world.name=mine", "checkpoint_seconds=3")
     assert artifacts(root) == before
     assert set(renamed.table["world"]) == {"mine"}
 
 
-def test_from_an_empty_store_the_numbers_are_the_same(done: study.Results, tmp_path: Path) -> None:
+def test_from_an_empty_store_the_numbers_are_the_same(done: Results, tmp_path: Path) -> None:
     again, lines = run(tmp_path)
     assert (again.folder / "results.parquet").read_bytes() == (done.folder / "results.parquet").read_bytes()
     assert any(line.startswith("pretrain: step 4/4") for line in lines)
 
 
-def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: study.Results) -> None:
-    key = study.plan(load(TINY)).tune["sft"].key
+def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Results) -> None:
+    key = plan(load(TINY)).tune["sft"].key
     path = root / "store" / "artifacts" / f"tune-{key}"
     weights = path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
@@ -199,13 +203,13 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: study
 
 
 def test_all_models_of_a_plan_that_agree_share_one_pretraining() -> None:
-    plans = [study.plan(load([*TINY, override])) for override in ("tuning.steps=4", "tuning.steps=5")]
+    plans = [plan(load([*TINY, override])) for override in ("tuning.steps=4", "tuning.steps=5")]
     assert plans[0].pretrain == plans[1].pretrain
     assert plans[0].tune["sft"].key != plans[1].tune["sft"].key
     assert plans[0].tune["sft"].key != plans[0].tune["continued"].key
 
 
-def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) -> None:
+def test_the_summary_gives_mean_and_range_of_every_model(done: Results) -> None:
     cells = summary.cells(done.table)
     assert set(cells["method"]) == {"untouched", "sft", "continued"}
     one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
@@ -218,7 +222,7 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: study.Results) ->
 
 
 def test_the_command_prints_the_summary_and_where_the_results_are(
-    root: Path, done: study.Results, capsys: pytest.CaptureFixture[str]
+    root: Path, done: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*TINY, f"output_dir={root}/outputs", f"store_dir={root}/store"]) == 0
     out = capsys.readouterr().out
@@ -247,3 +251,83 @@ def test_an_interrupt_is_one_line_and_exit_code_130(
     monkeypatch.setattr("experiments.run.run", interrupt)
     assert main([]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on from the last saved state\n"
+
+
+def noise(root: Path, *values: float, settings: tuple[str, ...] = ()) -> tuple[Results, list[str]]:
+    ablation = ["ablation.name=noise", "ablation.setting=tuning.data.label_noise", f"ablation.values={list(values)}"]
+    return run(root, *ablation, *settings)
+
+
+@pytest.fixture(scope="module")
+def swept(root: Path, done: Results) -> tuple[Results, list[str]]:
+    return noise(root, 0.0, 0.5)
+
+
+def test_cells_that_differ_in_traced_settings_are_tuned_together_and_pretrained_once(
+    root: Path, swept: tuple[Results, list[str]]
+) -> None:
+    results, lines = swept
+    began = [line for line in lines if line.endswith("compiling")]
+    # The cell without noise is the study that was there before.
+    assert [line.split(":")[0] for line in began] == ["tune sft", "tune continued"]
+    assert set(results.table["cell"]) == {"0.0", "0.5"}
+    assert results.table.groupby("cell")["tuning.data.label_noise"].unique().map(list).to_dict() == {
+        "0.0": [0.0],
+        "0.5": [0.5],
+    }
+    cells = json.loads((results.folder / "cells.json").read_text())
+    assert [(cell["cell"], cell["status"]) for cell in cells] == [("0.0", "done"), ("0.5", "done")]
+    assert results.folder.name.startswith("quick-noise-")
+
+
+def test_a_cell_is_the_study_with_its_setting(root: Path, done: Results, swept: tuple[Results, list[str]]) -> None:
+    cell = swept[0].cell("0.0").drop(columns="tuning.data.label_noise")
+    pd.testing.assert_frame_equal(cell.assign(cell=""), done.table)
+
+
+def test_trained_together_or_alone_a_model_is_the_same_up_to_rounding(
+    root: Path, tmp_path: Path, done: Results
+) -> None:
+    together, _ = noise(root, 0.25, 0.75)
+    alone, lines = run(tmp_path, "tuning.data.label_noise=0.75")
+    assert not any("cells" in line for line in lines)
+    one, other = together.cell("0.75"), alone.table
+    plain = one["variant"].isna() & one["metric"].isin(["log_odds", "tau", "separation", "lipschitz"])
+    # Batched over more runs, XLA adds in another order: single precision, over four steps.
+    pd.testing.assert_series_equal(one["value"][plain], other["value"][plain], rtol=1e-3, atol=1e-4)
+
+
+def test_a_value_that_is_added_is_all_that_is_made(root: Path, swept: tuple[Results, list[str]]) -> None:
+    before = artifacts(root)
+    more, _ = noise(root, 0.0, 0.5, 0.125)
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 2 + ["paths"] + ["tune"] * 2
+    assert list(dict.fromkeys(more.table["cell"])) == ["0.0", "0.5", "0.125"]
+    old = swept[0].table.reset_index(drop=True)
+    pd.testing.assert_frame_equal(more.table[more.table["cell"] != "0.125"].reset_index(drop=True), old)
+
+
+def test_a_cell_that_fails_leaves_the_others(root: Path, done: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    ablation = ["ablation.name=rate", "ablation.setting=tuning.learning_rate", "ablation.values=[2e-3,1e38]"]
+    places = [f"output_dir={root}/outputs", f"store_dir={root}/store"]
+    for _ in range(2):  # The second time it is tried again.
+        assert main([*TINY, *ablation, *places]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: 1 of 2 cells failed (1e+38); the rest is in ")
+        folder = Path(error.split("the rest is in ")[1].split(",")[0])
+        cells = json.loads((folder / "cells.json").read_text())
+        assert [cell["status"] for cell in cells] == ["done", "failed"]
+        assert "diverged" in cells[1]["error"]
+        assert not (folder / "DONE").exists()
+        rows = pd.read_parquet(folder / "results.parquet")
+        assert set(rows.loc[rows["method"] != "untouched", "cell"]) == {"0.002"}
+
+
+def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main([*TINY, "ablation=label_noise", "dry_run=true", f"store_dir={tmp_path}/s", f"output_dir={tmp_path}/o"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "5 cells, 2 seeds" in out
+    assert "trainings" in out
+    assert list(tmp_path.iterdir()) == []
