@@ -1,7 +1,8 @@
 """Statistics over seeds: what a handful of models trained from different seeds can and cannot tell.
 
 A study has few seeds, 3 to 10, and every model of a seed descends from the same pretrained
-one, so models are compared within the seed: a sample here is one difference a seed.
+one, so models are compared within the seed: a sample here is one difference a seed. Two samples
+are compared where studies share no pretraining.
 """
 
 from collections.abc import Callable
@@ -83,6 +84,40 @@ def paired_test(differences: np.ndarray, least_spread: float = 0.0, confidence: 
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, n - 1))
     return Paired(n, mean, mean - half, mean + half, p, spread, mean / spread)
+
+
+class Unpaired(NamedTuple):
+    """What two samples say of the difference of their means; nan where they say nothing."""
+
+    n: tuple[int, int]
+    mean: float
+    """Of the first - of the second"""
+    low: float = np.nan
+    """Of the interval"""
+    high: float = np.nan
+    p: float = np.nan
+    """Two-sided, that there is no difference"""
+
+
+def welch_test(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> Unpaired:
+    """Welch's t-test and interval of the difference of the means of `first` [n] and `second` [m].
+
+    For models that share no pretraining, whose seeds are therefore no pairs; the spreads may
+    differ. Values that are equal within both samples have no known spread and no p, unless there
+    is no difference either.
+    """
+    n = (len(first), len(second))
+    if min(n) == 0:
+        return Unpaired(n, np.nan)
+    mean = float(np.mean(first) - np.mean(second))
+    if min(n) < 2:
+        return Unpaired(n, mean)
+    largest = max(np.max(np.abs(first)), np.max(np.abs(second)))
+    if max(np.std(first), np.std(second)) <= ROUNDING * largest:
+        return Unpaired(n, mean) if abs(mean) > ROUNDING * largest else Unpaired(n, 0.0, 0.0, 0.0, 1.0)
+    test = stats.ttest_ind(first, second, equal_var=False)
+    interval = test.confidence_interval(confidence)
+    return Unpaired(n, mean, float(interval.low), float(interval.high), float(test.pvalue))
 
 
 def equivalence_p(test: Paired, margin: float) -> float:

@@ -20,7 +20,10 @@ FIXES = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT), "make room; python -m experiments.store prune removes what no study needs"
     ),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name folders that can be written, or change its rights"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM),
+        "name another folder (store_dir, output_dir), or get the right to write there",
+    ),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "name a folder, or one that can be made"),
     errno.EMFILE: "raise the number of files that may be open, ulimit -n",
 }

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats import bootstrap_interval, equivalence_p, holm, paired_test, seeds_needed
+from analysis.stats import bootstrap_interval, equivalence_p, holm, paired_test, seeds_needed, welch_test
 
 SAMPLES = [np.random.default_rng(n).normal(0.7, 1.0, n) for n in (2, 3, 5, 12)]
 
@@ -124,3 +124,28 @@ def test_of_three_seeds_the_t_interval_covers_and_the_bootstrap_does_not(key: ja
     by_t = sum(test.low <= 0 <= test.high for test in tests)
     assert abs(by_bootstrap - 0.75 * 300) < 25
     assert abs(by_t - 0.95 * 300) < 12
+
+
+@pytest.mark.parametrize("values", SAMPLES, ids=len)
+def test_welchs_test_is_the_textbooks(values: np.ndarray) -> None:
+    other = np.random.default_rng(7).normal(0.2, 3.0, 6)
+    test = welch_test(values, other)
+    parts = np.array([sample.var(ddof=1) / len(sample) for sample in (values, other)])
+    freedom = parts.sum() ** 2 / (parts[0] ** 2 / (len(values) - 1) + parts[1] ** 2 / 5)
+    error, mean = np.sqrt(parts.sum()), values.mean() - other.mean()
+    half = stats.t.ppf(0.975, freedom) * error
+    expected = [mean, mean - half, mean + half, 2 * stats.t.sf(abs(mean) / error, freedom)]
+    np.testing.assert_allclose(test[1:], expected, rtol=1e-9)
+    assert test.n == (len(values), 6)
+    np.testing.assert_allclose(welch_test(other, values)[1:4], [-mean, -mean - half, -mean + half], rtol=1e-9)
+    wide = welch_test(values, other, confidence=0.99)
+    assert wide.low < test.low < test.high < wide.high
+
+
+def test_two_samples_without_a_spread_say_nothing_of_it() -> None:
+    assert welch_test(np.array([1.0, 1.0]), np.array([1.0, 1.0, 1.0])) == ((2, 3), 0.0, 0.0, 0.0, 1.0)
+    for first, second in [([1.0, 1.0], [0.0, 0.0]), ([1.0], [0.0, 0.5]), ([0.1 + 0.2, 0.3], [1.3, 1.3])]:
+        test = welch_test(np.array(first), np.array(second))
+        assert test.mean == pytest.approx(np.mean(first) - np.mean(second))
+        assert np.isnan(test[2:]).all()
+    assert np.isnan(welch_test(np.array([]), np.array([1.0, 2.0])).mean)
