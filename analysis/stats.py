@@ -99,25 +99,28 @@ class Unpaired(NamedTuple):
     """Two-sided, that there is no difference"""
 
 
-def welch_test(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> Unpaired:
+def welch_test(first: np.ndarray, second: np.ndarray, least_spread: float = 0.0, confidence: float = 0.95) -> Unpaired:
     """Welch's t-test and interval of the difference of the means of `first` [n] and `second` [m].
 
     For models that share no pretraining, whose seeds are therefore no pairs; the spreads may
-    differ. Values that are equal within both samples have no known spread and no p, unless there
-    is no difference either.
+    differ. `least_spread` is the resolution of the values, as in `paired_test`: without one, values
+    that are equal within both samples have no known spread and no p, unless there is no difference.
     """
-    n = (len(first), len(second))
-    if min(n) == 0:
-        return Unpaired(n, np.nan)
+    n = np.array([len(first), len(second)])
+    if n.min() == 0:
+        return Unpaired((len(first), len(second)), np.nan)
     mean = float(np.mean(first) - np.mean(second))
-    if min(n) < 2:
-        return Unpaired(n, mean)
-    largest = max(np.max(np.abs(first)), np.max(np.abs(second)))
-    if max(np.std(first), np.std(second)) <= ROUNDING * largest:
-        return Unpaired(n, mean) if abs(mean) > ROUNDING * largest else Unpaired(n, 0.0, 0.0, 0.0, 1.0)
-    test = stats.ttest_ind(first, second, equal_var=False)
-    interval = test.confidence_interval(confidence)
-    return Unpaired(n, mean, float(interval.low), float(interval.high), float(test.pvalue))
+    whole = Unpaired((len(first), len(second)), mean)
+    if n.min() < 2:
+        return whole
+    rounding = ROUNDING * max(np.max(np.abs(first)), np.max(np.abs(second)))
+    spread = np.array([np.std(first, ddof=1), np.std(second, ddof=1)])
+    parts = np.where(spread <= rounding, least_spread, np.maximum(spread, least_spread)) ** 2 / n
+    if parts.sum() == 0:
+        return whole if abs(mean) > rounding else whole._replace(mean=0.0, low=0.0, high=0.0, p=1.0)
+    error, freedom = np.sqrt(parts.sum()), parts.sum() ** 2 / np.sum(parts**2 / (n - 1))
+    half = float(stats.t.ppf((1 + confidence) / 2, freedom) * error)
+    return whole._replace(low=mean - half, high=mean + half, p=float(2 * stats.t.sf(abs(mean) / error, freedom)))
 
 
 def equivalence_p(test: Paired, margin: float) -> float:

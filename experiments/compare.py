@@ -10,21 +10,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import comparison, summary
+from experiments import comparison, summary, table
 from experiments.artifacts import write_whole
 from experiments.claims import COLOURS, LEVEL
 from experiments.command import command
 from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
+from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS
 from experiments.progress import Reporter
 from experiments.schema import CompareConfig
-from experiments.study import CLAIMS, MODELS, SETTINGS
 
 LEAST = 100
 """Columns that every table fits in."""
@@ -34,26 +35,36 @@ def read(name: str, folder: Path) -> Finished:
     """The study in an output folder. Raises ConfigError if there is none, or it is not finished."""
     if not (folder / SETTINGS).is_file():
         raise ConfigError(f"{name}={folder}: no study's output folder ({SETTINGS} is not there); name one")
-    if not (folder / "DONE").exists():
+    if not (folder / DONE_FILE).exists():
         raise ConfigError(
             f"{name}={folder}: the study is not finished; python -m experiments.run resume={folder} goes on with it"
         )
-    verdicts = _read(name, folder / CLAIMS, json.loads)
-    cells = _read(name, folder / "cells.json", json.loads) if (folder / "cells.json").exists() else []
-    models = _read(name, folder / MODELS, json.loads)
+
+    def parsed(file: str, parse: Callable[[Path], Any] = lambda path: json.loads(path.read_text())) -> Any:
+        try:
+            return parse(folder / file)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
+            raise ConfigError(f"{name}={folder}: {file}: {reason}; run the study again") from None
+
     return Finished(
-        flat(_read(name, folder / SETTINGS, yaml.safe_load)),
-        {cell["cell"]: flat(cell["settings"]) for cell in cells},
-        outcomes(_read(name, folder / "results.parquet", lambda _: pd.read_parquet(folder / "results.parquet"))),
-        {cell: {model: _names(paths) for model, paths in of.items()} for cell, of in models.items()},
-        {(verdict.get("cell", ""), verdict["claim"]): verdict for verdict in verdicts},
+        flat(parsed(SETTINGS, lambda path: yaml.safe_load(path.read_text()))),
+        {cell["cell"]: flat(cell["settings"]) for cell in parsed(CELLS)},
+        outcomes(parsed(RESULTS, table.read)),
+        {cell: {model: _names(paths) for model, paths in of.items()} for cell, of in parsed(MODELS).items()},
+        {(verdict["cell"], verdict["claim"]): verdict for verdict in parsed(CLAIMS)},
     )
 
 
-def outcomes(table: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of the summary, by cell: columns cell, method, seed, statistic, value."""
-    cells = table.groupby("cell", sort=False)
-    return pd.concat([summary.cells(rows).assign(cell=cell) for cell, rows in cells], ignore_index=True)
+def outcomes(results: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of the summary, by cell: columns cell, method, seed, statistic, value, resolution."""
+    found = []
+    for cell, rows in results.groupby("cell", sort=False):
+        prompts = rows.loc[rows["metric"] == "complied", "n"].min()
+        numbers = summary.cells(rows).assign(cell=cell)
+        share = numbers["statistic"].str.contains("complied|refused|attack")
+        found.append(numbers.assign(resolution=share / prompts))
+    return pd.concat(found, ignore_index=True)
 
 
 def _names(paths: dict[str, str]) -> dict[str, str]:
@@ -61,31 +72,24 @@ def _names(paths: dict[str, str]) -> dict[str, str]:
     return {part: Path(path).name for part, path in paths.items()}
 
 
-def _read(name: str, file: Path, parse: Callable[[bytes], Any]) -> Any:
-    try:
-        return parse(file.read_bytes())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = (error.strerror or "") if isinstance(error, OSError) else "is damaged"
-        raise ConfigError(f"{name}={file.parent}: {file.name} {reason}; run the study again") from None
-
-
 def _run(config: CompareConfig, reporter: Reporter) -> None:
     a, b = Path(config.a), Path(config.b)
     if a.resolve() == b.resolve():
         raise ConfigError(f"b={b}: is the same folder as a; name two studies")
     ours, theirs = read("a", a), read("b", b)
-    table = comparison.outcomes(ours, theirs)
+    compared = comparison.outcomes(ours, theirs)
     changed = comparison.verdicts(ours, theirs)
     differing = comparison.settings(ours, theirs)
-    if table.empty:
+    if compared.empty:
         raise ConfigError(_nothing_shared(config, ours, theirs))
     reporter.say(f"A  {a}\nB  {b}")
-    reporter.show(_settings(differing), LEAST)
-    reporter.show(_outcomes(table), LEAST)
+    reporter.show(_settings(differing), LEAST) if differing else reporter.say("no setting differs\n")
+    reporter.show(_outcomes(compared), LEAST)
     both = len(ours.claims.keys() & theirs.claims.keys())
-    reporter.show(_claims(changed, both), LEAST)
+    title = f"Claims: {len(changed)} of {both} have another verdict"
+    reporter.show(_claims(title, changed), LEAST) if changed else reporter.say(title)
     if config.out:
-        _write(Path(config.out), config, differing, table, changed)
+        _write(Path(config.out), config, differing, compared, changed)
         reporter.say(f"numbers in {config.out}")
 
 
@@ -99,84 +103,73 @@ def _nothing_shared(config: CompareConfig, a: Finished, b: Finished) -> str:
 
 
 def _settings(changed: list[Changed]) -> Table:
-    table = _table("" if changed else "No setting differs", "setting", "A", "B")
+    out = _table("Settings that differ", "setting", "A", "B")
     for one in changed:
         name = f"{one.name} [dim]({escape(one.cell)})[/dim]" if one.cell else one.name
-        table.add_row(name, *(escape("-" if value is None else str(value)) for value in (one.a, one.b)))
-    return table
+        out.add_row(name, *(escape("-" if value is None else str(value)) for value in (one.a, one.b)))
+    return out
 
 
-def _outcomes(table: pd.DataFrame) -> Table:
-    tested = int(table["p"].notna().sum())
+def _outcomes(compared: pd.DataFrame) -> Table:
+    cells = bool(compared["cell"].any())
     out = _table(
-        f"B - A, means over seeds; p after Holm's correction over {tested}, below {LEVEL} in bold",
-        *("outcome", "model", "cell", "A>", "B>", "difference>", "95 %>", "p>", "seeds>"),
+        f"B - A, means over seeds; p after Holm's correction over {compared['p'].notna().sum()}",
+        *("outcome", "model", *["cell"] * cells, "A>", "B>", "difference>", "95 %>", "p>", "seeds>"),
     )
-    if not table["cell"].any():
-        out.columns.pop(2)
-    last: tuple[str, ...] = ("", "")
-    for row in table.itertuples():
+    last = ("", "")
+    for row in compared.itertuples():
         now = (str(row.statistic), str(row.method))
         if last[0] and now[0] != last[0]:
             out.add_section()
-        labels = [now[0] if now[0] != last[0] else "", now[1] if now != last else ""]
-        if table["cell"].any():
-            labels.append(str(row.cell))
-        last = now
+        labels = [now[0] if now[0] != last[0] else "", now[1] if now != last else "", *[escape(str(row.cell))] * cells]
         out.add_row(*labels, *_numbers(row))
+        last = now
     return out
 
 
 def _numbers(row: Any) -> list[str]:
-    bold = "bold" if row.p_holm < LEVEL else "none"
-    interval = f"{row.low:+.2f} to {row.high:+.2f}" if row.low == row.low else "[dim]equal in every seed[/dim]"
-    if min(row.n_a, row.n_b) < 2:
-        interval = "[dim]one seed[/dim]"
-    p = "" if row.p_holm != row.p_holm else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
+    """What can be told from chance is bold."""
+    style = "bold" if row.p_holm < LEVEL else "none"
+    interval = f"{row.low:+.2f} to {row.high:+.2f}"
+    if np.isnan(row.low):
+        interval = "[dim]one seed[/dim]" if min(row.n_a, row.n_b) < 2 else "[dim]no spread[/dim]"
+    p = "" if np.isnan(row.p_holm) else "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
     seeds = f"{row.n_a} paired" if row.paired else f"{row.n_a} and {row.n_b}"
-    return [
-        f"{row.a:.2f}",
-        f"{row.b:.2f}",
-        f"[{bold}]{row.difference:+.2f}[/{bold}]",
-        interval,
-        f"[{bold}]{p}[/{bold}]",
-        seeds,
-    ]
+    means = [f"{row.a:.2f}", f"{row.b:.2f}", f"[{style}]{row.difference:+.2f}[/{style}]"]
+    return [*means, interval, f"[{style}]{p}[/{style}]", seeds]
 
 
-def _claims(changed: list[Changed], both: int) -> Table:
-    table = _table(f"Claims: {len(changed)} of {both} have another verdict", "claim", "cell", "A", "B")
-    if not any(one.cell for one in changed):
-        table.columns.pop(1)
+def _claims(title: str, changed: list[Changed]) -> Table:
+    cells = any(one.cell for one in changed)
+    out = _table(title, "claim", *["cell"] * cells, "A>", "B>")
     for one in changed:
         verdicts = [f"[{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}]" for verdict in (one.a, one.b)]
-        cell = [escape(one.cell)] if any(other.cell for other in changed) else []
-        table.add_row(escape(one.about), *cell, *verdicts)
-    return table
+        out.add_row(escape(one.about), *[escape(one.cell)] * cells, *verdicts)
+    return out
 
 
 def _table(title: str, *headings: str) -> Table:
-    """Columns of numbers have a heading that ends in >; text may be wrapped."""
-    out = Table(title=title or None, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
+    """Columns whose heading ends in > stand right and are never wrapped."""
+    out = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
     for heading in headings:
-        number = heading.endswith(">")
-        out.add_column(heading.removesuffix(">"), justify="right" if number else "left", no_wrap=number)
+        right = heading.endswith(">")
+        out.add_column(heading.removesuffix(">"), justify="right" if right else "left", no_wrap=right)
     return out
 
 
 def _write(
-    path: Path, config: CompareConfig, differing: list[Changed], table: pd.DataFrame, changed: list[Changed]
+    path: Path, config: CompareConfig, differing: list[Changed], compared: pd.DataFrame, changed: list[Changed]
 ) -> None:
     """The outcomes as CSV, or everything as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":
-        write_whole(path, table.to_csv(index=False))
+        write_whole(path, compared.to_csv(index=False))
         return
     content = {
         "a": config.a,
         "b": config.b,
         "settings": [one._asdict() for one in differing],
-        "outcomes": json.loads(table.to_json(orient="records", double_precision=15)),
+        "outcomes": json.loads(compared.to_json(orient="records", double_precision=15)),
         "claims": [one._asdict() for one in changed],
     }
     write_whole(path, json.dumps(content, indent=1))

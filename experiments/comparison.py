@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from analysis.stats import Paired, Unpaired, holm, paired_test, welch_test
@@ -20,7 +19,7 @@ class Finished(NamedTuple):
     cells: dict[str, dict[str, Any]]
     """What a sweep sets in each of its cells; a study without a sweep has one cell, named ''"""
     outcomes: pd.DataFrame
-    """Columns cell, method, seed, statistic, value"""
+    """Columns cell, method, seed, statistic, value, and resolution: the least difference that values can have"""
     models: dict[str, dict[str, dict[str, str]]]
     """By cell and model, the names of the artifacts of its weights and of its measurements"""
     claims: dict[tuple[str, str], dict[str, Any]]
@@ -45,7 +44,7 @@ def settings(a: Finished, b: Finished) -> list[Changed]:
         Changed(cell, name, ours.get(name), theirs.get(name))
         for cell, ours, theirs in pairs
         for name in {**ours, **theirs}
-        if ours.get(name) != theirs.get(name) and name not in SIDE_SETTINGS
+        if ours.get(name) != theirs.get(name) and name.split(".")[0] not in SIDE_SETTINGS
     ]
 
 
@@ -91,22 +90,21 @@ def verdicts(a: Finished, b: Finished) -> list[Changed]:
     ]
 
 
-def _by_key(outcomes: pd.DataFrame) -> dict[tuple[str, str, str], pd.Series]:
-    """Values by seed."""
-    groups = outcomes.dropna(subset="value").groupby(KEYS, sort=False)
-    return {(cell, statistic, method): rows.set_index("seed")["value"] for (cell, statistic, method), rows in groups}
+def _by_key(outcomes: pd.DataFrame) -> dict[Any, pd.DataFrame]:
+    """Values and their resolution, by seed."""
+    return {key: rows.set_index("seed") for key, rows in outcomes.dropna(subset="value").groupby(KEYS, sort=False)}
 
 
-def _compared(a: pd.Series, b: pd.Series, paired: bool) -> dict[str, Any]:
+def _compared(a: pd.DataFrame, b: pd.DataFrame, paired: bool) -> dict[str, Any]:
     if paired:
         seeds = a.index.intersection(b.index)
-        a, b = a[seeds], b[seeds]
-    first, second = b.to_numpy(float), a.to_numpy(float)
-    test: Paired | Unpaired = paired_test(first - second) if paired else welch_test(first, second)
-    mean_a, mean_b = (float(np.mean(values)) if len(values) else np.nan for values in (second, first))
+        a, b = a.loc[seeds], b.loc[seeds]
+    first, second = b["value"].to_numpy(float), a["value"].to_numpy(float)
+    least = float(pd.concat([a["resolution"], b["resolution"]]).max())
+    test: Paired | Unpaired = paired_test(first - second, least) if paired else welch_test(first, second, least)
     return {
-        "a": mean_a,
-        "b": mean_b,
+        "a": a["value"].mean(),
+        "b": b["value"].mean(),
         "difference": test.mean,
         "low": test.low,
         "high": test.high,
