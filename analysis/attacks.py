@@ -26,14 +26,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.clusters import tau
+from analysis.observe import in_pieces
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.sensitivity import each_prompt, finite, gradient_norm
+from analysis.sensitivity import finite, gradient_norm
+from models.decode import judged
 from models.taps import capture
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth import vocab
 from synth.families import split_name
 from synth.keys import batch_keys, fold
-from synth.sequences import END, PADDING, RESPONSE, Batch
+from synth.sequences import PADDING, Batch
 from synth.settings import require, require_above_zero, require_positive
 
 METRICS = (
@@ -167,9 +169,7 @@ def attack(
         put = with_soft_tokens(model, params, plain, count, width, config.shift_positions)
 
         def loss(soft: jax.Array) -> jax.Array:
-            following, judged, logits = _answer(model, params, batch, put(soft))
-            logprobs = jnp.take_along_axis(jax.nn.log_softmax(logits), following[..., None], axis=-1)[..., 0]
-            return -jnp.sum(logprobs, where=judged)
+            return -jnp.sum(judged(forward(model, params, batch.tokens[:, :-1], put(soft)), batch).logp)
 
         def descend(_: int, soft: jax.Array) -> jax.Array:
             gradient = jax.grad(loss)(soft)
@@ -184,19 +184,12 @@ def attack(
         random, optimised = (jax.tree.map(lambda x, i=i: x[i], seen) for i in range(2))
         return random, optimised
 
-    seen: tuple[Attacked, Attacked] = each_prompt(both, (batch, soft))
+    seen: tuple[Attacked, Attacked] = in_pieces(both, (batch, soft))
     return seen
 
 
 def _length(vectors: jax.Array) -> jax.Array:
     return jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _answer(model: ModelConfig, params: Params, batch: Batch, tap: Tap) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Following tokens [B, T - 1], whether they are response or EOS, and logits [B, T - 1, V]."""
-    logits = forward(model, params, batch.tokens[:, :-1], tap)
-    roles = batch.roles[:, 1:]
-    return batch.tokens[:, 1:], (roles == RESPONSE) | (roles == END), logits
 
 
 def _attacked(model: ModelConfig, params: Params, batch: Batch, soft: jax.Array, put: Tap) -> Attacked:
@@ -209,12 +202,10 @@ def _attacked(model: ModelConfig, params: Params, batch: Batch, soft: jax.Array,
             seen[name].append(x[row, batch.go])
         return put(site, x)
 
-    following, judged, logits = _answer(model, params, batch, tap)
-    right = jnp.argmax(logits, axis=-1) == following
     return Attacked(
         soft=soft,
-        # A response that is the argmax at every place when fed as input is the greedy one.
-        complied=jnp.all(right | ~judged, axis=-1),
+        # A response that is the likeliest at every place when fed as input is the greedy one.
+        complied=judged(forward(model, params, batch.tokens[:, :-1], tap), batch).exact,
         lipschitz=gradient_norm(model, params, batch.tokens, batch.go, put),
         inputs=jnp.stack(seen["mlp.in"], axis=1),
         hidden=jnp.stack(seen["mlp.post"], axis=1),

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from models.decode import Forced, greedy, teacher_forced
+from models.decode import Forced, greedy, judged
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.sequences import Batch, Prompts
@@ -20,8 +19,8 @@ LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 WINDOW = ("mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen as the mean over the window from that position on."""
 
-AT_ONCE = 256
-"""Prompts in one forward pass: bounds the memory, changes no result beyond rounding."""
+AT_ONCE = 64
+"""Prompts computed together: what they need fits in a processor's cache. Changes no result beyond rounding."""
 
 
 class Observation(NamedTuple):
@@ -56,18 +55,20 @@ class Observation(NamedTuple):
 
 def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
     """Responses and activations of one model as NumPy arrays; AT_ONCE prompts are held at a time."""
-    comply, refuse = (_pieces(partial(_forced, model, params), batch) for batch in prompts)
+    comply, refuse, at_last, over_window = jax.tree.map(np.asarray, _forced(model, params, window, prompts))
     complying, refusing, go = (
         np.asarray(x) for x in (prompts.complying.tokens, prompts.refusing.tokens, prompts.complying.go)
     )
     # A response that is the likeliest at every place when fed as input is the greedy one.
     generated = np.where(comply.exact[:, None], complying, refusing)
-    open_ended = np.flatnonzero(~(comply.exact | refuse.exact))
-    if len(open_ended):
-        generated[open_ended] = _pieces(partial(_greedy, model, params), (complying[open_ended], go[open_ended]))
+    undecided = np.flatnonzero(~(comply.exact | refuse.exact))
+    for i in range(0, len(undecided), AT_ONCE):
+        # Filled up, so that every number of them has one compiled program.
+        chosen = np.resize(undecided[i : i + AT_ONCE], AT_ONCE)
+        generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen])
+        over_window = jax.tree.map(partial(_replaced, chosen), over_window, own)
     first = np.take_along_axis(generated, go[:, None] + 1, axis=1)[:, 0]
     compliant = np.take_along_axis(complying, go[:, None] + 1, axis=1)[:, 0]
-    at_last, over_window = _pieces(partial(_activations, model, params, window), (generated, go))
     return Observation(
         generated=generated,
         complied=np.all(generated == complying, axis=-1),
@@ -85,37 +86,67 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
 
 
 def observe_last(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.ndarray]:
-    """`Observation.last` alone, which does not depend on the response: one forward pass."""
+    """`Observation.last` alone, which does not depend on the response: a pass over the prompt."""
     batch = prompts.complying
-    at_last: dict[str, np.ndarray] = _pieces(partial(_activations, model, params, 1), (batch.tokens, batch.go))[0]
-    return at_last
+    width = 1 + int(np.max(batch.go))
+    return jax.tree.map(np.asarray, _last(model, params, batch.tokens[:, :width], batch.go))
 
 
-def _pieces(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """`function` of arrays with a leading axis of N prompts, AT_ONCE of them at a time, as NumPy arrays."""
+def in_pieces(function: Callable[[Any], Any], arrays: Any, at_once: int = AT_ONCE) -> Any:
+    """`function` of arrays with a leading axis of N prompts, within jit: no more than `at_once` are in memory."""
     count = len(jax.tree.leaves(arrays)[0])
-    # The last piece is filled up with the first prompts: every piece has one shape, and compiles once.
-    chosen = np.arange(-(-count // AT_ONCE) * AT_ONCE).reshape(-1, AT_ONCE) % count
-    seen = [jax.tree.map(np.asarray, function(jax.tree.map(itemgetter(piece), arrays))) for piece in chosen]
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *seen)
+    pieces = -(-count // at_once)
+    # The last one is filled up with the first prompts.
+    chosen = np.arange(pieces * -(-count // pieces)).reshape(pieces, -1) % count
+    seen = jax.lax.map(lambda piece: function(jax.tree.map(lambda x: x[piece], arrays)), chosen)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:count], seen)
 
 
-@partial(jax.jit, static_argnums=0)
-def _forced(model: ModelConfig, params: Params, batch: Batch) -> Forced:
-    return teacher_forced(model, params, batch)
+def _replaced(chosen: np.ndarray, array: np.ndarray, rows: jax.Array) -> np.ndarray:
+    copy = array if array.flags.writeable else array.copy()
+    copy[chosen] = rows
+    return copy
 
 
-@partial(jax.jit, static_argnums=0)
-def _greedy(model: ModelConfig, params: Params, prompts: tuple[jax.Array, jax.Array]) -> jax.Array:
-    return greedy(model, params, *prompts)
+Seen = dict[str, jax.Array]
 
 
 @partial(jax.jit, static_argnums=(0, 2))
+def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -> tuple[Forced, Forced, Seen, Seen]:
+    """Both responses judged; activations at LAST and, of the refusal if it is the model's own, else compliance, over
+    WINDOW."""
+
+    def of_piece(prompts: Prompts) -> tuple[Forced, Forced, Seen, Seen]:
+        both: Batch = jax.tree.map(lambda *pair: jnp.concatenate(pair), *prompts)
+        logits, at_last, over_window = _activations(model, params, window, both.tokens[:, :-1], both.go)
+        (comply, last, comply_window), (refuse, _, refuse_window) = (
+            jax.tree.map(lambda x, i=i: jnp.split(x, 2)[i], (judged(logits, both), at_last, over_window))
+            for i in range(2)
+        )
+        own = jax.tree.map(
+            lambda c, r: jnp.where(jnp.expand_dims(refuse.exact, range(1, c.ndim)), r, c), comply_window, refuse_window
+        )
+        return comply, refuse, last, own
+
+    return in_pieces(of_piece, prompts)
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array) -> tuple[jax.Array, Seen]:
+    """The greedy response, and the activations over WINDOW that it leaves."""
+    generated = greedy(model, params, tokens, go)
+    return generated, _activations(model, params, window, generated, go)[2]
+
+
+@partial(jax.jit, static_argnums=0)
+def _last(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> Seen:
+    return in_pieces(lambda prompts: _activations(model, params, 1, *prompts)[1], (tokens, go))
+
+
 def _activations(
-    model: ModelConfig, params: Params, window: int, responded: tuple[jax.Array, jax.Array]
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The activations of a forward pass, at LAST and over WINDOW; nothing else of them is kept."""
-    tokens, go = responded
+    model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array
+) -> tuple[jax.Array, Seen, Seen]:
+    """Logits, and of the activations no more than is at LAST and over WINDOW."""
     row = jnp.arange(tokens.shape[0])
     positions = go[:, None] + jnp.arange(window)[None]
     last: dict[str, list[jax.Array]] = {name: [] for name in LAST}
@@ -129,6 +160,6 @@ def _activations(
             over_window[name].append(jnp.mean(x[row[:, None], positions], axis=1))
         return x
 
-    forward(model, params, tokens, tap)
+    logits = forward(model, params, tokens, tap)
     at_last, mean = ({name: jnp.stack(x, axis=1) for name, x in seen.items()} for seen in (last, over_window))
-    return at_last, mean
+    return logits, at_last, mean

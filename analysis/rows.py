@@ -1,7 +1,7 @@
 """The shape every measurement reports in: rows of a tidy table, and values of single prompts."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -77,9 +77,6 @@ class Subject(NamedTuple):
     def untouched(self) -> bool:
         """Whether this is the model that tuning starts from."""
         return self.params is self.reference
-
-
-Measurement = Callable[[Subject], list[Result]]
 
 
 def rows(results: Iterable[Result]) -> list[Row]:

@@ -1,6 +1,5 @@
 """How strongly the answer reacts to the input: local Lipschitzness (arXiv 2407.10264, sec. 5, Fig. 6)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.observe import AT_ONCE
+from analysis.observe import in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth.settings import require_positive
@@ -51,21 +50,10 @@ def gradient_norm(
     return jnp.sqrt(jnp.sum(jnp.square(jax.grad(largest)(nowhere)), axis=(1, 2)))
 
 
-def each_prompt(function: Callable[[Any], Any], prompts: Any, at_once: int = AT_ONCE) -> Any:
-    """`function`, of a batch of prompts, of N of them: no more than `at_once` are held in memory."""
-    count = len(jax.tree.leaves(prompts)[0])
-
-    def alone(prompt: Any) -> Any:
-        return jax.tree.map(lambda x: x[0], function(jax.tree.map(lambda x: x[None], prompt)))
-
-    # Pieces of one size, where it can be had, compile once.
-    return jax.lax.map(alone, prompts, batch_size=-(-count // -(-count // at_once)))
-
-
 @partial(jax.jit, static_argnames="model")
 def lipschitz(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> jax.Array:
     """`gradient_norm` of any number of prompts, tokens [N, T] and go [N]."""
-    return each_prompt(lambda prompts: gradient_norm(model, params, *prompts), (tokens, go))
+    return in_pieces(lambda prompts: gradient_norm(model, params, *prompts), (tokens, go))
 
 
 def measure(subject: Subject, config: SensitivityConfig) -> list[Result]:

@@ -1,9 +1,9 @@
 """How well safe and unsafe activations can be told apart, and what shape the two clusters have.
 
 k-means accuracy and Fisher criterion are those of arXiv 2407.10264 (Figs. A.31-32, A.76-85), the
-spectral share is what its Figs. A.19-22 show. The control of each deals the labels at random; for
-the spectral share it deals the rows about their cluster's mean, so that it says what share two
-clusters of the same shape would have, however far apart.
+singular values of the clusters' covariances and the first one's share are what its Figs. A.19-22 show.
+The control of each deals the labels at random; for the covariances it deals the rows about their
+cluster's mean, so that it says what two clusters of the same shape would have, however far apart.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,9 @@ class SeparabilityConfig:
     permutations: int = 100
     """Random relabellings behind the permuted-label controls."""
     deals: int = 5
-    """Those of them behind the control of the spectral share, which is dearer and varies less."""
+    """Those of them behind the control of the covariances, which is dearer and varies less."""
+    directions: int = 15
+    """Singular values of each covariance that are reported."""
     silhouettes: int = 500
     """Safe and unsafe prompts each, the first ones, whose distances to one another the silhouette takes."""
     restarts: int = 4
@@ -43,7 +45,7 @@ class SeparabilityConfig:
         self.sites = tuple(self.sites)
         for site in self.sites:
             require(site in MODULES, "sites", list(self.sites), f"{site} is none of {', '.join(MODULES)}", "take one")
-        require_positive(self, "permutations", "deals", "silhouettes", "restarts")
+        require_positive(self, "permutations", "deals", "directions", "silhouettes", "restarts")
         require(self.deals <= self.permutations, "deals", self.deals, "must be at most permutations", "set deals=5")
         require(self.folds >= 2, "folds", self.folds, "must be at least 2", "set folds=5")
         require_above_zero(self, "ridge")
@@ -138,17 +140,25 @@ def silhouette(rows: np.ndarray, is_safe: np.ndarray) -> np.ndarray:
     return np.mean(np.divide(other - own, larger, out=np.zeros_like(own), where=known), axis=1)
 
 
-def spectral_share(rows: np.ndarray) -> float:
-    """Largest eigenvalue over trace of the covariance of rows [N, F]: spectral over nuclear norm, NaN for no spread.
+def spectrum(rows: np.ndarray) -> np.ndarray:
+    """[F] singular values, largest first, of the covariance of rows [N, F]; NaN if they have no spread.
 
-    1 where a cluster has collapsed to a line, 1 / F where it spreads alike in all directions.
+    The mean of (a - mu)(a - mu)^T over rows: what Eqs. A.1-2 of the paper sum, divided by N.
     """
     centred = rows - rows.mean(0)
     covariance = centred.T @ centred
-    trace = np.trace(covariance)
-    if np.sqrt(trace) <= ROUNDING * np.linalg.norm(rows):
-        return np.nan
-    return float(np.linalg.eigvalsh(covariance)[-1] / trace)
+    if np.sqrt(np.trace(covariance)) <= ROUNDING * np.linalg.norm(rows):
+        return np.full(rows.shape[1], np.nan)
+    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0) / len(rows)
+
+
+def spectral_share(rows: np.ndarray) -> float:
+    """The first of the covariance's singular values over their sum: spectral over nuclear norm, NaN for no spread.
+
+    1 where a cluster has collapsed to a line, 1 / F where it spreads alike in all directions.
+    """
+    values = spectrum(rows)
+    return float(values[0] / values.sum())
 
 
 def principal_axes(rows: np.ndarray, towards: np.ndarray) -> np.ndarray:
@@ -220,7 +230,7 @@ def _layer(
     missing = unusable(acts)
     why = missing.get("safe") or missing.get("unsafe") or _indistinct(acts["safe"], acts["unsafe"])
     known = {} if why else _centred({family: rows for family, rows in acts.items() if family not in missing})
-    statistics, coordinates = _measured(known, labels, config) if known else ({}, {})
+    statistics, spectra, coordinates = _measured(known, labels, config) if known else ({}, {}, {})
     results: list[Result] = []
     for metric, family in STATISTICS:
         values = statistics.get((metric, family), np.full(2, np.nan))
@@ -230,6 +240,14 @@ def _layer(
         results.append(row(metric, measured, len(prompts), why or NO_SPREAD, family=family, **where))
         for name, value in {"permuted": null.mean(), "permuted_low": low, "permuted_high": high}.items():
             results.append(row(f"{metric}_{name}", value, len(null), why or NO_SPREAD, family=family, **where))
+    for family in ("safe", "unsafe"):
+        blank = np.full((2, min(config.directions, acts[family].shape[1])), np.nan)
+        measured, null = np.split(spectra.get(family, blank), [1])
+        sigmas = {"covariance_sigma": (measured[0], len(acts[family]))}
+        sigmas["covariance_sigma_permuted"] = (null.mean(0), len(null))
+        for metric, (values, n) in sigmas.items():
+            at = {"family": family, **where}
+            results += [row(metric, v, n, why or NO_SPREAD, index=i + 1, **at) for i, v in enumerate(values)]
     for family, rows in acts.items():
         for metric, index in COORDINATES:
             values = coordinates.get((family, metric, index), np.full(len(rows), np.nan))
@@ -263,8 +281,11 @@ def _centred(acts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _measured(
     acts: dict[str, np.ndarray], labels: _Labels, config: SeparabilityConfig
-) -> tuple[dict[tuple[str, str | None], np.ndarray], dict[tuple[str, str, int | None], np.ndarray]]:
-    """STATISTICS, for the true labels and then for those dealt, and COORDINATES of each family."""
+) -> tuple[
+    dict[tuple[str, str | None], np.ndarray], dict[str, np.ndarray], dict[tuple[str, str, int | None], np.ndarray]
+]:
+    """STATISTICS and the covariances' singular values, for the true labels and then for those dealt, and COORDINATES
+    of each family."""
     safe, unsafe, is_safe = acts["safe"], acts["unsafe"], labels.is_safe
     pooled = np.concatenate([safe, unsafe])
     # Distances between thousands of rows: single precision halves the time.
@@ -276,11 +297,14 @@ def _measured(
         ("silhouette", None): silhouette(single[labels.near], is_safe[:, labels.near]),
         ("probe_accuracy", None): np.mean((new > 0) == is_safe, axis=1),
     }
+    spectra: dict[str, np.ndarray] = {}
     residuals = np.concatenate([safe - safe.mean(0), unsafe - unsafe.mean(0)]).astype(np.float32)
     rounding = ROUNDING * np.linalg.norm(pooled)
     for family, chosen in (("safe", few), ("unsafe", ~few)):
         if np.linalg.norm(residuals[chosen[0]]) > rounding:
-            statistics["spectral_share", family] = np.array([spectral_share(residuals[rows]) for rows in chosen])
+            values = np.array([spectrum(residuals[rows]) for rows in chosen], float)
+            statistics["spectral_share", family] = values[:, 0] / values.sum(axis=1)
+            spectra[family] = values[:, : config.directions]
     axes = principal_axes(pooled, safe.mean(0))
     coordinates: dict[tuple[str, str, int | None], np.ndarray] = {
         (family, "pca", i + 1): along for family, rows in acts.items() for i, along in enumerate((rows @ axes).T)
@@ -291,4 +315,4 @@ def _measured(
         found = discriminant(pooled, is_safe[:1], config.ridge)
         coordinates |= {(family, "lda", None): found.coordinates(rows)[0] for family, rows in acts.items()}
         coordinates["safe", "lda", None], coordinates["unsafe", "lda", None] = np.split(new[0], [len(safe)])
-    return statistics, coordinates
+    return statistics, spectra, coordinates

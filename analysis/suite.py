@@ -1,5 +1,6 @@
 """The measurements a study makes of every model: a registry and their settings."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from threadpoolctl import threadpool_limits
@@ -9,7 +10,7 @@ from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
 from analysis.interventions import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
-from analysis.rows import Measurement, Result, Subject
+from analysis.rows import Result, Subject
 from analysis.sensitivity import SensitivityConfig
 from analysis.separability import SeparabilityConfig
 from synth.families import split_name
@@ -49,21 +50,19 @@ class AnalysisConfig:
             )
 
 
-def measurements(config: AnalysisConfig) -> dict[str, Measurement]:
-    """Each measurement by name, with its settings filled in."""
-    return {
-        "behaviour": behaviour.measure,
-        "clusters": lambda subject: clusters.measure(subject, config.clusters),
-        "separability": lambda subject: separability.measure(subject, config.separability),
-        "nullspace": lambda subject: nullspace.measure(subject, config.nullspace),
-        "sensitivity": lambda subject: sensitivity.measure(subject, config.sensitivity),
-        "attacks": lambda subject: attacks.measure(subject, config.attacks),
-        "interventions": lambda subject: interventions.measure(subject, config.interventions),
-    }
+MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
+    "behaviour": lambda subject, config: behaviour.measure(subject),
+    "clusters": lambda subject, config: clusters.measure(subject, config.clusters),
+    "separability": lambda subject, config: separability.measure(subject, config.separability),
+    "nullspace": lambda subject, config: nullspace.measure(subject, config.nullspace),
+    "sensitivity": lambda subject, config: sensitivity.measure(subject, config.sensitivity),
+    "attacks": lambda subject, config: attacks.measure(subject, config.attacks),
+    "interventions": lambda subject, config: interventions.measure(subject, config.interventions),
+}
 
 
-def measure(config: AnalysisConfig, subject: Subject) -> list[Result]:
-    """All results of one model of one seed."""
+def measure(config: AnalysisConfig, subject: Subject, names: Iterable[str] = tuple(MEASUREMENTS)) -> list[Result]:
+    """All results of one model of one seed, or those of the measurements `names`."""
     # The matrices are small: threads would wait for one another longer than they compute.
     with threadpool_limits(1):
-        return [result for measurement in measurements(config).values() for result in measurement(subject)]
+        return [result for name in names for result in MEASUREMENTS[name](subject, config)]

@@ -21,9 +21,9 @@ from synth.world import build_world
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
 
-GUESSED = {"measure": 12.0, "paths": 8.0}
+GUESSED = {"measure": 12.0, "over_training": 20.0, "paths": 8.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
-GUESSED_BYTES = {"pretrain": 2e6, "tune": 2e6, "measure": 8e6, "paths": 3e4}
+GUESSED_BYTES = {"pretrain": 2e6, "tune": 2e6, "measure": 8e6, "over_training": 5e5, "paths": 3e4}
 QUICK_SIZE = 3 * 64**2 * 3
 """Layers, squared width, seeds"""
 EFFICIENCY = 0.25
@@ -160,7 +160,7 @@ def _work(stage: str, own: dict[str, Any], pretrained: dict[str, Any]) -> float:
         return size * own["pretrain"]["steps"] * own["pretrain"]["batch_size"]
     if stage == "tune":
         return size * own["tuning"]["steps"] * own["tuning"]["batch_size"]
-    if stage == "measure":
+    if stage in ("measure", "over_training"):
         return size * own["analysis"]["prompts"]
     return size * own["paths"]["prompts"] * len(own["models"]) ** 2
 

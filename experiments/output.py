@@ -21,7 +21,7 @@ from experiments.engine import Failures
 from experiments.plan import Plan
 from experiments.results import UNTOUCHED
 from experiments.schema import SIDE_SETTINGS, StudyConfig
-from experiments.stages import measure, paths, tune
+from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
 
 SETTINGS, RESULTS, CLAIMS = "config.yaml", "results.parquet", "claims.json"
@@ -190,6 +190,10 @@ class Output:
                     yield Part(self.store.path(recipe) / measure.TABLE, of_model)
                     if model in needed.tune and self.store.has(needed.tune[model]):
                         yield Part(self.store.path(needed.tune[model]) / tune.DATA_TABLE, of_model)
+            for method, recipe in needed.over_training.items():
+                if self.store.has(recipe):
+                    of_model = {**common, "method": method, "learning_rate": config.tuning.learning_rate}
+                    yield Part(self.store.path(recipe) / over_training.TABLE, of_model)
             if needed.paths and self.store.has(needed.paths):
                 between = {**common, "learning_rate": config.tuning.learning_rate}
                 yield Part(self.store.path(needed.paths) / paths.TABLE, between)

@@ -11,7 +11,7 @@ from experiments.cells import Cell
 from experiments.config import to_dict
 from experiments.results import UNTOUCHED
 from experiments.schema import StudyConfig
-from experiments.stages import measure, paths, pretrain, tune
+from experiments.stages import measure, over_training, paths, pretrain, tune
 from experiments.training import Runner
 from synth.families import existing
 from synth.world import build_world
@@ -30,6 +30,8 @@ class Plan(NamedTuple):
     """By model: UNTOUCHED and each method"""
     paths: Recipe | None
     """None where there is but one tuned model"""
+    over_training: dict[str, Recipe]
+    """By method; empty without snapshots of tuning"""
 
     @property
     def weights(self) -> dict[str, Recipe]:
@@ -39,7 +41,8 @@ class Plan(NamedTuple):
     @property
     def recipes(self) -> list[Recipe]:
         """All of them, each after those it is made from."""
-        return [*self.weights.values(), *self.measure.values(), *([self.paths] if self.paths else [])]
+        between = [self.paths] if self.paths else []
+        return [*self.weights.values(), *self.measure.values(), *self.over_training.values(), *between]
 
 
 class Job(NamedTuple):
@@ -57,7 +60,7 @@ class Job(NamedTuple):
         return self.recipes[0].stage
 
 
-PHASES = (("pretrain",), ("tune",), ("measure", "paths"))
+PHASES = (("pretrain",), ("tune",), ("measure", "over_training", "paths"))
 """Stages whose jobs do not wait for one another."""
 
 _settings = functools.lru_cache(maxsize=4096)(to_dict)
@@ -90,7 +93,10 @@ def plan(config: StudyConfig) -> Plan:
     }
     compared = {"families": analysis["families"], "paths": _settings(config.paths), **unsafe}
     between = paths.recipe(compared, tuned, pretrained) if len(tuned) > 1 else None
-    return Plan(pretrained, tuned, measured, between)
+    on_the_way = {"analysis": analysis, "over_training": list(config.over_training), **unsafe}
+    followed = tuned if config.tuning.snapshots and config.over_training else {}
+    snapshots = {method: over_training.recipe(on_the_way, one, pretrained) for method, one in followed.items()}
+    return Plan(pretrained, tuned, measured, between, snapshots)
 
 
 def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
@@ -150,6 +156,9 @@ def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> lis
         found.append(
             Job(f"measure {model}", (recipe,), parents, partial(_measure, recipe, weights, pretrained, config))
         )
+    for method, recipe in needed.over_training.items():
+        make = partial(_measure_snapshots, recipe, needed.tune[method], pretrained, config)
+        found.append(Job(f"measure snapshots of {method}", (recipe,), (needed.tune[method], pretrained), make))
     if needed.paths:
         make = partial(_paths, needed.paths, needed.tune, pretrained, config)
         found.append(Job("measure between models", (needed.paths,), (*needed.tune.values(), pretrained), make))
@@ -183,6 +192,13 @@ def _measure(
 ) -> None:
     given = store.get(weights), store.get(pretrained)
     measure.run(store, recipe, config.world, config.model, config.analysis, *given)
+
+
+def _measure_snapshots(
+    recipe: Recipe, tuned: Recipe, pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
+) -> None:
+    of = config.analysis, config.over_training, config.tuning.snapshots
+    over_training.run(store, recipe, config.world, config.model, *of, store.get(tuned), store.get(pretrained))
 
 
 def _paths(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.paths import PathsConfig
-from analysis.suite import AnalysisConfig
+from analysis.suite import MEASUREMENTS, AnalysisConfig
 from models.training.objectives import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
@@ -185,9 +185,11 @@ class StudyConfig:
     method: MethodSettings = field(default_factory=MethodSettings)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    over_training: tuple[str, ...] = ("behaviour", "clusters", "separability", "nullspace")
+    """Measurements made of every one of `tuning.snapshots`; by default there are none of these."""
 
     def __post_init__(self) -> None:
-        self.methods = tuple(self.methods)
+        self.methods, self.over_training = tuple(self.methods), tuple(self.over_training)
         require_positive(self, "seeds")
         require(
             self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more", "set 20"
@@ -202,6 +204,14 @@ class StudyConfig:
             "must not repeat a method",
             "name each once",
         )
+        for name in self.over_training:
+            require(
+                name in MEASUREMENTS,
+                "over_training",
+                list(self.over_training),
+                f"{name} is none of {', '.join(MEASUREMENTS)}",
+                "choose from these",
+            )
         if self.runs_at_once is not None:
             require_positive(self, "runs_at_once")
         with naming("world"):

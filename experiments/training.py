@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from safetensors.numpy import save
 
 from experiments.checkpoint import Checkpoints
 from experiments.progress import Meter, Reporter
@@ -16,6 +17,7 @@ from models.training.devices import mesh, spread
 from models.training.loop import CHUNK, Program, Schedule, State, run_chunk, start
 from models.training.memory import run_bytes, runs_at_once
 from models.transformer import Params
+from models.weights import flatten, from_safetensors
 
 
 class DivergedError(Exception):
@@ -73,12 +75,15 @@ class Trained(NamedTuple):
     """[len(look_steps), runs, ...] each"""
     speed: list[Chunk]
     """Of this process alone"""
+    snapshots: dict[int, Params]
+    """By step, the weights on the way, with a leading axis of runs"""
 
     def of(self, runs: slice) -> "Trained":
         """Some of the runs; speed stays that of all."""
         one = jax.tree.map(lambda x: x[runs], self.params)
         log, looks = ({name: x[:, runs] for name, x in seen.items()} for seen in (self.log, self.looks))
-        return Trained(one, log, looks, self.speed)
+        snapshots = {step: jax.tree.map(lambda x: x[runs], params) for step, params in self.snapshots.items()}
+        return Trained(one, log, looks, self.speed, snapshots)
 
 
 def look_steps(steps: int, every: int) -> list[int]:
@@ -97,8 +102,9 @@ def train(
     folder: Path,
     watch: Watch | None = None,
     names: Sequence[str] = (),
+    snapshots: Sequence[int] = (),
 ) -> Trained:
-    """Trains from `params`, or goes on from the last state in `folder`.
+    """Trains from `params`, or goes on from the last state in `folder`; keeps the weights after each of `snapshots`.
 
     All arrays but `schedule.steps` have a leading axis of runs (`loop.across`); `names` says what
     to call each. Runs train together, in equal shares if memory does not hold all of them. A run
@@ -116,7 +122,7 @@ def train(
         some = jax.tree.map(lambda x, share=share: x[share] if x.ndim else x, schedule)
         chosen = jax.tree.map(lambda x, share=share: x[share], (params, reference, keys))
         home = folder if size >= runs else folder / f"runs-{first}-{share.stop - 1}"
-        together = _Together(runner, name, program, some, called[share], first, home, watch)
+        together = _Together(runner, name, program, some, called[share], first, home, watch, snapshots)
         try:
             parts.append(together.run(*chosen))
         except NoneLeftError as error:
@@ -129,6 +135,7 @@ def train(
         _joined([part.log for part in parts], axis=1),
         _joined([part.looks for part in parts], axis=1),
         [chunk for part in parts for chunk in part.speed],
+        _joined([part.snapshots for part in parts], axis=0),
     )
 
 
@@ -149,10 +156,14 @@ class _Together:
         first: int,
         folder: Path,
         watch: Watch | None,
+        snapshots: Sequence[int],
     ) -> None:
         self.runner, self.name, self.program, self.schedule = runner, name, program, schedule
         self.called, self.first, self.watch, self.steps = called, first, watch, int(schedule.steps)
-        self.stops = look_steps(self.steps, watch.every) if watch else [self.steps]
+        self.looked = look_steps(self.steps, watch.every) if watch else []
+        # Files of their own: in the saved states they would be written again and again.
+        self.snapshots = {step: folder / f"snapshot-{step}.safetensors" for step in snapshots}
+        self.stops = sorted({*self.looked, *self.snapshots, self.steps})
         self.checkpoints = Checkpoints(folder, runner.reporter.warn)
         self.log: dict[str, np.ndarray] = {}
         self.looks: dict[str, np.ndarray] = {}
@@ -169,7 +180,7 @@ class _Together:
         }
         if self.watch:
             first = self.watch.look(state.result)
-            self.looks = {name: np.zeros((len(self.stops), *x.shape), x.dtype) for name, x in first.items()}
+            self.looks = {name: np.zeros((len(self.looked), *x.shape), x.dtype) for name, x in first.items()}
             for name, x in first.items():
                 self.looks[name][0] = x
         saved = self.checkpoints.restore(self._kept(state))
@@ -185,12 +196,13 @@ class _Together:
         self._report_broken(~finite_runs(result), self.steps - 1)
         for leaf in jax.tree.leaves(result):
             leaf[list(self.diverged)] = np.nan
-        return Trained(result, self.log, self.looks, self.speed)
+        snapshots = {step: from_safetensors(file.read_bytes()) for step, file in self.snapshots.items()}
+        return Trained(result, self.log, self.looks, self.speed, snapshots)
 
     def broken(self, params: Params) -> Trained:
         """What is to be kept where none is left: the log so far, and no weights."""
         none = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-        return Trained(none, self.log, self.looks, self.speed)
+        return Trained(none, self.log, self.looks, self.speed, dict.fromkeys(self.snapshots, none))
 
     def _advance(
         self, meter: Meter, grid: Mesh | None, schedule: Schedule, state: State, reference: Params, keys: jax.Array
@@ -212,7 +224,9 @@ class _Together:
             due = step < self.steps and time.monotonic() - saved >= self.runner.checkpoint_seconds
             if step == stop or due:
                 since, waiting = self._collect(meter, since, *waiting), None
-            if step == stop and self.watch:
+            if step in self.snapshots:
+                self._snapshot(step, state)
+            if step in self.looked:
                 self._look(step, state)
             if due:
                 self.checkpoints.save(step, self._kept(state))
@@ -236,8 +250,14 @@ class _Together:
         assert self.watch
         seen = self.watch.look(state.result)
         for name, values in seen.items():
-            self.looks[name][self.stops.index(step)] = values
+            self.looks[name][self.looked.index(step)] = values
         self.watch.judge(step, self.first, seen)
+
+    def _snapshot(self, step: int, state: State) -> None:
+        """The weights as a file, before any later state is saved: who goes on from that finds it."""
+        unfinished = self.snapshots[step].with_suffix(".unfinished")
+        unfinished.write_bytes(save(flatten(state.result)))
+        unfinished.replace(self.snapshots[step])
 
     def _kept(self, state: State) -> dict[str, Any]:
         """What a stopped training goes on from."""

@@ -24,9 +24,16 @@ SPEED = "speed.parquet"
 """A row for each chunk of steps that this machine timed: seconds a step, samples and tokens a second."""
 
 
+def snapshot(step: int) -> str:
+    """The file of the weights after `step` steps, where training kept them."""
+    return f"weights-{step}.safetensors"
+
+
 def save_training(folder: Path, trained: Trained, described: Described, every: int, families: Sequence[str]) -> None:
     """The files of a finished training whose Watch looked at `families`."""
     (folder / WEIGHTS).write_bytes(to_safetensors(trained.params, described))
+    for reached, params in trained.snapshots.items():
+        (folder / snapshot(reached)).write_bytes(to_safetensors(params, described))
     steps, seeds = trained.log["loss"].shape
     step, seed = np.divmod(np.arange(steps * seeds), seeds)
     columns = {name: values.ravel() for name, values in trained.log.items()}
@@ -94,6 +101,6 @@ def guard(
     return judge
 
 
-def load_weights(artifact: Artifact) -> Params:
-    """The weights of a training stage, with a leading axis of seeds."""
-    return from_safetensors((artifact.path / WEIGHTS).read_bytes())
+def load_weights(artifact: Artifact, file: str = WEIGHTS) -> Params:
+    """The weights of a training stage, with a leading axis of seeds; `file` may be that of a `snapshot`."""
+    return from_safetensors((artifact.path / file).read_bytes())

@@ -45,11 +45,13 @@ def run(
 
     def make(folder: Path, partial: Path) -> None:
         params, untouched = files.load_weights(weights), files.load_weights(reference)
-        families = config.families or existing(build_world(world))
-        prompts = {family: held_out(world, family, config.prompts) for family in families}
+        same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
+        prompts = prompts_of(world, config)
         tables, samples = [], []
         for seed in map(int, np.flatnonzero(finite_runs(params))):
-            results = suite.measure(config, _subject(model, config, params, untouched, prompts, seed))
+            before = one_seed(untouched, seed)
+            own = before if same else one_seed(params, seed)
+            results = suite.measure(config, subject(model, config, own, before, prompts, seed))
             tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
             samples.append(_samples_table(results, seed))
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
@@ -58,25 +60,30 @@ def run(
     return store.fetch(recipe, make)
 
 
-def _subject(
+def prompts_of(world: WorldConfig, config: AnalysisConfig) -> dict[str, Prompts]:
+    """The prompts that are measured, by family."""
+    families = config.families or existing(build_world(world))
+    return {family: held_out(world, family, config.prompts) for family in families}
+
+
+def subject(
     model: ModelConfig,
     config: AnalysisConfig,
     params: Params,
-    untouched: Params,
+    reference: Params,
     prompts: dict[str, Prompts],
     seed: int,
+    before: dict[str, dict[str, np.ndarray]] | None = None,
 ) -> Subject:
-    """One seed of a stack of models, having seen all prompts."""
-    reference = one_seed(untouched, seed)
-    same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
-    own = reference if same else one_seed(params, seed)
-    window = config.clusters.window
-    seen = {family: observe(model, own, batch, window) for family, batch in prompts.items()}
-    before = {
-        family: seen[family].last if same else observe_last(model, reference, batch)
-        for family, batch in prompts.items()
-    }
-    return Subject(model, own, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
+    """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw of each family
+    with the weights `reference`."""
+    seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
+    if before is None:
+        before = {
+            family: seen[family].last if params is reference else observe_last(model, reference, batch)
+            for family, batch in prompts.items()
+        }
+    return Subject(model, params, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
 
 
 def _samples_table(results: list[Result], seed: int) -> pa.Table:

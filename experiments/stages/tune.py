@@ -71,7 +71,9 @@ def run(
         watch = files.watch(runner.reporter, name, config.watch, world, model, families, runs)
         everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
         all_keys = jnp.tile(keys, len(chosen))
-        trained = train(runner, name, program, schedule, everyone, everyone, all_keys, partial, watch, runs)
+        trained = train(
+            runner, name, program, schedule, everyone, everyone, all_keys, partial, watch, runs, config.snapshots
+        )
         described = files.described(model, world)
         for i, (each, folder) in enumerate(zip(chosen, folders.values(), strict=True)):
             own = trained.of(slice(i * seeds, (i + 1) * seeds))

@@ -14,7 +14,7 @@ from models.transformer import ModelConfig, Params
 from synth import sequences, tuning_data
 from synth.prompts import Prompt
 from synth.sequences import Pair
-from synth.settings import require_above_zero, require_positive
+from synth.settings import require, require_above_zero, require_positive
 from synth.tuning_data import TuningData, TuningDataConfig
 from synth.world import World, WorldConfig, build_world
 
@@ -29,9 +29,19 @@ class TuningConfig:
     data: TuningDataConfig = field(default_factory=TuningDataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     watch: WatchConfig = field(default_factory=lambda: WatchConfig(guard="warn"))
+    snapshots: tuple[int, ...] = ()
+    """Steps after which the weights are kept, to be measured as `over_training` says."""
 
     def __post_init__(self) -> None:
+        self.snapshots = tuple(sorted(self.snapshots))
         require_positive(self, "steps", "batch_size")
+        require(
+            len(set(self.snapshots)) == len(self.snapshots) and all(1 <= s <= self.steps for s in self.snapshots),
+            "snapshots",
+            list(self.snapshots),
+            f"must be different steps from 1 to steps={self.steps}",
+            f"for example [{self.steps}]",
+        )
         require_above_zero(self, "learning_rate")
         self.optimizer.check_batch(self.batch_size)
 

@@ -3,11 +3,12 @@
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from analysis import behaviour
-from analysis.observe import Observation, observe, observe_last
+from analysis.observe import Observation, in_pieces, observe, observe_last
 from analysis.rows import Subject, rows
 from models.decode import greedy
 from models.taps import capture
@@ -87,6 +88,13 @@ def test_a_model_that_must_refuse_is_seen_to_refuse(
     # It never ends its response, which is not an exact refusal.
     assert not seen.refused.any()
     assert not seen.teacher_refused.any()
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 7, 100])
+def test_pieces_of_prompts_are_put_together_in_order(at_once: int) -> None:
+    values = {"a": jnp.arange(14.0).reshape(7, 2), "b": jnp.arange(7)}
+    mapped = in_pieces(lambda x: 10 * x["a"].sum(axis=1) + x["b"].astype(jnp.float32), values, at_once)
+    np.testing.assert_array_equal(mapped, 10 * np.array([1, 5, 9, 13, 17, 21, 25]) + np.arange(7))
 
 
 def test_behaviour_shares_add_up(

@@ -1,12 +1,11 @@
 """Tests of `analysis/sensitivity.py`: finite differences, and a gradient written out."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from analysis.rows import Samples, Subject, rows
-from analysis.sensitivity import SensitivityConfig, each_prompt, gradient_norm, lipschitz, measure
+from analysis.sensitivity import SensitivityConfig, gradient_norm, lipschitz, measure
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.families import sample_batch
@@ -80,13 +79,6 @@ def test_what_stands_behind_the_prompt_changes_nothing(
 ) -> None:
     refusing = prompts["safe"].refusing
     np.testing.assert_allclose(lipschitz(model, params, refusing.tokens, refusing.go), found, rtol=1e-5)
-
-
-@pytest.mark.parametrize("at_once", [1, 3, 7, 100])
-def test_pieces_of_prompts_are_put_together_in_order(at_once: int) -> None:
-    values = {"a": jnp.arange(14.0).reshape(7, 2), "b": jnp.arange(7)}
-    mapped = each_prompt(lambda x: 10 * x["a"].sum(axis=1) + x["b"].astype(jnp.float32), values, at_once)
-    np.testing.assert_array_equal(mapped, 10 * np.array([1, 5, 9, 13, 17, 21, 25]) + np.arange(7))
 
 
 @pytest.fixture(scope="module")

@@ -156,6 +156,24 @@ def test_spectral_share_is_spectral_over_nuclear_norm(rng: np.random.Generator) 
     assert np.isnan(spectral_share(np.full((9, 4), 0.1)))
 
 
+@pytest.mark.parametrize(("count", "width"), [(60, 8), (30, 40)])
+def test_singular_values_of_each_clusters_covariance(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator, count: int, width: int
+) -> None:
+    """Also where there are fewer prompts than dimensions."""
+    acts = planted(rng, count, width)
+    results = measured(model, key, acts, directions=5, sites=("mlp.post",))
+    for family in ("safe", "unsafe"):
+        theirs = np.linalg.svd(np.cov(acts[family][:, 0].astype(float).T, bias=True), compute_uv=False)
+        found = [value(results, "covariance_sigma", family=family, index=i + 1) for i in range(5)]
+        np.testing.assert_allclose([row.value for row in found], theirs[:5], rtol=1e-4)
+        assert {row.n for row in found} == {count}
+    # Dealt rows have the mean of both covariances: of unsafe ones' variance of 36 along a direction and safe ones' 1.
+    first = [value(results, f"covariance_sigma{part}", family="unsafe", index=1).value for part in ("", "_permuted")]
+    assert first[1] == pytest.approx(first[0] / 2, rel=0.35)
+    assert not [r for r in results if r.metric.startswith("covariance_sigma") and r.index not in range(1, 6)]
+
+
 def test_principal_axes_are_scikit_learns_turned_to_the_safe_side(pooled: np.ndarray) -> None:
     theirs = PCA(2).fit(pooled)
     for towards in (pooled[0], pooled[40]):
@@ -235,7 +253,8 @@ def test_more_columns_than_rows_change_nothing_if_they_hold_nothing(
     acts = planted(rng, 10)
     turn = np.linalg.qr(rng.standard_normal((50, 8)))[0].T
     wide = {family: (rows @ turn).astype(np.float32) for family, rows in acts.items()}
-    for one, other in zip(rows_of(measured(model, key, acts)), rows_of(measured(model, key, wide)), strict=True):
+    narrow, spread = (rows_of(measured(model, key, rows, directions=8)) for rows in (acts, wide))
+    for one, other in zip(narrow, spread, strict=True):
         assert (one.metric, one.family, one.missing) == (other.metric, other.family, other.missing)
         # The activations themselves are turned in single precision.
         assert other.value == pytest.approx(one.value, rel=1e-4, abs=1e-4)
@@ -273,7 +292,8 @@ def test_what_cannot_be_measured_says_why(
     results = measured(model, key, acts)
     assert not [result for result in results if isinstance(result, Samples)]
     assert {row.missing for row in rows_of(results)} == {DAMAGES[damage][1]}
-    assert len(results) == 4 * len(STATISTICS) + len(FAMILIES) * len(COORDINATES)
+    sigmas = 2 * 2 * 8
+    assert len(results) == 4 * len(STATISTICS) + sigmas + len(FAMILIES) * len(COORDINATES)
 
 
 def test_one_family_that_is_not_finite_spoils_no_other(
@@ -295,6 +315,9 @@ def test_clusters_without_spread(model: ModelConfig, key: jax.Array) -> None:
     for metric, family in itertools.product(["spectral_share", "lda"], ["safe", "unsafe"]):
         assert value(results, metric, family=family).missing == "the clusters have no spread"
     assert value(results, "fisher").missing == "the clusters have no spread"
+    sigmas = [row for row in rows_of(results) if row.metric.startswith("covariance_sigma")]
+    assert {row.missing for row in sigmas} == {"the clusters have no spread"}
+    assert {row.index for row in sigmas} == set(range(1, 9))
 
 
 def test_two_prompts_a_family_are_enough_to_be_measured(
@@ -309,6 +332,7 @@ def test_two_prompts_a_family_are_enough_to_be_measured(
     [
         ({"sites": ("mlp.in",)}, "mlp.in is none of mlp.pre, mlp.pre_last"),
         ({"permutations": 0}, "permutations=0: must be at least 1"),
+        ({"directions": 0}, "directions=0: must be at least 1"),
         ({"deals": 101}, "deals=101: must be at most permutations"),
         ({"folds": 1}, "folds=1: must be at least 2"),
         ({"ridge": 0.0}, "ridge=0.0: must be a finite number above 0"),

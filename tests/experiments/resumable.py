@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,6 +59,7 @@ def run(
     checkpoint_seconds: float = 0.0,
     judge: Callable[[int, int, dict[str, Any]], None] = lambda *_: None,
     reporter: Reporter | None = None,
+    snapshots: Sequence[int] = (),
 ) -> Artifact:
     """The stage, in a store of its own; a run's loss is no number once its share `breaks` of the steps is done."""
     reporter = reporter or Reporter()
@@ -71,7 +72,7 @@ def run(
         schedule = across([Schedule(steps, learning_rate, share) for share in shares], 1)
         watch = Watch(steps // 4, look, judge)
         runner = Runner(reporter, checkpoint_seconds, at_once)
-        done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch)
+        done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch, snapshots)
         save_training(folder, done, Described(ModelConfig(), ()), watch.every, ["sum", "root"])
 
     return store.fetch(Recipe("slow", {}, (), "1"), make)

@@ -9,6 +9,7 @@ import yaml
 
 from experiments import output
 from experiments.config import CONF, ConfigError, load, to_dict
+from experiments.plan import plan
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),

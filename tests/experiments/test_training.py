@@ -23,7 +23,7 @@ from experiments.checkpoint import MismatchError
 from experiments.command import command
 from experiments.progress import Meter, Reporter
 from experiments.schema import DataConfig
-from experiments.stages.files import guard
+from experiments.stages.files import guard, snapshot
 from experiments.training import DivergedError, look_steps
 from models.training.watch import WatchConfig
 from tests.experiments import resumable
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("with_optax")
 
 FEW = 200
 """Steps of a training in this process: four chunks."""
+SNAPSHOTS = (30, 100, FEW)
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -246,6 +247,45 @@ def test_training_went_somewhere_and_every_file_has_every_run_in_order(three: Pa
 )
 def test_models_are_looked_at_before_every_so_often_and_at_the_end(steps: int, every: int, expected: list[int]) -> None:
     assert look_steps(steps, every) == expected
+
+
+def snapshots(artifact: Path) -> dict[int, np.ndarray]:
+    return {step: load_file(artifact / snapshot(step))["W_E"] for step in SNAPSHOTS}
+
+
+@pytest.fixture(scope="module")
+def followed(with_optax: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return resumable.run(tmp_path_factory.mktemp("followed"), steps=FEW, snapshots=SNAPSHOTS).path
+
+
+def test_snapshots_are_the_weights_on_the_way_and_change_nothing(whole: Path, followed: Path) -> None:
+    same_files(whole, followed)
+    kept = snapshots(followed)
+    np.testing.assert_array_equal(kept[FEW], load_file(followed / "weights.safetensors")["W_E"])
+    curves = pd.read_parquet(followed / "curves.parquet")
+    seen = resumable.look({"W_E": kept[100]})["norm"]
+    np.testing.assert_array_equal(curves.loc[curves["step"] == 100, "norm"], seen.ravel())
+    # Of step 30, at which nothing else stops: between what was seen before and after.
+    norms = [curves.loc[(curves["step"] == step) & (curves["family"] == "sum"), "norm"].iloc[0] for step in (0, 50)]
+    assert min(norms) < np.abs(kept[30][0]).sum() < max(norms)
+
+
+@pytest.mark.parametrize("reports", [1, 4])
+def test_a_stop_loses_no_snapshot(
+    followed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reports: int
+) -> None:
+    """Before any state is saved, and once two snapshots are behind."""
+    interrupted(reports, monkeypatch, tmp_path, snapshots=SNAPSHOTS)
+    done = resumable.run(tmp_path, steps=FEW, snapshots=SNAPSHOTS).path
+    same_files(followed, done)
+    for step, weights in snapshots(followed).items():
+        np.testing.assert_array_equal(snapshots(done)[step], weights)
+
+
+def test_runs_in_shares_have_snapshots_of_every_run(tmp_path: Path) -> None:
+    kept = snapshots(resumable.run(tmp_path, runs=3, steps=FEW, at_once=2, snapshots=SNAPSHOTS).path)
+    assert all(weights.shape == (3, 8, 8) for weights in kept.values())
+    assert len({weights[run].tobytes() for weights in kept.values() for run in range(3)}) == 9
 
 
 def test_runs_in_shares_are_the_runs_together_up_to_rounding(three: Path, tmp_path: Path) -> None:

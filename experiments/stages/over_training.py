@@ -1,0 +1,66 @@
+"""Measuring on the way: what snapshots of tuning do, by the measurements of the finished model."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from analysis import suite
+from analysis.observe import observe_last
+from analysis.rows import Row, rows
+from analysis.suite import AnalysisConfig
+from experiments.artifacts import Artifact, Recipe, Store
+from experiments.provenance import code_version
+from experiments.stages import files
+from experiments.stages.measure import prompts_of, subject
+from experiments.training import finite_runs
+from models.transformer import ModelConfig
+from models.weights import one_seed
+from synth.world import WorldConfig
+
+TABLE = "rows.parquet"
+
+
+def recipe(settings: dict[str, object], tuned: Recipe, reference: Recipe) -> Recipe:
+    """`settings`: analysis, over_training and what is about safety in the world, as plain dictionaries."""
+    return Recipe("over_training", settings, (tuned.key, reference.key), code_version(__name__))
+
+
+def run(
+    store: Store,
+    recipe: Recipe,
+    world: WorldConfig,
+    model: ModelConfig,
+    config: AnalysisConfig,
+    measurements: tuple[str, ...],
+    steps: tuple[int, ...],
+    tuned: Artifact,
+    reference: Artifact,
+) -> Artifact:
+    """TABLE of `measurements` of the snapshots after `steps`, `variant` being "step N" and what a row had there.
+
+    Every seed that had not diverged; its random controls are those of the finished model.
+    """
+
+    def make(folder: Path, partial: Path) -> None:
+        untouched = files.load_weights(reference)
+        snapshots = {step: files.load_weights(tuned, files.snapshot(step)) for step in steps}
+        whole = {step: finite_runs(params) for step, params in snapshots.items()}
+        prompts = prompts_of(world, config)
+        frames = []
+        for seed in range(len(whole[steps[0]])):
+            start = one_seed(untouched, seed)
+            before = {family: observe_last(model, start, batch) for family, batch in prompts.items()}
+            for step in steps:
+                if whole[step][seed]:
+                    own = one_seed(snapshots[step], seed)
+                    seen = subject(model, config, own, start, prompts, seed, before)
+                    found = [_at(step, row) for row in rows(suite.measure(config, seen, measurements))]
+                    frames.append(pd.DataFrame(found).assign(seed=seed))
+        pd.concat(frames, ignore_index=True).to_parquet(folder / TABLE, index=False)
+
+    return store.fetch(recipe, make)
+
+
+def _at(step: int, row: Row) -> Row:
+    return replace(row, variant=f"step {step} {row.variant}" if row.variant else f"step {step}")
