@@ -19,6 +19,7 @@ from models.decode import judged
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten, unflatten
+from synth.families import split_name
 from synth.keys import fold
 from synth.sequences import Batch, Prompts
 from synth.settings import require, require_among, require_positive
@@ -32,6 +33,8 @@ class InterventionsConfig:
 
     prompts: int = 64
     """Prompts of each family that every variant of the model is tried on."""
+    families: tuple[str, ...] | None = ("safe", "unsafe")
+    """Families that parts of dW and patches are tried on, null for all of them; multiples of dW are tried on all."""
     alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
     """Multiples of dW."""
     matrices: tuple[str, ...] = ("W_in",)
@@ -48,6 +51,11 @@ class InterventionsConfig:
     def __post_init__(self) -> None:
         self.alphas, self.matrices, self.top = tuple(self.alphas), tuple(self.matrices), tuple(self.top)
         require_positive(self, "prompts", "draws")
+        if self.families is not None:
+            self.families = tuple(self.families)
+            require(len(self.families) > 0, "families", "[]", "must name a family", "set [safe,unsafe]")
+            for name in self.families:
+                split_name(name, "families")
         require(
             {0.0, 1.0} <= set(self.alphas),
             "alphas",
@@ -233,9 +241,9 @@ class _Place(NamedTuple):
 
 
 def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
-    """Behaviour of each family under every intervention; no rows for the untouched model.
+    """Behaviour under every intervention; no rows for the untouched model.
 
-    alpha A           all of dW, A times
+    alpha A           all of dW, A times, on every family; what follows is on `config.families` alone
     only X, without X dW in one part of the model, and in all but that part
     With module W_in or W_out, the rest of the model untuned, so that the whole is `only W_in`:
     only columns      the part of dW inside the column space of the untuned matrix
@@ -251,13 +259,19 @@ def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
     """
     if subject.untouched:
         return []
-    families, prompts = list(subject.prompts), stacked(subject.prompts, config.prompts)
+    chosen = {name: of for name, of in subject.prompts.items() if config.families is None or name in config.families}
+    prompts = stacked(subject.prompts, config.prompts)
+    results: list[Result] = []
+    for alpha in config.alphas:
+        seen = scores(subject.model, scaled(subject.reference, subject.params, alpha), prompts)
+        results += results_of(list(subject.prompts), [seen], variant=f"alpha {alpha:g}")
+    prompts = stacked(chosen, config.prompts)
     found: dict[_Place, list[Scores]] = {}
-    for place, params in _variants(subject, config):
+    for place, params in _parts(subject, config):
         found.setdefault(place, []).append(scores(subject.model, params, prompts))
     for place, seen in _patches(subject, config, prompts):
         found.setdefault(place, []).append(seen)
-    return [result for place, draws in found.items() for result in results_of(families, draws, **place._asdict())]
+    return results + [r for place, draws in found.items() for r in results_of(list(chosen), draws, **place._asdict())]
 
 
 def stacked(prompts: Mapping[str, Prompts], most: int) -> Prompts:
@@ -283,10 +297,8 @@ def _result(metric: str, values: np.ndarray, where: dict[str, Any]) -> Result:
     return Row(metric, np.nan, len(values), **where, missing="log-probabilities that are not finite")
 
 
-def _variants(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Place, Params]]:
+def _parts(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Place, Params]]:
     untuned, tuned = subject.reference, subject.params
-    for alpha in config.alphas:
-        yield _Place(f"alpha {alpha:g}"), scaled(untuned, tuned, alpha)
     layers = [f"layer {layer + 1}" for layer in range(subject.model.layers)]
     for where in (*PARTS, *MATRICES, *layers):
         yield _Place(f"only {where}"), only(untuned, tuned, where)

@@ -3,10 +3,12 @@
 arXiv 2407.10264, Figs. A.73 (linear connectivity) and A.74 (transfer).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
-from analysis.interventions import between, results_of, scores, stacked, transfer
+from analysis.interventions import Scores, between, results_of, scores, stacked, transfer
 from analysis.rows import Result
 from models.transformer import ModelConfig, Params
 from synth.sequences import Prompts
@@ -29,10 +31,17 @@ class PathsConfig:
         require_positive(self, "prompts")
 
 
-def mixtures(
-    tuned: Mapping[str, Params], reference: Params, method: str, config: PathsConfig
-) -> Iterator[tuple[str, Params]]:
-    """Every mixture of the model of `method` with each of the others, by its variant.
+class Mixture(NamedTuple):
+    """Weights made of those of two models."""
+
+    variant: str
+    make: Callable[[], Params]
+    mirrored: tuple[str, str] | None
+    """The method and the variant of the same weights, seen from the other model"""
+
+
+def mixtures(tuned: Mapping[str, Params], reference: Params, method: str, config: PathsConfig) -> Iterator[Mixture]:
+    """Every mixture of the model of `method` with each of the others.
 
     `between OTHER A`   (1 - A) of this model's weights, A of the other's
     `transfer OTHER A`  this model's weights and A times the other's dW
@@ -40,9 +49,11 @@ def mixtures(
     for other, params in tuned.items():
         if other != method:
             for share in config.between:
-                yield f"between {other} {share:g}", between(tuned[method], params, share)
+                make = partial(between, tuned[method], params, share)
+                yield Mixture(f"between {other} {share:g}", make, (other, f"between {method} {1 - share:g}"))
             for multiple in config.transfer:
-                yield f"transfer {other} {multiple:g}", transfer(tuned[method], reference, params, multiple)
+                make = partial(transfer, tuned[method], reference, params, multiple)
+                yield Mixture(f"transfer {other} {multiple:g}", make, None)
 
 
 def measure(
@@ -54,11 +65,14 @@ def measure(
 ) -> dict[str, list[Result]]:
     """Behaviour of every mixture of one seed's models on each family, by the method that it starts from."""
     batch = stacked(prompts, config.prompts)
-    return {
-        method: [
-            result
-            for variant, params in mixtures(tuned, reference, method, config)
-            for result in results_of(list(prompts), [scores(model, params, batch)], variant=variant)
-        ]
-        for method in tuned
-    }
+    seen: dict[tuple[str, str], Scores] = {}
+    results: dict[str, list[Result]] = {}
+    for method in tuned:
+        results[method] = []
+        for mixture in mixtures(tuned, reference, method, config):
+            # A point half-way from A to B is as far from B to A.
+            known = seen.get(mixture.mirrored) if mixture.mirrored else None
+            found = known or scores(model, mixture.make(), batch)
+            seen[method, mixture.variant] = found
+            results[method] += results_of(list(prompts), [found], variant=mixture.variant)
+    return results

@@ -48,6 +48,14 @@ class AnalysisConfig:
                 f"must contain {name}, which the others are compared with",
                 f"add {name}",
             )
+        for name in self.interventions.families or ():
+            require(
+                name in self.families,
+                "interventions.families",
+                list(self.interventions.families or ()),
+                f"must be among families={list(self.families)}",
+                f"add {name} to these or leave it out",
+            )
 
 
 MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {

@@ -216,7 +216,10 @@ class StudyConfig:
             require_positive(self, "runs_at_once")
         with naming("world"):
             world = build_world(self.world)
-            for name in self.analysis.families or ("safe", "unsafe"):
+            for name in (
+                *(self.analysis.families or ("safe", "unsafe")),
+                *(self.analysis.interventions.families or ()),
+            ):
                 family(world, name)
         longest = world.sequence_length
         require(

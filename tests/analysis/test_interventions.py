@@ -1,5 +1,6 @@
 """Tests of `analysis/interventions.py`: end points, planted parts of dW, and a patch worked out by hand."""
 
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -315,6 +316,21 @@ def test_every_intervention_is_measured_on_every_family(measured: list[Result], 
     assert variants == expected
 
 
+def test_parts_and_patches_are_tried_on_the_families_asked_for(subject: Subject, measured: list[Result]) -> None:
+    (family, *_) = FAMILIES
+    results = interventions.measure(subject, replace(CONFIG, families=(family,)))
+    of_all = [r for r in results if str(r.variant).startswith("alpha ")]
+    assert {r.family for r in of_all} == set(FAMILIES)
+    others = [r for r in results if r not in of_all]
+    expected = [r for r in measured if r.family == family and not str(r.variant).startswith("alpha ")]
+    assert len(others) == len(expected) > 0
+    for one, other in zip(others, expected, strict=True):
+        assert isinstance(one, Samples)
+        assert isinstance(other, Samples)
+        assert (one.variant, one.layer, one.metric, one.family) == (other.variant, other.layer, other.metric, family)
+        np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-4)
+
+
 def test_whole_and_absent_changes_are_the_end_models(
     measured: list[Result], model: ModelConfig, params: Params, tuned: Params, prompts: Prompts
 ) -> None:
@@ -355,6 +371,8 @@ def test_the_untouched_model_has_no_rows(subject: Subject) -> None:
     [
         ({"prompts": 0}, "prompts=0"),
         ({"draws": 0}, "draws=0"),
+        ({"families": []}, r"families=\[\]: must name a family"),
+        ({"families": ["sage"]}, "families=sage"),
         ({"alphas": [0.0, 0.5]}, "must contain 0 and 1"),
         ({"top": [1, 0]}, r"top=\[1, 0\]: must be at least 1"),
         ({"matrices": ["W_E"]}, "must be among W_in, W_out"),

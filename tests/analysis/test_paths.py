@@ -1,0 +1,108 @@
+"""Tests of `analysis/paths.py`: each mixture worked out in NumPy, and none scored twice."""
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from analysis import paths
+from analysis.interventions import scores, stacked
+from analysis.paths import PathsConfig
+from analysis.rows import Result, Samples
+from models.transformer import ModelConfig, Params
+from synth import sequences
+from synth.families import sample_batch
+from synth.prompts import HELD_OUT
+from synth.sequences import Prompts
+from synth.settings import SettingError
+from synth.world import World
+
+CONFIG = PathsConfig(prompts=4, between=(0.1, 0.5, 0.9), transfer=(0.5,))
+
+
+@pytest.fixture(scope="module")
+def tuned(params: Params) -> dict[str, Params]:
+    rng = np.random.default_rng(1)
+    return {
+        name: jax.tree.map(lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(leaf.dtype), params)
+        for name in ("a", "b", "c")
+    }
+
+
+@pytest.fixture(scope="module")
+def prompts(world: World, key: jax.Array) -> dict[str, Prompts]:
+    return {
+        name: Prompts(*sequences.both(world, sample_batch(world, name, HELD_OUT, key, 5)))
+        for name in ("safe", "unsafe")
+    }
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was scored."""
+    seen: list[Any] = []
+
+    def counted(*arguments: Any) -> Any:
+        seen.append(arguments)
+        return scores(*arguments)
+
+    monkeypatch.setattr(paths, "scores", counted)
+    return seen
+
+
+def test_every_mixture_is_the_one_that_its_name_says(
+    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts], calls: list[Any]
+) -> None:
+    found = paths.measure(model, tuned, params, prompts, CONFIG)
+    # Of 3 pairs: 3 points of the line between, and 2 transfers.
+    assert len(calls) == 3 * (3 + 2)
+    batch = stacked(prompts, CONFIG.prompts)
+    for method, results in found.items():
+        variants = [variant for variant, _ in expected(method, tuned, params)]
+        assert list(dict.fromkeys(result.variant for result in results)) == variants
+        for variant, weights in expected(method, tuned, params):
+            theirs = scores(model, weights, batch)
+            for i, family in enumerate(prompts):
+                odds = value(results, variant, family, "log_odds")
+                np.testing.assert_allclose(odds, theirs.log_odds[i], rtol=1e-3, atol=1e-3)
+
+
+def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tuple[str, Params]]:
+    return [
+        mixture
+        for other in tuned
+        if other != method
+        for mixture in (
+            *((f"between {other} {a}", mixed({method: 1 - a, other: a}, tuned)) for a in CONFIG.between),
+            (f"transfer {other} 0.5", mixed({method: 1, other: 0.5, "": -0.5}, {**tuned, "": params})),
+        )
+    ]
+
+
+def mixed(multiples: dict[str, float], models: dict[str, Params]) -> Params:
+    """The sum of models, each so many times, in double precision."""
+
+    def add(*leaves: Any) -> np.ndarray:
+        total = sum(m * np.asarray(leaf, float) for m, leaf in zip(multiples.values(), leaves, strict=True))
+        return np.asarray(total, np.float32)
+
+    weights: Params = jax.tree.map(add, *(models[name] for name in multiples))
+    return weights
+
+
+def value(results: list[Result], variant: str, family: str, metric: str) -> np.ndarray:
+    (found,) = [r for r in results if (r.variant, r.family, r.metric) == (variant, family, metric)]
+    assert isinstance(found, Samples)
+    return found.values
+
+
+def test_one_model_has_no_paths(
+    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts]
+) -> None:
+    assert paths.measure(model, {"a": tuned["a"]}, params, prompts, CONFIG) == {"a": []}
+
+
+def test_no_prompts_at_all_is_an_error() -> None:
+    with pytest.raises(SettingError, match="prompts=0: must be at least 1"):
+        PathsConfig(prompts=0)

@@ -1,0 +1,110 @@
+"""How long the whole analysis suite takes, by measurement. `make bench` prints; nothing is asserted.
+
+Models are random, but for an unembedding that makes every one of them answer with null tokens, and the refusals they
+are judged by are that answer: few prompts of a trained model are neither complied with nor refused, and those alone
+are generated token by token.
+"""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from analysis import paths
+from analysis.suite import MEASUREMENTS
+from experiments.config import load
+from experiments.schema import StudyConfig
+from experiments.stages.measure import prompts_of, subject
+from models.training.loop import seed_keys
+from models.transformer import Params, init
+from models.weights import one_seed
+from synth import vocab
+from synth.sequences import PADDING, RESPONSE, Prompts
+from synth.world import build_world
+
+SEEDS = {"quick": 3, "paper": 1}
+METHODS = ("sft", "dpo", "unlearning", "continued")
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items() if seconds >= 0.05)
+        return f"{sum(self.seconds.values()):.1f} s: {parts}"
+
+
+def always_null(params: Params) -> Params:
+    """The model, its final bias along the first dimension, and that dimension read out as the null token."""
+    bias, unembed = params["ln_final"]["b"], params["W_U"]
+    return {
+        **params,
+        "ln_final": {**params["ln_final"], "b": bias.at[..., 0].add(100)},
+        "W_U": unembed.at[..., vocab.NULL].set(jnp.zeros(unembed.shape[1]).at[0].set(1)),
+    }
+
+
+def endless(prompts: Prompts) -> Prompts:
+    """Refused by null tokens without an end."""
+    refusing = prompts.refusing
+    behind = jnp.arange(refusing.tokens.shape[1])[None] > refusing.go[:, None]
+    tokens = jnp.where(behind, vocab.NULL, refusing.tokens)
+    roles = jnp.where(behind, RESPONSE, jnp.where(refusing.roles == RESPONSE, PADDING, refusing.roles))
+    return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles))
+
+
+def measured(clock: Clock, config: StudyConfig, models: dict[str, Params], prompts: dict[str, Prompts]) -> None:
+    """Everything that a study measures of one seed."""
+    untouched = models["untouched"]
+    for params in models.values():
+        with clock("observing"):
+            seen = subject(config.model, config.analysis, params, untouched, prompts, 0)
+        with threadpool_limits(1):
+            for name, measurement in MEASUREMENTS.items():
+                with clock(name):
+                    measurement(seen, config.analysis)
+    with clock("paths"):
+        paths.measure(
+            config.model, {m: p for m, p in models.items() if m != "untouched"}, untouched, prompts, config.paths
+        )
+
+
+@pytest.mark.parametrize("study", SEEDS)
+def test_suite(study: str) -> None:
+    jax.config.update("jax_disable_most_optimizations", False)
+    config: StudyConfig = load([f"study={study}", "analysis.prompts=1000"])
+    size = build_world(config.world).vocab.size
+    keys = seed_keys(jax.random.key(0), SEEDS[study])
+    untouched = jax.tree.map(np.asarray, always_null(jax.vmap(lambda key: init(config.model, size, key))(keys)))
+    rng = np.random.default_rng(0)
+
+    def tuned() -> Params:
+        return jax.tree.map(lambda w: w + np.float32(0.005) * rng.standard_normal(w.shape, np.float32), untouched)
+
+    models = {"untouched": untouched, **{method: tuned() for method in METHODS}}
+    began = time.perf_counter()
+    prompts = {family: endless(of) for family, of in prompts_of(config.world, config.analysis).items()}
+    print(f"\n{study}: {len(prompts)} families of 1000 prompts, drawn in {time.perf_counter() - began:.1f} s")
+    compiling, clock = Clock(), Clock()
+    few = {name: one_seed(models[name], 0) for name in ("untouched", "sft")}
+    measured(compiling, config, few, prompts)
+    print(f"two models of one seed, compiling: {compiling}")
+    for seed in range(SEEDS[study]):
+        measured(clock, config, {name: one_seed(params, seed) for name, params in models.items()}, prompts)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{len(models)} models of {SEEDS[study]} seeds: {clock}; peak memory {peak:.2f} GiB")
