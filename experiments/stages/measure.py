@@ -14,9 +14,9 @@ from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import AnalysisConfig
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
-from experiments.stages import files
+from experiments.stages import files, responses
 from experiments.stages.prompts import held_out
-from experiments.training import finite_runs
+from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.families import existing
@@ -41,21 +41,30 @@ def run(
     weights: Artifact,
     reference: Artifact,
 ) -> Artifact:
-    """TABLE of every measurement of every seed that has not diverged, SAMPLES with the values of single prompts."""
+    """TABLE of every measurement of every seed that has not diverged, SAMPLES with the values of single prompts.
+
+    And in words, `responses.TABLE`.
+    """
 
     def make(folder: Path, partial: Path) -> None:
         params, untouched = files.load_weights(weights), files.load_weights(reference)
         same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
         prompts = prompts_of(world, config)
-        tables, samples = [], []
-        for seed in map(int, np.flatnonzero(finite_runs(params))):
+        whole = finite_runs(params)
+        if not whole.any():
+            raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
+        tables, samples, answers = [], [], []
+        for seed in map(int, np.flatnonzero(whole)):
             before = one_seed(untouched, seed)
             own = before if same else one_seed(params, seed)
-            results = suite.measure(config, subject(model, config, own, before, prompts, seed))
+            seen = subject(model, config, own, before, prompts, seed)
+            results = suite.measure(config, seen)
+            answers.append(responses.table(world, seen.observations, seed))
             tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
             samples.append(_samples_table(results, seed))
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
+        pd.concat(answers, ignore_index=True).to_parquet(folder / responses.TABLE, index=False)
 
     return store.fetch(recipe, make)
 
@@ -80,7 +89,7 @@ def subject(
     seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
     if before is None:
         before = {
-            family: seen[family].last if params is reference else observe_last(model, reference, batch)
+            family: dict(seen[family].last) if params is reference else observe_last(model, reference, batch)
             for family, batch in prompts.items()
         }
     return Subject(model, params, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))

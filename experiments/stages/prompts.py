@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from synth import sequences
 from synth.families import sample_batch
 from synth.keys import fold
-from synth.prompts import HELD_OUT
+from synth.prompts import HELD_OUT, Prompt
 from synth.sequences import Prompts
 from synth.world import WorldConfig, build_world
 
@@ -17,16 +17,22 @@ BLOCK = 256
 """Prompts drawn at once, so that one compiled sampler serves any number."""
 
 
-@functools.lru_cache(maxsize=64)
 def held_out(world: WorldConfig, family: str, count: int) -> Prompts:
     """The first `count` held-out prompts of a family, with both responses."""
+    return drawn(world, family, count)[1]
+
+
+@functools.lru_cache(maxsize=64)
+def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]:
+    """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
     blocks = [_block(world, family, first) for first in range(0, count, BLOCK)]
-    whole: Prompts = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
+    whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
     return whole
 
 
 @partial(jax.jit, static_argnames=("world", "family"))
-def _block(world: WorldConfig, family: str, first: int) -> Prompts:
+def _block(world: WorldConfig, family: str, first: int) -> tuple[Prompt, Prompts]:
     tables = build_world(world)
     key = fold(fold(jax.random.key(world.seed), "evaluation"), family)
-    return sequences.both(tables, sample_batch(tables, family, HELD_OUT, key, BLOCK, first))
+    prompts = sample_batch(tables, family, HELD_OUT, key, BLOCK, first)
+    return prompts, sequences.both(tables, prompts)
