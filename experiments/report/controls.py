@@ -1,0 +1,110 @@
+"""The controls, a sentence each, and which of them stands beside a number."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments.claims import CONTINUED
+from experiments.results import UNTOUCHED
+
+
+class Control(NamedTuple):
+    """A control of the page's list."""
+
+    name: str
+    sentence: str
+
+
+MODELS = {
+    UNTOUCHED: "The pretrained model that every method starts from: what was there before tuning.",
+    CONTINUED: "The same number of steps of ordinary further training, with no safety in it: what any training changes.",
+    "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",
+}
+SUFFIXES = {
+    "_permuted": (
+        "permuted labels",
+        "The same statistic with safe and unsafe labels dealt at random, many times: what chance alone separates.",
+    ),
+    "_random": (
+        "random directions",
+        "As many random directions of the same size in place of those of the change of weights: "
+        "what any direction would pick up.",
+    ),
+    "_random_mean": (
+        "random frames",
+        "Random orthonormal frames of the same size in place of the singular vectors: a random direction is already "
+        "nearly at right angles to a subspace.",
+    ),
+    "_even": (
+        "even share",
+        "The share of the change each part of the model would have if every weight changed alike.",
+    ),
+    "_untuned": ("untuned", "The same quantity of the weights before tuning."),
+}
+VARIANTS = {
+    "without top ": "without random ",
+    "only columns": "random columns scaled",
+    "without columns": "without random columns scaled",
+    "patch to ": "patch random to ",
+}
+RANDOM_PARTS = Control(
+    "random parts",
+    "Parts of the change of weights of equal rank and norm but random direction, removed or kept in place of the "
+    "part in question; random axes in place of the cluster axis: what any change of that size would do.",
+)
+FURTHER = "further training"
+
+
+def present(table: pd.DataFrame) -> list[Control]:
+    """Those that a table has rows of."""
+    methods, metrics = set(table["method"]), set(table["metric"])
+    found = [Control(name, sentence) for name, sentence in MODELS.items() if name in methods]
+    for suffix, (name, sentence) in SUFFIXES.items():
+        if any(metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics):
+            found.append(Control(name, sentence))
+    if any("random" in variant for variant in set(table["variant"].dropna())):
+        found.append(RANDOM_PARTS)
+    if len(table):
+        found.append(
+            Control(
+                "held-out prompts",
+                "Every prompt measured is one that a hash keeps out of training of any kind: nothing is remembered.",
+            )
+        )
+    return found
+
+
+def is_control(metrics: "pd.Series[str]") -> "pd.Series[bool]":
+    """Which metrics are themselves controls, shown beside what they control rather than on lines of their own."""
+    return metrics.str.contains(r"_permuted(?:_low|_high)?$|_random(?:_mean)?$|_even$|^rank_untuned$|^adv_random_")
+
+
+def beside(metrics: "pd.Series[str]") -> "dict[str, tuple[str, str]]":
+    """For each metric its control's metric and name, where it has one of its own."""
+    known = set(metrics)
+    found = {}
+    for metric in known:
+        stem = metric.removesuffix("_mean")
+        candidates = [
+            *((f"{metric}{suffix}", name) for suffix, (name, _) in SUFFIXES.items()),
+            (f"{stem}_random_mean", SUFFIXES["_random_mean"][0]),
+            (metric.replace("adv_", "adv_random_", 1), "random soft tokens"),
+            (metric.replace("rank_change", "rank_untuned"), SUFFIXES["_untuned"][0]),
+        ]
+        for candidate, name in candidates:
+            if candidate in known and candidate != metric:
+                found[metric] = (candidate, name)
+                break
+    return found
+
+
+def of_variant(variant: str) -> str | None:
+    """The random counterpart of an intervention."""
+    for start, instead in VARIANTS.items():
+        if variant.startswith(start):
+            return instead + variant.removeprefix(start)
+    return None
+
+
+def _means(metrics: set[str]) -> set[str]:
+    return {metric.removesuffix("_mean") for metric in metrics}

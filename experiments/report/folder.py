@@ -1,0 +1,90 @@
+"""What an output folder holds, read."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import yaml
+
+NEEDED = ["cell", "method", "seed", "family", "layer", "module", "variant", "metric", "value", "n"]
+
+
+CELL = ("cell", "settings", "status", "error")
+"""The keys of an entry of cells.json"""
+
+
+class Cell(NamedTuple):
+    """One point of a study: all there is without an ablation."""
+
+    name: str
+    settings: dict[str, Any]
+    """The swept settings, by full name"""
+    status: str
+    """One of done, failed and pending"""
+    error: str | None
+
+    @property
+    def label(self) -> str:
+        """How people read its name."""
+        return self.name or "the study"
+
+
+class Study(NamedTuple):
+    """A study's output folder. Parts without a file are empty."""
+
+    name: str
+    settings: dict[str, Any]
+    cells: list[Cell]
+    table: pd.DataFrame
+    """Columns NEEDED of the results: the rows that are not about one singular vector or neuron of many"""
+    verdicts: list[dict[str, Any]]
+    """As `claims.to_json` writes them, with their cell"""
+    models: dict[str, dict[str, dict[str, str]]]
+    """By cell and model, the folders `weights` and `measured`"""
+    environment: dict[str, Any]
+
+    @property
+    def ablation(self) -> bool:
+        """Whether there is more to tell apart than one cell without a name."""
+        return len(self.cells) > 1 or any(cell.name for cell in self.cells)
+
+    @property
+    def methods(self) -> list[str]:
+        """The models in the order of the table."""
+        return list(dict.fromkeys(self.table["method"]))
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds that have rows."""
+        return sorted({int(seed) for seed in self.table["seed"].unique()})
+
+
+def read(folder: Path) -> Study:
+    """Raises FileNotFoundError where there are no settings: such a folder is no study's."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    table = _table(folder / "results.parquet")
+    verdicts = [{"cell": "", **one} for one in _json(folder / "claims.json", [])]
+    cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / "cells.json", [])]
+    names = list(dict.fromkeys(table["cell"])) or [""]
+    return Study(
+        name=str(settings["study"]),
+        settings=settings,
+        cells=cells or [Cell(name, {}, "done", None) for name in names],
+        table=table,
+        verdicts=verdicts,
+        models=_json(folder / "models.json", {}),
+        environment=_json(folder / "env.json", {}),
+    )
+
+
+def _json(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.exists() else otherwise
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in NEEDED})
+    return pq.read_table(path, columns=NEEDED, filters=ds.field("index").is_null()).to_pandas()

@@ -1,0 +1,79 @@
+"""The numbers to look at first: what `experiments/summary.py` prints, by cell."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+from experiments import summary
+from experiments.report.folder import Study
+from experiments.results import sample_note, select, unchanged
+
+MEANING = {
+    "safe complied": "share of safe prompts answered in full",
+    "unsafe refused": "share of unsafe prompts refused in full",
+    "attack": "share of jailbreak prompts of this family answered in full, over all attempts",
+    "separation,": "distance between safe and unsafe activations, deepest layer",
+    "separation /": "the same, divided by the spread within the clusters",
+    "sin - random": "sine of the change of weights to the column space, beyond that of random directions",
+    "prompts seen": "share of tuning prompts that pretraining had shown",
+}
+
+
+class Number(NamedTuple):
+    """A mean over seeds and its range, written."""
+
+    mean: str
+    span: str
+    share: float | None
+    """The mean, where it is a share of prompts: 0 to 1"""
+
+
+class Table(NamedTuple):
+    """One table of key numbers: a column a model."""
+
+    title: str
+    rows: list[tuple[str, str, list[Number | None]]]
+    """Name, what it means, a number a model"""
+
+
+class KeyNumbers(NamedTuple):
+    """All of them, and what they are a mean over."""
+
+    over: str
+    methods: list[str]
+    tables: list[Table]
+
+
+def tables(study: Study) -> KeyNumbers:
+    """One table of all statistics; in an ablation one a statistic, a row a cell."""
+    complied = select(unchanged(study.table), metric="complied")
+    if complied.empty:
+        return KeyNumbers("", study.methods, [])
+    by_cell = {cell: summary.cells(rows) for cell, rows in study.table.groupby("cell", sort=False)}
+    long = pd.concat([rows.assign(cell=cell) for cell, rows in by_cell.items()], ignore_index=True)
+    statistics = list(dict.fromkeys(long["statistic"]))
+    groups = {key: rows["value"] for key, rows in long.groupby(["statistic", "cell", "method"], sort=False)}
+
+    def row(statistic: str, cell: str) -> list[Number | None]:
+        share = statistic.startswith(("safe", "unsafe", "attack", "prompts")) or statistic.endswith("complied")
+        return [_number(groups.get((statistic, cell, method)), share) for method in study.methods]
+
+    if study.ablation:
+        found = [
+            Table(f"{name}: {_meaning(name)}", [(cell or "the study", "", row(name, cell)) for cell in by_cell])
+            for name in statistics
+        ]
+    else:
+        found = [Table("", [(name, _meaning(name), row(name, next(iter(by_cell)))) for name in statistics])]
+    return KeyNumbers(sample_note(complied, "prompts"), study.methods, found)
+
+
+def _meaning(statistic: str) -> str:
+    return next((text for start, text in MEANING.items() if statistic.startswith(start)), "share answered in full")
+
+
+def _number(values: "pd.Series[float] | None", share: bool) -> Number | None:
+    if values is None or values.isna().all():
+        return None
+    span = f"{values.min():.2f} to {values.max():.2f}"
+    return Number(f"{values.mean():.2f}", span, float(values.mean()) if share else None)
