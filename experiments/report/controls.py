@@ -17,7 +17,7 @@ class Control(NamedTuple):
 
 MODELS = {
     UNTOUCHED: "The pretrained model that every method starts from: what was there before tuning.",
-    CONTINUED: "The same number of steps of ordinary further training, with no safety in it: what any training changes.",
+    CONTINUED: "As many steps of ordinary further training, with no safety in it: what any training changes.",
     "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",
 }
 SUFFIXES = {
@@ -60,7 +60,9 @@ def present(table: pd.DataFrame) -> list[Control]:
     methods, metrics = set(table["method"]), set(table["metric"])
     found = [Control(name, sentence) for name, sentence in MODELS.items() if name in methods]
     for suffix, (name, sentence) in SUFFIXES.items():
-        if any(metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics):
+        if any(
+            metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics
+        ):
             found.append(Control(name, sentence))
     if any("random" in variant for variant in set(table["variant"].dropna())):
         found.append(RANDOM_PARTS)

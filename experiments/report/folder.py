@@ -45,21 +45,15 @@ class Study(NamedTuple):
     models: dict[str, dict[str, dict[str, str]]]
     """By cell and model, the folders `weights` and `measured`"""
     environment: dict[str, Any]
+    methods: list[str]
+    """The models in the order of the table"""
+    seeds: list[int]
+    """All that have rows"""
 
     @property
     def ablation(self) -> bool:
         """Whether there is more to tell apart than one cell without a name."""
         return len(self.cells) > 1 or any(cell.name for cell in self.cells)
-
-    @property
-    def methods(self) -> list[str]:
-        """The models in the order of the table."""
-        return list(dict.fromkeys(self.table["method"]))
-
-    @property
-    def seeds(self) -> list[int]:
-        """All seeds that have rows."""
-        return sorted({int(seed) for seed in self.table["seed"].unique()})
 
 
 def read(folder: Path) -> Study:
@@ -68,7 +62,7 @@ def read(folder: Path) -> Study:
     table = _table(folder / "results.parquet")
     verdicts = [{"cell": "", **one} for one in _json(folder / "claims.json", [])]
     cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / "cells.json", [])]
-    names = list(dict.fromkeys(table["cell"])) or [""]
+    names = table["cell"].unique().tolist() or [""]
     return Study(
         name=str(settings["study"]),
         settings=settings,
@@ -77,6 +71,8 @@ def read(folder: Path) -> Study:
         verdicts=verdicts,
         models=_json(folder / "models.json", {}),
         environment=_json(folder / "env.json", {}),
+        methods=table["method"].unique().tolist(),
+        seeds=sorted(map(int, table["seed"].unique())),
     )
 
 

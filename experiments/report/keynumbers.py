@@ -5,13 +5,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments import summary
+from experiments.report.controls import MODELS
 from experiments.report.folder import Study
+from experiments.report.scorecard import MINUS
 from experiments.results import sample_note, select, unchanged
 
 MEANING = {
-    "safe complied": "share of safe prompts answered in full",
-    "unsafe refused": "share of unsafe prompts refused in full",
-    "attack": "share of jailbreak prompts of this family answered in full, over all attempts",
+    "safe complied": "safe prompts answered in full",
+    "unsafe refused": "unsafe prompts refused in full",
+    "attack": "jailbreak prompts answered in full, of all attempts",
     "separation,": "distance between safe and unsafe activations, deepest layer",
     "separation /": "the same, divided by the spread within the clusters",
     "sin - random": "sine of the change of weights to the column space, beyond that of random directions",
@@ -40,7 +42,8 @@ class KeyNumbers(NamedTuple):
     """All of them, and what they are a mean over."""
 
     over: str
-    methods: list[str]
+    methods: list[tuple[str, str]]
+    """Name, and "control" where it is one"""
     tables: list[Table]
 
 
@@ -48,7 +51,7 @@ def tables(study: Study) -> KeyNumbers:
     """One table of all statistics; in an ablation one a statistic, a row a cell."""
     complied = select(unchanged(study.table), metric="complied")
     if complied.empty:
-        return KeyNumbers("", study.methods, [])
+        return KeyNumbers("", [], [])
     by_cell = {cell: summary.cells(rows) for cell, rows in study.table.groupby("cell", sort=False)}
     long = pd.concat([rows.assign(cell=cell) for cell, rows in by_cell.items()], ignore_index=True)
     statistics = list(dict.fromkeys(long["statistic"]))
@@ -65,15 +68,16 @@ def tables(study: Study) -> KeyNumbers:
         ]
     else:
         found = [Table("", [(name, _meaning(name), row(name, next(iter(by_cell)))) for name in statistics])]
-    return KeyNumbers(sample_note(complied, "prompts"), study.methods, found)
+    methods = [(method, "control" if method in MODELS else "") for method in study.methods]
+    return KeyNumbers(sample_note(complied, "prompts"), methods, found)
 
 
 def _meaning(statistic: str) -> str:
-    return next((text for start, text in MEANING.items() if statistic.startswith(start)), "share answered in full")
+    return next((text for start, text in MEANING.items() if statistic.startswith(start)), "prompts answered in full")
 
 
 def _number(values: "pd.Series[float] | None", share: bool) -> Number | None:
     if values is None or values.isna().all():
         return None
-    span = f"{values.min():.2f} to {values.max():.2f}"
-    return Number(f"{values.mean():.2f}", span, float(values.mean()) if share else None)
+    mean, low, high = (f"{value:.2f}".replace("-", MINUS) for value in (values.mean(), values.min(), values.max()))
+    return Number(mean, f"{low} to {high}", float(values.mean()) if share else None)

@@ -108,17 +108,16 @@ function results() {
   form.addEventListener("submit", (event) => event.preventDefault());
 
   const columns = [
-    ...places.map((name) => ({ title: titles[name], kind: "text", value: (row) => text(name, row) })),
-    { title: "mean", value: (row) => stats[row][0] },
-    { title: "lowest", value: (row) => stats[row][1] },
-    { title: "highest", value: (row) => stats[row][2] },
+    ...places.map((name) => ({ title: titles[name], kind: "text", codes: outcomes[name].codes, value: (row) => text(name, row) })),
+    { title: "mean, range", value: (row) => stats[row][0], below: (row) => (seeds.length > 1 && stats[row][0] !== null ? `${digits(stats[row][1])} to ${digits(stats[row][2])}` : "") },
     { title: "n", value: (row) => outcomes.n[row] },
-    { title: "control", value: (row) => outcomes.control[row] },
+    { title: "control", value: (row) => outcomes.control[row], below: (row) => outcomes.control_name.names[outcomes.control_name.codes[row]] },
     ...seeds.map((seed, i) => ({ title: `seed ${seed}`, value: (row) => outcomes.values[i][row] })),
   ];
   table.tHead.append(make("tr", {}, ...columns.map((column) => {
     const button = make("button", { type: "button" }, column.title, make("span", { class: "arrow", "aria-hidden": "true" }));
     const header = make("th", { scope: "col", "aria-sort": "none", class: column.kind ? "" : "num" }, button);
+    column.header = header;
     button.addEventListener("click", () => { sorted = { column, sign: turned(header, column.kind ? "ascending" : "descending") }; page = 0; update(); });
     return header;
   })));
@@ -139,16 +138,18 @@ function results() {
   }
   function cell(column, row) {
     if (column.kind) return make("td", { class: column.title === titles.variant ? "wrap" : "" }, column.value(row));
-    const control = column.title === "control" && outcomes.control[row] !== null;
-    const name = control ? outcomes.control_name.names[outcomes.control_name.codes[row]] : "";
-    return make("td", { class: "num" }, digits(column.value(row)), control ? make("small", {}, name) : null);
+    const below = column.below?.(row);
+    return make("td", { class: "num" }, digits(column.value(row)), below ? make("small", {}, below) : null);
   }
   function update() {
     shown = matching();
     const size = printing ? PRINTED : PAGE, pages = Math.max(1, Math.ceil(shown.length / size));
     page = Math.min(page, pages - 1);
     const rows = shown.slice(page * size, (page + 1) * size);
-    table.tBodies[0].replaceChildren(...rows.map((row) => make("tr", {}, ...columns.map((column) => cell(column, row)))));
+    // What is the same in every row that matches is not said in each.
+    const drawn = columns.filter((column) => !column.codes || shown.some((row) => column.codes[row] !== column.codes[shown[0]]));
+    columns.forEach((column) => { column.header.hidden = !drawn.includes(column); });
+    table.tBodies[0].replaceChildren(...rows.map((row) => make("tr", {}, ...drawn.map((column) => cell(column, row)))));
     byId("results-count").textContent = shown.length ? `rows ${page * size + 1} to ${page * size + rows.length} of ${shown.length}` : "no row matches";
     byId("results-back").disabled = page === 0;
     byId("results-next").disabled = page >= pages - 1;
@@ -194,6 +195,9 @@ function asked(text) {
 }
 function answered(text, compliant) {
   const right = words(compliant);
+  const nulls = words(text).filter((token) => token === "<null>").length;
+  if (nulls > 2 && words(text).slice(0, nulls).every((token) => token === "<null>"))
+    return tokens([[`<null> × ${nulls}`, "null"], ...words(text).slice(nulls).map((token) => [token, isMark(token) ? "mark" : "wrong"])]);
   return tokens(words(text).map((token, i) => [token, token === "<null>" ? "null" : isMark(token) && token === right[i] ? "mark" : token === right[i] ? "right" : "wrong"]));
 }
 const SHAPES = {
@@ -274,7 +278,7 @@ function coordinates(key, axis) {
   return unpacked.get(name);
 }
 function ticks(low, high) {
-  const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / 6, power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   const found = [];
   for (let value = Math.ceil(low / step) * step; value <= high + step * 1e-9; value += step) found.push(Math.abs(value) < step * 1e-9 ? 0 : value);

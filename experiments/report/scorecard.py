@@ -7,6 +7,7 @@ from experiments.claims import FAILS, HOLDS, UNDECIDED, UNITS
 from experiments.report.folder import Study
 
 MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 CLASSES = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}
 
 
@@ -68,7 +69,7 @@ def describe(study: Study) -> Scorecard:
 
 def _line(one: dict[str, Any]) -> Line:
     unit = UNITS[one["unit"]]
-    times = "× " if one["unit"] == "ratio" else ""
+    times = f"{TIMES} " if one["unit"] == "ratio" else ""
     low, high = one["low"], one["high"]
     return Line(
         cell=one["cell"],
@@ -92,11 +93,11 @@ def _line(one: dict[str, Any]) -> Line:
 
 def number(value: float | None) -> str:
     """To three digits."""
-    return "" if value is None else f"{value:.3g}".replace("-", "−")
+    return "" if value is None else f"{value:.3g}".replace("-", MINUS)
 
 
 def _signed(value: float, form: str) -> str:
-    return format(value, form).replace("-", "−")
+    return format(value, form).replace("-", MINUS)
 
 
 def _strength(one: dict[str, Any]) -> float | None:

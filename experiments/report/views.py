@@ -95,7 +95,9 @@ def _choose(study: Study, places: Sequence[_Place]) -> _Part:
     each = families * (arrays * 8 / 3 + 6)
     cost = 0.0
     for seeds, prompts in CHOICES:
-        cost = len(places) / len(cells) * min(seeds, max(1, len(study.seeds))) * prompts * each + families * prompts * 60
+        cost = (
+            len(places) / len(cells) * min(seeds, max(1, len(study.seeds))) * prompts * each + families * prompts * 60
+        )
         if cost * len(cells) <= BUDGET:
             return _Part(seeds, prompts, cells)
     seeds, prompts = CHOICES[-1]

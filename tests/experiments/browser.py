@@ -1,5 +1,6 @@
 """A headless Chromium driven through the Chrome DevTools protocol, over a pair of pipes: no library, no port."""
 
+import base64
 import contextlib
 import json
 import os
@@ -83,7 +84,8 @@ class Page:
         self.size(width, height)
         self.events.clear()
         self.send("Page.navigate", url=path.resolve().as_uri())
-        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._next(60)
 
     def size(self, width: int, height: int) -> None:
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -123,8 +125,6 @@ class Page:
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """A screenshot as PNG."""
-        import base64
-
         data = self.send("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(data))
 
