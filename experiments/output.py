@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
-from experiments import claims, figures, provenance, table
+from experiments import claims, figures, provenance, report, table
 from experiments.artifacts import Store, write_whole
 from experiments.cells import Cell
 from experiments.config import to_dict
@@ -112,6 +112,7 @@ class Output:
             results = Results(self.folder)
             write_whole(self.folder / CLAIMS, claims.to_json(self._scorecards(results)))
             figures.draw_all(results.table, self.folder / "figures")
+            report.write(self.folder)
             if not failures:
                 digest = provenance.sha256(self.folder / RESULTS)
                 write_whole(self._done(), json.dumps({"made_from": made_from, RESULTS: digest}))
@@ -129,13 +130,14 @@ class Output:
             intact = said == {"made_from": made_from, RESULTS: provenance.sha256(self.folder / RESULTS)}
         except (OSError, ValueError):
             return False
-        return intact and figures.all_drawn(self.folder / "figures")
+        return intact and (self.folder / report.PAGE).is_file() and figures.all_drawn(self.folder / "figures")
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""
-        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "claims", "table")]
+        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "claims", "report", "table")]
         parts = [[part.path.parent.name, part.path.name, part.common] for part in self._parts()]
-        content = json.dumps([parts, code, figures.style_version()], sort_keys=True)
+        looks = [figures.style_version(), report.assets_version()]
+        content = json.dumps([parts, code, looks], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _write_table(self) -> None:
