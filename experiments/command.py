@@ -54,7 +54,7 @@ def command(
     parser.add_argument("--show", action="store_true", help="print every setting with its value and stop")
     options = parser.parse_intermixed_args(arguments)
     try:
-        config = load(_named(options.settings, words), kind)
+        config = load(named(options.settings, words), kind)
         if options.show:
             print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         else:
@@ -72,7 +72,7 @@ def command(
     return 0
 
 
-def _named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:
+def named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:
     """Every argument as `name=value`: those without a name are `words`, quoted, for they may be any text."""
     bare = [argument for argument in arguments if not re.match(r"[\w.]+=", argument)]
     if len(bare) > len(words):

@@ -5,17 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command import command
+from experiments.command import command, named
 from experiments.config import load
-from experiments.schema import DataConfig, ExportConfig, StudyConfig
+from experiments.schema import CompareConfig, DataConfig, ExportConfig, StoreConfig, StudyConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-KINDS: dict[str, type] = {
-    "experiments.run": StudyConfig,
-    "experiments.data": DataConfig,
-    "experiments.export": ExportConfig,
+KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
+    "experiments.run": (StudyConfig, ()),
+    "experiments.data": (DataConfig, ()),
+    "experiments.export": (ExportConfig, ()),
+    "experiments.store": (StoreConfig, ("do", "key")),
+    "experiments.compare": (CompareConfig, ("a", "b")),
 }
+"""Of each command the settings, and those of them that may stand without their names."""
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -36,7 +39,8 @@ def test_every_command_has_settings_that_can_be_used(
     given = [argument for argument in arguments if not argument.startswith("--")]
     if any(argument.startswith("resume=") for argument in given):
         pytest.skip("needs a study's folder")
-    load(given, KINDS[module])
+    kind, words = KINDS[module]
+    load(named(given, words), kind)
 
 
 @pytest.mark.usefixtures("with_optax")
