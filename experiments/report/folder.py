@@ -12,6 +12,15 @@ import yaml
 NEEDED = ["cell", "method", "seed", "family", "layer", "module", "variant", "metric", "value", "n"]
 
 
+NO_ENVIRONMENT: dict[str, Any] = {
+    "python": "",
+    "platform": "",
+    "device": {},
+    "libraries": {},
+    "git": {"commit": None, "dirty": False},
+}
+"""What `provenance.environment` would have recorded."""
+
 CELL = ("cell", "settings", "status", "error")
 """The keys of an entry of cells.json"""
 
@@ -70,7 +79,7 @@ def read(folder: Path) -> Study:
         table=table,
         verdicts=verdicts,
         models=_json(folder / "models.json", {}),
-        environment=_json(folder / "env.json", {}),
+        environment=NO_ENVIRONMENT | _json(folder / "env.json", {}),
         methods=table["method"].unique().tolist(),
         seeds=sorted(map(int, table["seed"].unique())),
     )

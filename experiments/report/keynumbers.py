@@ -52,7 +52,7 @@ def tables(study: Study) -> KeyNumbers:
     complied = select(unchanged(study.table), metric="complied")
     if complied.empty:
         return KeyNumbers("", [], [])
-    by_cell = {cell: summary.cells(rows) for cell, rows in study.table.groupby("cell", sort=False)}
+    by_cell = {str(cell): summary.cells(rows) for cell, rows in study.table.groupby("cell", sort=False)}
     long = pd.concat([rows.assign(cell=cell) for cell, rows in by_cell.items()], ignore_index=True)
     statistics = list(dict.fromkeys(long["statistic"]))
     groups = {key: rows["value"] for key, rows in long.groupby(["statistic", "cell", "method"], sort=False)}

@@ -72,7 +72,7 @@ def describe(study: Study, folder: Path) -> Origin:
         config_hash=folder.name.rpartition("-")[2],
         results_hash=hashlib.sha256(results.read_bytes()).hexdigest() if results.exists() else "",
         artifacts=[
-            (cell, model, *(Path(places.get(kind, "")).name for kind in ("weights", "measured")))
+            (cell, model, Path(places.get("weights", "")).name, Path(places.get("measured", "")).name)
             for cell, models in study.models.items()
             for model, places in models.items()
         ],

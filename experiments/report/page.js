@@ -294,7 +294,7 @@ function activations() {
   const choice = {
     cell: cells.length > 1 ? chooser(form, "cell", cells.map((cell) => label(cell.name)), update) : { value: 0 },
     model: chooser(form, "model", models, update, Math.max(0, start)),
-    other: models.length > 1 ? chooser(form, "beside", ["nothing", ...models], update, models.indexOf("untouched") + 1) : { value: 0 },
+    beside: models.length > 1 ? chooser(form, "beside", ["nothing", ...models], update, models.indexOf("untouched") + 1) : { value: 0 },
     site: chooser(form, "site", sites, update),
     layer: chooser(form, "layer", layers, update, layers.length - 1),
     seed: chooser(form, "seed", seeds, update),
@@ -419,7 +419,7 @@ function activations() {
   }
   function update() {
     const cell = cells[choice.cell.value], shown = [models[choice.model.value]];
-    if (choice.other.value > 0 && models[choice.other.value - 1] !== shown[0]) shown.unshift(models[choice.other.value - 1]);
+    if (choice.beside.value > 0 && models[choice.beside.value - 1] !== shown[0]) shown.unshift(models[choice.beside.value - 1]);
     if (chosen !== null && chosen >= sets[cell.set].places.length) chosen = null;
     plots = shown.map((model) => panel(cell, model));
     panels.replaceChildren(...plots.map((plot) => plot.element));

@@ -208,7 +208,7 @@ def _probe(table: pd.DataFrame, wanted: set[str]) -> dict[str, list[float]]:
 def _left_out(study: Study, part: _Part, kept: dict[_Place, pd.DataFrame]) -> list[str]:
     """What the page does not show of what was measured."""
     if not kept:
-        return ["No measured prompts were found, so there is nothing to show here."] if not study.models else []
+        return []
     said = []
     shown = next(iter(kept.values()))
     if len(study.seeds) > shown["seed"].nunique():

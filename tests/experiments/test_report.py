@@ -332,7 +332,7 @@ def test_the_command_gives_these_settings_again(folder: Path) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["world=small", "model=small", "world.text.length=6"],
+        ["world=small", "model=small", "tuning.steps=7"],
         ["world.safety.table=[[0,0,1,0,1,0],[1,1,1,0,1,1]]", "analysis.families=null"],
         ["pretrain.watch.guard=off", "tuning.learning_rate=1e-05", "world.tasks.identity=true"],
     ],
@@ -567,9 +567,11 @@ def test_the_activations_follow_the_choices(opened: Page) -> None:
     for name, value in (("layer", "1"), ("model", "continued"), ("axes", "LDA and PCA 1"), ("seed", "1")):
         choose(opened, "view-filter", name, value)
         seen.add(opened.run(picture))
+    assert len(seen) == 5
+    legend = "document.getElementById('view-legend').textContent"
+    assert "mixed" in opened.run(legend)
     choose(opened, "view-filter", "colour", "family")
-    seen.add(opened.run(picture))
-    assert len(seen) == 6
+    assert "co_task" in opened.run(legend)
     marks = "document.querySelectorAll('#view-panels svg.plot')[1].querySelectorAll('.points > *').length"
     assert opened.run(marks) == len(FAMILIES) * PROMPTS
     opened.run("document.querySelector('#view-filter input[value=safe]').click()")
