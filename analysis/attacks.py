@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.clusters import tau
-from analysis.observe import in_pieces
+from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.sensitivity import finite, gradient_norm
 from models.decode import judged
@@ -184,7 +184,7 @@ def attack(
         random, optimised = (jax.tree.map(lambda x, i=i: x[i], seen) for i in range(2))
         return random, optimised
 
-    seen: tuple[Attacked, Attacked] = in_pieces(both, (batch, soft))
+    seen: tuple[Attacked, Attacked] = in_pieces(both, (batch, soft), at_once(width))
     return seen
 
 

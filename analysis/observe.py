@@ -19,8 +19,8 @@ LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 WINDOW = ("mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen as the mean over the window from that position on."""
 
-AT_ONCE = 64
-"""Prompts computed together: what they need fits in a processor's cache. Changes no result beyond rounding."""
+FREE = 64
+"""Prompts for which responses are generated together."""
 
 
 class Observation(NamedTuple):
@@ -54,7 +54,7 @@ class Observation(NamedTuple):
 
 
 def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
-    """Responses and activations of one model as NumPy arrays; AT_ONCE prompts are held at a time."""
+    """Responses and activations of one model as NumPy arrays; no more than `at_once` prompts are held at a time."""
     comply, refuse, at_last, over_window = jax.tree.map(np.asarray, _forced(model, params, window, prompts))
     complying, refusing, go = (
         np.asarray(x) for x in (prompts.complying.tokens, prompts.refusing.tokens, prompts.complying.go)
@@ -62,9 +62,9 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
     # A response that is the likeliest at every place when fed as input is the greedy one.
     generated = np.where(comply.exact[:, None], complying, refusing)
     undecided = np.flatnonzero(~(comply.exact | refuse.exact))
-    for i in range(0, len(undecided), AT_ONCE):
+    for i in range(0, len(undecided), FREE):
         # Filled up, so that every number of them has one compiled program.
-        chosen = np.resize(undecided[i : i + AT_ONCE], AT_ONCE)
+        chosen = np.resize(undecided[i : i + FREE], FREE)
         generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen])
         over_window = jax.tree.map(partial(_replaced, chosen), over_window, own)
     first = np.take_along_axis(generated, go[:, None] + 1, axis=1)[:, 0]
@@ -92,10 +92,18 @@ def observe_last(model: ModelConfig, params: Params, prompts: Prompts) -> dict[s
     return jax.tree.map(np.asarray, _last(model, params, batch.tokens[:, :width], batch.go))
 
 
-def in_pieces(function: Callable[[Any], Any], arrays: Any, at_once: int = AT_ONCE) -> Any:
-    """`function` of arrays with a leading axis of N prompts, within jit: no more than `at_once` are in memory."""
+def at_once(positions: int) -> int:
+    """How many prompts of so many positions to compute together: what fits in a processor's cache, or fills a device.
+
+    Changes no result beyond rounding.
+    """
+    return max(1, (1024 if jax.default_backend() == "cpu" else 2**16) // positions)
+
+
+def in_pieces(function: Callable[[Any], Any], arrays: Any, most: int) -> Any:
+    """`function` of arrays with a leading axis of N prompts, within jit: no more than `most` are in memory."""
     count = len(jax.tree.leaves(arrays)[0])
-    pieces = -(-count // at_once)
+    pieces = -(-count // most)
     # The last one is filled up with the first prompts.
     chosen = np.arange(pieces * -(-count // pieces)).reshape(pieces, -1) % count
     seen = jax.lax.map(lambda piece: function(jax.tree.map(lambda x: x[piece], arrays)), chosen)
@@ -128,7 +136,7 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
         )
         return comply, refuse, last, own
 
-    return in_pieces(of_piece, prompts)
+    return in_pieces(of_piece, prompts, at_once(2 * prompts.complying.tokens.shape[-1]))
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -140,7 +148,9 @@ def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go
 
 @partial(jax.jit, static_argnums=0)
 def _last(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> Seen:
-    return in_pieces(lambda prompts: _activations(model, params, 1, *prompts)[1], (tokens, go))
+    return in_pieces(
+        lambda prompts: _activations(model, params, 1, *prompts)[1], (tokens, go), at_once(tokens.shape[1])
+    )
 
 
 def _activations(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.observe import in_pieces
+from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth.settings import require_positive
@@ -53,7 +53,7 @@ def gradient_norm(
 @partial(jax.jit, static_argnames="model")
 def lipschitz(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> jax.Array:
     """`gradient_norm` of any number of prompts, tokens [N, T] and go [N]."""
-    return in_pieces(lambda prompts: gradient_norm(model, params, *prompts), (tokens, go))
+    return in_pieces(lambda prompts: gradient_norm(model, params, *prompts), (tokens, go), at_once(tokens.shape[1]))
 
 
 def measure(subject: Subject, config: SensitivityConfig) -> list[Result]:

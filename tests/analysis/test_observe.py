@@ -90,10 +90,10 @@ def test_a_model_that_must_refuse_is_seen_to_refuse(
     assert not seen.teacher_refused.any()
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 7, 100])
-def test_pieces_of_prompts_are_put_together_in_order(at_once: int) -> None:
+@pytest.mark.parametrize("most", [1, 3, 7, 100])
+def test_pieces_of_prompts_are_put_together_in_order(most: int) -> None:
     values = {"a": jnp.arange(14.0).reshape(7, 2), "b": jnp.arange(7)}
-    mapped = in_pieces(lambda x: 10 * x["a"].sum(axis=1) + x["b"].astype(jnp.float32), values, at_once)
+    mapped = in_pieces(lambda x: 10 * x["a"].sum(axis=1) + x["b"].astype(jnp.float32), values, most)
     np.testing.assert_array_equal(mapped, 10 * np.array([1, 5, 9, 13, 17, 21, 25]) + np.arange(7))
 
 
