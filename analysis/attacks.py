@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.clusters import tau
+from analysis.clusters import row, tau
+from analysis.nullspace import sines, span
 from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.sensitivity import finite, gradient_norm
@@ -45,6 +46,7 @@ METRICS = (
     "adv_tau",
     "adv_lipschitz",
     "adv_projection_total",
+    "adv_activation_angle",
 )
 """What has no value where a model cannot be attacked with so many tokens."""
 
@@ -255,7 +257,8 @@ def _family(subject: Subject, config: AttacksConfig, family: str) -> list[Result
 
 
 def _effects(prefix: str, subject: Subject, seen: Attacked, where: dict[str, Any]) -> list[Result]:
-    """Success, and by layer tau about the clusters of prompts as they are, and ||dW a|| for a of unit length."""
+    """Success, and by layer tau about the clusters of prompts as they are, the angle to what the same prompts spanned
+    before tuning and attack, and ||dW a|| for a of unit length."""
     results: list[Result] = [
         Samples(f"{prefix}_complied", seen.complied, **where),
         finite(f"{prefix}_lipschitz", np.asarray(seen.lipschitz, float), **where),
@@ -266,6 +269,7 @@ def _effects(prefix: str, subject: Subject, seen: Attacked, where: dict[str, Any
         taus = tau(np.asarray(seen.hidden[:, layer], float), *means)
         at: dict[str, Any] = {"layer": layer + 1, "module": "mlp.post_last", **where}
         results += [finite(f"{prefix}_tau", taus, **at), _successful(f"{prefix}_tau_successful", taus, seen, at)]
+        results.append(_angle(f"{prefix}_activation_angle", subject, seen, layer, at))
         if not subject.untouched:
             at["module"] = "W_in"
             results.append(_projection(f"{prefix}_projection_total", subject, seen, layer, at))
@@ -279,6 +283,17 @@ def _successful(metric: str, values: np.ndarray, seen: Attacked, at: dict[str, A
         return Row(metric, float(chosen.mean()), len(chosen), **at)
     missing = "activations are not finite" if len(chosen) else "no attack succeeded"
     return Row(metric, np.nan, len(chosen), missing=missing, **at)
+
+
+def _angle(metric: str, subject: Subject, seen: Attacked, layer: int, at: dict[str, Any]) -> Row:
+    """The mean sine of `nullspace.measure`'s `activation_angle`, of the tuned model under attack."""
+    hidden = np.asarray(seen.hidden[:, layer], float)
+    before = np.asarray(subject.before[at["family"]]["mlp.post"][: len(hidden), layer], float)
+    found = np.array([])
+    if np.isfinite(hidden).all() and np.isfinite(before).all() and before.any():
+        found = sines(span(hidden), span(before))
+    mean = found.mean() if len(found) else np.nan
+    return row(metric, mean, len(found), "activations are not finite, or all zero", **at)
 
 
 def _projection(metric: str, subject: Subject, seen: Attacked, layer: int, at: dict[str, Any]) -> Result:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.clusters import row, unusable
 from analysis.rows import Result, Row, Samples, Subject
 from models.weights import flatten
 from synth.keys import fold
@@ -184,15 +185,21 @@ def _matrix(subject: Subject, layer: int, module: str, config: NullspaceConfig) 
         for params in (subject.reference, subject.params)
     )
     change = tuned - untuned
-    inputs = {
-        family: unit(np.asarray(seen.last[MATRICES[module]][:, layer], float))
+    acts = {
+        family: np.asarray(seen.last[MATRICES[module]][:, layer], float)
         for family, seen in subject.observations.items()
     }
+    unknown = unusable(acts)
+    inputs = {family: unit(rows) for family, rows in acts.items() if family not in unknown}
     key = fold(subject.key, "nullspace", layer, module)
     where: dict[str, Any] = {"layer": layer + 1, "module": module}
     results = _column_space(untuned, change, config, fold(key, "columns"), where)
     results += _row_space(change, inputs, config, fold(key, "rows"), where)
-    return results + (_neurons(change, inputs, config, where) if module == "W_in" else [])
+    metrics = ["projection_total", "projection_total_random"]
+    if module == "W_in":
+        results += _neurons(change, inputs, config, where)
+        metrics.append("neuron_effect_mean")
+    return results + [r for name, why in unknown.items() for r in _absent({"family": name, **where}, *metrics, why=why)]
 
 
 def _generator(key: jax.Array) -> np.random.Generator:
@@ -266,7 +273,7 @@ def _row_space(
     The latter are the same for all inputs, since V^T a is a random unit vector whatever a is.
     """
     results: list[Result] = []
-    if not change.any():
+    if not change.any() or not inputs:
         for family in inputs:
             results += _absent({"family": family, **where}, "projection_total", "projection_total_random")
         return results
@@ -305,8 +312,8 @@ def _neurons(
     return results
 
 
-def _absent(where: dict[str, Any], *metrics: str) -> list[Result]:
-    return [Row(metric, np.nan, 0, **where, missing=ZERO) for metric in metrics]
+def _absent(where: dict[str, Any], *metrics: str, why: str = ZERO) -> list[Result]:
+    return [Row(metric, np.nan, 0, **where, missing=why) for metric in metrics]
 
 
 def _activation_angles(subject: Subject, layer: int, config: NullspaceConfig) -> list[Result]:
@@ -318,12 +325,19 @@ def _activation_angles(subject: Subject, layer: int, config: NullspaceConfig) ->
     results: list[Result] = []
     for family, seen in subject.observations.items():
         before, after = (np.asarray(last["mlp.post"][:, layer], float) for last in (subject.before[family], seen.last))
+        at: dict[str, Any] = {"family": family, "layer": layer + 1, "module": "mlp.post"}
         count = min(config.angle_prompts, len(before) // 2)
+        why = unusable({family: np.concatenate([before, after])}).get(family)
+        if why is None and min(count, np.abs(before[:count]).sum()) == 0:
+            why = "activations before tuning are all zero" if count else "one prompt is too few to compare two halves"
+        if why:
+            results += _absent(at, "activation_angle_mean", "activation_angle_untuned_mean", why=why)
+            continue
         basis = span(before[:count], config.rank_share)
         compared = {"activation_angle": after[:count], "activation_angle_untuned": before[count : 2 * count]}
-        at: dict[str, Any] = {"family": family, "layer": layer + 1, "module": "mlp.post"}
         for metric, acts in compared.items():
             found = sines(span(acts, config.rank_share), basis)
-            results.append(Row(f"{metric}_mean", float(found.mean()), len(found), **at))
+            mean = found.mean() if len(found) else np.nan
+            results.append(row(f"{metric}_mean", mean, len(found), "activations are all zero", **at))
             results += [Row(metric, float(v), count, index=i + 1, **at) for i, v in enumerate(found)]
     return results

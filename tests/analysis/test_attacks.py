@@ -11,7 +11,8 @@ import optax
 import pytest
 
 from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, insert, measure, start, with_soft_tokens
-from analysis.observe import observe
+from analysis.nullspace import column_basis
+from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.sensitivity import lipschitz
 from models.transformer import ModelConfig, Params, forward, init
@@ -227,10 +228,11 @@ def subjects(roomy: ModelConfig, weights: Params, prompts: Prompts, key: jax.Arr
     mlp = weights["blocks"]["0"]["mlp"]
     change = jax.random.normal(fold(key, "change"), mlp["W_in"].shape)
     blocks = {**weights["blocks"], "0": {**weights["blocks"]["0"], "mlp": {**mlp, "W_in": mlp["W_in"] + change}}}
+    before = {family: observe_last(roomy, weights, batch) for family, batch in batches.items()}
     found = {}
     for name, own in (("untouched", weights), ("tuned", {**weights, "blocks": blocks})):
         seen = {family: observe(roomy, own, batch, window=1) for family, batch in batches.items()}
-        found[name] = Subject(roomy, own, weights, batches, seen, {}, key)
+        found[name] = Subject(roomy, own, weights, batches, seen, before, key)
     return found
 
 
@@ -254,6 +256,13 @@ def test_without_tokens_a_model_is_as_it_was_observed(subjects: dict[str, Subjec
             to_safe, to_unsafe = (np.linalg.norm(hidden - mean[layer - 1], axis=1) for mean in means)
             found = values(results, f"{prefix}_tau", 0, layer)
             np.testing.assert_allclose(found, to_unsafe - to_safe, rtol=1e-3, atol=1e-3)
+            angles = [r for r in results if (r.metric, r.index, r.layer) == (f"{prefix}_activation_angle", 0, layer)]
+            assert isinstance(angles[0], Row)
+            start = subject.before["unsafe"]["mlp.post"][:, layer - 1]
+            bases = [column_basis(np.asarray(acts, float).T) for acts in (hidden, start)]
+            outside = [np.sqrt(max(0, 1 - np.sum((bases[1].T @ vector) ** 2))) for vector in bases[0].T]
+            assert angles[0].value == pytest.approx(np.mean(outside), abs=1e-3)
+            assert angles[0].n == len(outside)
         change = np.asarray(
             subject.params["blocks"]["0"]["mlp"]["W_in"] - subject.reference["blocks"]["0"]["mlp"]["W_in"]
         )

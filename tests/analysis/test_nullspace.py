@@ -1,5 +1,6 @@
 """Tests of `analysis/nullspace.py`: planted truths, and SciPy's angles."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -270,6 +271,46 @@ def test_a_matrix_without_a_change_says_so(measured: list[Result]) -> None:
     assert all(np.isnan(row.value) == (row.missing is not None) for row in rows(measured))
     assert value(measured, "relative_change", layer=1, module="W_out").value == 0
     assert value(measured, "rank_change", layer=1, module="W_out").value == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda acts: np.where(np.arange(len(acts))[:, None, None] == 1, np.inf, acts), "prompts are not finite"),
+        (lambda acts: acts[:0], "no safe prompts"),
+    ],
+)
+def test_activations_that_cannot_be_measured_say_why(
+    subject: Subject, measured: list[Result], spoil: Callable[[np.ndarray], np.ndarray], reason: str
+) -> None:
+    """Those of one family, and the others are as they were."""
+    seen = subject.observations["safe"]
+    spoilt = seen._replace(last={site: spoil(acts) for site, acts in seen.last.items()})
+    before = {
+        **subject.before,
+        "safe": {site: acts[: len(spoil(acts))] for site, acts in subject.before["safe"].items()},
+    }
+    damaged = subject._replace(observations={**subject.observations, "safe": spoilt}, before=before)
+    found = rows(nullspace.measure(damaged, CONFIG))
+    of_safe = [row for row in found if row.family == "safe"]
+    metrics = {"projection_total", "neuron_effect_mean", "activation_angle_mean", "activation_angle_untuned_mean"}
+    assert {row.metric for row in of_safe} == {*metrics, "projection_total_random"}
+    assert all(np.isnan(row.value) and row.n == 0 and reason in str(row.missing) for row in of_safe)
+    expected = [repr(row) for row in rows(measured) if row.family != "safe"]
+    assert [repr(row) for row in found if row.family != "safe"] == expected
+
+
+def test_activations_of_zeros_span_nothing(subject: Subject) -> None:
+    seen, before = subject.observations["safe"], subject.before["safe"]
+    dead = seen._replace(last={site: 0 * acts for site, acts in seen.last.items()})
+    for observed, start in ((dead, before), (seen, dead.last)):
+        found = rows(
+            nullspace.measure(subject._replace(observations={"safe": observed}, before={"safe": start}), CONFIG)
+        )
+        angles = [row for row in found if row.metric == "activation_angle_mean"]
+        assert len(angles) == subject.model.layers
+        assert all(np.isnan(row.value) and "all zero" in str(row.missing) for row in angles)
+        assert all(np.isnan(row.value) == (row.missing is not None) for row in found)
 
 
 def test_a_model_equal_to_the_untuned_one_has_no_shares_and_the_untuned_one_no_rows(subject: Subject) -> None:
