@@ -25,6 +25,7 @@ from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
 from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS
 from experiments.progress import Reporter
+from experiments.results import select, unchanged
 from experiments.schema import CompareConfig
 
 LEAST = 100
@@ -60,7 +61,7 @@ def outcomes(results: pd.DataFrame) -> pd.DataFrame:
     """The numbers of the summary, by cell: columns cell, method, seed, statistic, value, resolution."""
     found = []
     for cell, rows in results.groupby("cell", sort=False):
-        prompts = rows.loc[rows["metric"] == "complied", "n"].min()
+        prompts = select(unchanged(rows), metric="complied")["n"].min()
         numbers = summary.cells(rows).assign(cell=cell)
         share = numbers["statistic"].str.contains("complied|refused|attack")
         found.append(numbers.assign(resolution=share / prompts))

@@ -28,18 +28,24 @@ from experiments.schema import STORE_VERBS, StoreConfig
 
 LEAST = 100
 """Columns that every table fits in."""
+WIDE, NARROW = 140, 14
+"""Columns from which on studies' names are written in one line, and those they have below."""
 SHOWN = 8
 """Settings said of an artifact in a list."""
+KEY = 10
+"""Characters of a key in a list."""
 
 
 def _list(inventory: Inventory, entries: list[Entry], config: StoreConfig, reporter: Reporter) -> None:
     described = inventory.described()
     table = _table("stage", "key", "size>", "made (UTC)", "took>", "used by", "settings", title=_total(entries, config))
+    if reporter.console.width < WIDE:
+        table.columns[5].width = NARROW
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.name)):
         studies = [study.name for study in inventory.users.get(entry.name, [])]
         used = f"{studies[0]} +{len(studies) - 1}" if len(studies) > 1 else "".join(studies) or "[dim]-[/dim]"
         row = (decimal(entry.size), _when(entry), _took(entry), used, _short(described[entry.name]))
-        table.add_row(entry.stage, entry.key, *row)
+        table.add_row(entry.stage, entry.key[:KEY], *row)
     reporter.show(table, LEAST)
 
 
@@ -213,7 +219,7 @@ def _table(*headings: str, title: str | None = None) -> Table:
     """Columns of numbers have a heading that ends in >; those of text may be wrapped."""
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
     for heading in headings:
-        wraps = heading in ("settings", "why")
+        wraps = heading in ("settings", "used by", "what")
         right = heading.endswith(">")
         table.add_column(
             heading.removesuffix(">"), justify="right" if right else "left", no_wrap=not wraps, overflow="fold"
