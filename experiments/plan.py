@@ -146,6 +146,8 @@ def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> lis
     found = [Job("pretrain", (pretrained,), (), partial(_pretrain, pretrained, config))]
     for method, recipe in needed.tune.items():
         members = groups[recipe.key]
+        if members[0][1] is not recipe:
+            continue  # Tuned with the cell of the first of them.
         recipes = tuple(member for _, member in members)
         tunings = [tune.Tuning(cell.config.tuning, getattr(cell.config.method, method)) for cell, _ in members]
         make = partial(_tune, recipes, pretrained, config, method, tunings)
