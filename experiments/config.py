@@ -15,7 +15,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.schema import SIDE_SETTINGS, CompareConfig, DataConfig, ExportConfig, StoreConfig, StudyConfig
+from experiments.schema import (
+    SIDE_SETTINGS,
+    CompareConfig,
+    DataConfig,
+    ExportConfig,
+    FiguresConfig,
+    StoreConfig,
+    StudyConfig,
+)
 from synth.settings import SettingError
 
 CONF = Path(__file__).parent / "conf"
@@ -25,6 +33,7 @@ ROOTS: dict[type, str] = {
     ExportConfig: "export",
     StoreConfig: "store",
     CompareConfig: "compare",
+    FiguresConfig: "figures",
 }
 """Each kind of settings and the file of `conf/` that it is composed from."""
 

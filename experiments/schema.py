@@ -286,3 +286,35 @@ class CompareConfig:
             "must end in .csv or .json",
             "for example out=compared.csv",
         )
+
+
+@dataclass(unsafe_hash=True)
+class FiguresConfig:
+    """Figures of a finished study, drawn again from its table."""
+
+    run: str = ""
+    """The study's output folder."""
+    only: Any = ()
+    """A figure's name or a list of them; all that the table has the rows for if empty."""
+    width: Any = "text"
+    """"column" (3.25 inches), "text" (5.5), "page" (6.75), or inches."""
+    cell: Any = None
+    """One cell of a sweep, whose own figures are to be drawn; null for those of the sweep."""
+    out: str = ""
+    """The folder to write to; `figures` in the study's folder if empty, and of a cell a folder in that."""
+
+    def __post_init__(self) -> None:
+        self.only = (self.only,) if isinstance(self.only, str) else tuple(self.only)
+        self.cell = None if self.cell is None else str(self.cell)
+        require(
+            bool(self.run), "run", "''", "must name a study's output folder", "for example run=outputs/quick-1a2b3c4d"
+        )
+        named = isinstance(self.width, str) and self.width in ("column", "text", "page")
+        number = isinstance(self.width, int | float) and not isinstance(self.width, bool) and 2 <= self.width <= 20
+        require(
+            named or number,
+            "width",
+            self.width,
+            "must be column, text, page or from 2 to 20 inches",
+            "set width=column",
+        )

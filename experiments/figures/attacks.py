@@ -1,12 +1,11 @@
 """What soft tokens do to each model, by their number (cf. Figs. 7 and A.66-71 of the paper)."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note, nothing
-from experiments.results import models, sample_note, select
+from experiments.figures.common import DARK, NEUTRAL, SAFE, UNSAFE, Look, having, legend, note, panels, seeds_and_mean
+from experiments.results import models, sample_note, select, unchanged
 
 LABELS = {
     "complied": "share complied",
@@ -15,62 +14,56 @@ LABELS = {
     "projection_total": r"$\|\Delta W a\|$",
 }
 LINES = {
-    "adv": ("attack", UNSAFE, "-"),
-    "adv_random": ("random soft tokens", "0.3", ":"),
-    "adv_untouched": ("attack, before tuning", NEUTRAL, "--"),
+    "adv": ("attack", Look(UNSAFE, "-", "o")),
+    "adv_random": ("random soft tokens", Look(DARK, ":", "s")),
+    "adv_untouched": ("attack, before tuning", Look(NEUTRAL, "--", "^")),
 }
 UNATTACKED = {"tau": "mlp.post_last", "lipschitz": None, "projection_total": "W_in"}
 """Metrics that safe prompts have as well, and the module they have them for."""
 
 
-def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """Thin lines are seeds, thick ones their mean; green is where safe prompts are. Activations of the last layer."""
-    metrics = [f"{line}_{quantity}" for line in LINES for quantity in LABELS]
-    found = select(table, metric=metrics)
-    rows = found.dropna(subset="value")
-    if rows.empty:
-        reasons = ["no model was attacked by soft tokens", *found["missing"].dropna()]
-        return nothing(reasons[-1]), table.head(0)
-    rows = select(rows, family=rows["family"].iloc[0])
-    last = rows["layer"].max()
-    rows = rows[rows["layer"].isna() | (rows["layer"] == last)]
-    safe = select(table, metric=list(UNATTACKED), family="safe")
+def rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What soft tokens do to one family of prompts, and what safe prompts are like, in the last layer."""
+    table = unchanged(table)
+    found = select(table, metric=[f"{line}_{quantity}" for line in LINES for quantity in LABELS]).dropna(subset="value")
+    found = having(found, "adv_complied")
+    if found.empty:
+        return found
+    found = _last(select(found, family=found["family"].iloc[0]), found["layer"].max())
+    safe = select(table, metric=list(UNATTACKED), family="safe").dropna(subset="value")
     safe = safe[safe["module"].isna() | safe["module"].isin(UNATTACKED.values())]
-    safe = safe[safe["layer"].isna() | (safe["layer"] == last)].dropna(subset="value")
-    names = models(rows)
-    figure, axes = plt.subplots(
-        len(LABELS), len(names), figsize=(1.5 * len(names) + 0.3, 5.2), sharex=True, squeeze=False, layout="constrained"
-    )
-    for line, (quantity, label) in zip(axes, LABELS.items(), strict=True):
-        for axis, model in zip(line, names, strict=True):
-            _panel(axis, select(rows, method=model), select(safe, method=model), quantity)
-        line[0].set_ylabel(label)
-    for axis, model in zip(axes[0], names, strict=True):
-        axis.set_title(model)
-        axis.set_ylim(-0.03, 1.03)
-    for axis in axes[-1]:
-        axis.set_xlabel("soft tokens")
-    legends = (zip(*axis.get_legend_handles_labels(), strict=True) for axis in axes[:, 0])
-    lines = {label: handle for legend in legends for handle, label in legend}
-    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4)
+    return pd.concat([found, _last(safe, found["layer"].max())])
+
+
+def _last(rows: pd.DataFrame, layer: int) -> pd.DataFrame:
+    return rows[rows["layer"].isna() | (rows["layer"] == layer)]
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Thin lines are seeds, thick ones their mean; green is where safe prompts are."""
     attacked = select(rows, metric="adv_complied")
-    text = f"{attacked['family'].iloc[0]} prompts attacked, layer {int(last)}; {sample_note(attacked, 'prompts')}"
-    note(figure, f"{text}; all but the first row have their own scales")
-    return figure, pd.concat([rows, safe])
+    names = models(select(rows, metric=[f"{line}_complied" for line in LINES]))
+    figure, axes = panels(names, list(LABELS.values()), "soft tokens", share_y=False)
+    for line, quantity in zip(axes, LABELS, strict=True):
+        for axis, model in zip(line, names, strict=True):
+            _panel(axis, select(rows, method=model), quantity)
+    for axis in axes[0]:
+        axis.set_ylim(-0.03, 1.03)
+    legend(figure, axes)
+    text = f"{attacked['family'].iloc[0]} prompts attacked, layer {int(rows['layer'].max())}"
+    note(figure, f"{text}; {sample_note(attacked, 'prompts')}; all but the first row have their own scales")
+    return figure
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, safe: pd.DataFrame, quantity: str) -> None:
-    for line, (label, colour, style) in LINES.items():
-        wide = select(rows, metric=f"{line}_{quantity}").pivot(index="index", columns="seed", values="value")
-        if wide.empty:
-            continue
-        strengths = wide.index.astype(int)
-        axis.plot(strengths, wide.to_numpy(), style, color=colour, linewidth=0.6, alpha=0.6)
-        axis.plot(strengths, wide.mean(axis=1), style, color=colour, marker="o", markersize=2, label=label)
-        axis.set_xticks(strengths)
-    level = select(safe, metric=quantity)["value"]
+def _panel(axis: Axes, rows: pd.DataFrame, quantity: str) -> None:
+    for line, (label, look) in LINES.items():
+        here = select(rows, metric=f"{line}_{quantity}")
+        seeds_and_mean(axis, here, "index", look, label)
+        if len(here):
+            axis.set_xticks(sorted(here["index"].unique().astype(int)))
+    level = select(rows, metric=quantity, family="safe")["value"]
     if len(level):
-        axis.axhline(level.mean(), color=SAFE, linewidth=0.9, label="safe prompts")
+        axis.axhline(level.mean(), color=SAFE, linewidth=0.9, linestyle="-.", label="safe prompts")
     if not axis.has_data():
         axis.text(0.5, 0.5, "no change\nof weights", transform=axis.transAxes, ha="center", va="center", fontsize=6.5)
         axis.set_yticks([])

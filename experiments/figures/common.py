@@ -1,24 +1,190 @@
-"""What the figures share: colours, and where a note stands."""
+"""What the figures share: colours and lines, panels that fit the page's width, legends and notes."""
 
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by colour-blind readers and in grey.
+from experiments.results import UNTOUCHED
+from models.training.objectives import METHODS
+
+# Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.
 SAFE, UNSAFE, NEUTRAL = "#009E73", "#D55E00", "#999999"
+BLUE, PINK, ORANGE, SKY, DARK = "#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "0.3"
+
+CONTROLS = ("continued", "shuffled")
+"""Methods that teach no safety"""
+
+LINE_HEIGHT = 0.14
+"""Inches that a line of text takes"""
+TALLEST = 8.0
+"""Inches that panels may take of a page"""
 
 
-def note(figure: Figure, text: str) -> None:
-    """A small line under the figure, at its right."""
-    figure.supxlabel(text, x=1.0, ha="right", fontsize=6.5)
+class Look(NamedTuple):
+    """How a line is drawn."""
+
+    color: str
+    linestyle: Any
+    marker: str
 
 
-def nothing(reason: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
-    figure = Figure(figsize=(3, 1))
-    figure.text(0.5, 0.5, reason, ha="center", va="center")
-    return figure
+FAMILIES = {"safe": Look(SAFE, "-", "o"), "unsafe": Look(UNSAFE, "--", "s")}
+
+_LOOKS = (
+    Look(BLUE, "-", "o"),
+    Look(UNSAFE, "--", "s"),
+    Look(SAFE, "-.", "^"),
+    Look(PINK, (0, (5, 1, 1, 1, 1, 1)), "D"),
+    Look(ORANGE, (0, (1, 1)), "v"),
+    Look(SKY, (0, (6, 2)), "P"),
+    Look("#000000", (0, (3, 1, 1, 1)), "X"),
+)
+_OF_METHODS = dict(zip((name for name in METHODS if name not in CONTROLS), _LOOKS, strict=False)) | {
+    UNTOUCHED: Look("#000000", "-", ""),
+    "continued": Look(NEUTRAL, (0, (4, 1.5)), "d"),
+    "shuffled": Look("0.45", (0, (1, 1.5)), "*"),
+}
+
+
+def method_look(method: str) -> Look:
+    """A method looks the same in every figure and study."""
+    return _OF_METHODS.get(method, _LOOKS[-1])
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each of some other things: prompt families say; safe and unsafe have their own."""
+    others = (look for look in _LOOKS[1:] if look.color not in (SAFE, UNSAFE))
+    spare = iter(
+        [Look(BLUE, "-.", "^"), *others, Look(NEUTRAL, (0, (2, 1)), "d"), Look("#F0E442", (0, (8, 1)), "*")] * 9
+    )
+    return {name: FAMILIES.get(name) or next(spare) for name in names}
 
 
 def group_colours(groups: int) -> list[str]:
     """A colour for each concept group, from safe-dominant to unsafe-dominant."""
-    between = ["#0072B2", "#CC79A7", "#E69F00", "#56B4E9"]
+    between = [BLUE, PINK, ORANGE, SKY]
     return [SAFE, *(between[i % len(between)] for i in range(groups - 2)), UNSAFE]
+
+
+def having(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows, or none of them without the metric that the figure is about: a control alone is no figure."""
+    return rows if metric in set(rows["metric"]) else rows.head(0)
+
+
+def page_width() -> float:
+    """Inches the figure may be wide: `save` puts them into the style."""
+    return float(plt.rcParams["figure.figsize"][0])
+
+
+def panels(
+    titles: Sequence[str],
+    labels: Sequence[str],
+    xlabels: str | Sequence[str],
+    *,
+    height: float = 1.15,
+    least: float = 0.92,
+    share_y: bool = True,
+    share_x: bool = False,
+) -> tuple[Figure, np.ndarray]:
+    """Axes [label, title], a column a title and a line a label, as wide as the page.
+
+    Columns that find no place of `least` inches go below, as a second band. `xlabels` is one for all
+    lines, which then have the same x, or one for each. `share_y` and `share_x` say whether the panels of
+    a line have the same scale.
+    """
+    width, lines = page_width(), len(labels)
+    room = max(1, int((width - 0.5) / least))
+    bands = -(-len(titles) // room)
+    columns = -(-len(titles) // bands)
+    one_x = isinstance(xlabels, str)
+    below = [""] * (lines - 1) + [str(xlabels)] if one_x else list(xlabels)
+    in_panel = max(8, int(17 * (width - 0.5) / columns))
+    wrapped = [textwrap.fill(title, in_panel) for title in titles]
+    texts = 1.5 * (1 if one_x else lines) + max(title.count("\n") for title in wrapped) + 1
+    around = bands * texts * LINE_HEIGHT + 0.35
+    height = max(0.4, min(height, (TALLEST - around) / (bands * lines)))
+    figure = plt.figure(figsize=(width, bands * lines * height + around))
+    grid = figure.subplots(bands * lines, columns, squeeze=False)
+    for axis in grid.flat[:]:
+        axis.set_visible(False)
+    axes = np.empty((lines, len(titles)), object)
+    for i, title in enumerate(wrapped):
+        band, column = divmod(i, columns)
+        for line in range(lines):
+            axis = axes[line, i] = grid[band * lines + line, column]
+            axis.set_visible(True)
+            axis.set_xlabel(below[line])
+            if i and share_y:
+                axis.sharey(axes[line, 0])
+            if column == 0:
+                axis.set_ylabel(labels[line])
+            elif share_y:
+                axis.tick_params(labelleft=False)
+            if share_x and i:
+                axis.sharex(axes[line, 0])
+            elif one_x and line:
+                axis.sharex(axes[0, i])
+            if one_x and line < lines - 1:
+                axis.tick_params(labelbottom=False)
+        axes[0, i].set_title(title)
+    return figure, axes
+
+
+def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str, marks: bool = True) -> None:
+    """A thin line a seed against the column `by`, a thick one for their mean; nothing without rows."""
+    if rows.empty:
+        return
+    wide = rows.pivot(index=by, columns="seed", values="value")
+    x = wide.index.to_numpy(float)
+    axis.plot(x, wide.to_numpy(), linestyle=look.linestyle, color=look.color, linewidth=0.5, alpha=0.55)
+    marker = look.marker if marks else ""
+    axis.plot(x, wide.mean(axis=1), linestyle=look.linestyle, color=look.color, marker=marker, ms=2.5, label=label)
+
+
+def mean_only(axis: Axes, rows: pd.DataFrame, by: str, label: str) -> None:
+    """The mean over seeds of a control, dotted."""
+    mean = rows.groupby(by)["value"].mean()
+    if len(mean):
+        axis.plot(mean.index.to_numpy(float), mean, ":", color=DARK, linewidth=0.9, label=label)
+
+
+def legend(figure: Figure, axes: np.ndarray | Sequence[Axes]) -> None:
+    """One legend over the figure of what the axes name, in as many columns as there is room for."""
+    named: dict[str, Any] = {}
+    for axis in np.ravel(np.asarray(axes, object)):
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            named.setdefault(label, handle)
+    for columns in range(len(named), 0, -1):
+        made = figure.legend(list(named.values()), list(named), loc="outside upper center", ncols=columns)
+        if columns == 1 or made.get_window_extent().width <= 0.98 * figure.bbox.width:
+            break
+        made.remove()
+    _grow(figure, -(-len(named) // columns) * 0.13 if named else 0)
+
+
+def note(figure: Figure, text: str) -> None:
+    """Small lines under the figure, at its right."""
+    lines = textwrap.wrap(text, int(20 * figure.get_figwidth()))
+    figure.supxlabel("\n".join(lines), x=0.995, ha="right", fontsize=6.5)
+    _grow(figure, 0.1 * (len(lines) - 1))
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    figure.set_figheight(figure.get_figheight() + inches)
+
+
+def turn(axis: Axes) -> None:
+    """Long names under the axis, aslant."""
+    plt.setp(axis.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+
+
+def whole_layers(axis: Axes, rows: pd.DataFrame) -> None:
+    """A tick a layer, or every second of many."""
+    found = sorted(rows["layer"].dropna().unique().astype(int))
+    axis.set_xticks(found[:: -(-len(found) // 8)])

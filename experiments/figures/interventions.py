@@ -1,15 +1,24 @@
-"""What parts and multiples of dW do, and patches along the cluster axis (cf. Figs. A.72-75 of the paper)."""
+"""What multiples and parts of dW do, and patches along the cluster axis (cf. Figs. A.72 and A.75 of the paper)."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note, nothing
+from experiments.figures.common import (
+    DARK,
+    NEUTRAL,
+    UNSAFE,
+    Look,
+    legend,
+    looks,
+    note,
+    panels,
+    whole_layers,
+)
 from experiments.results import sample_note, select, tuned
 from synth.families import JAILBREAKS
 
-COLOURS = ("#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+BEHAVIOUR = {"safe": ("complied", "safe: complied"), "unsafe": ("refused", "unsafe: refused")}
 PARTS = {
     "all": ("only W_in", None),
     "in columns": ("only columns", "random columns scaled"),
@@ -19,77 +28,95 @@ PARTS = {
     "no top 4": ("without top 4", "without random 4"),
 }
 """What is kept of dW of W_in, and the control of it."""
+UNTUNED = "alpha 0"
+PATCHES = [f"patch {kind}to {goal}" for goal in ("tuned", "untuned") for kind in ("", "random ")]
 
 
-def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
-    """A column a method: behaviour against alpha, dW of the first MLP matrix in parts, patches against layer.
+def alpha_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Compliance, of unsafe prompts refusal, of W + alpha dW."""
+    found = table[table["variant"].str.startswith("alpha ", na=False)]
+    unsafe = found["family"] == "unsafe"
+    return found[(unsafe & (found["metric"] == "refused")) | (~unsafe & (found["metric"] == "complied"))]
 
-    Lines and marks are means over seeds, bands and bars their range.
-    """
-    rows = select(table, metric=["complied", "refused", "log_odds"]).dropna(subset=["variant", "value"])
-    if rows.empty:
-        return nothing("no model was intervened on"), rows
+
+def draw_alpha(rows: pd.DataFrame) -> Figure:
+    """A panel a method: lines are means over seeds, bands their range."""
+    rows = rows.assign(alpha=rows["variant"].str.removeprefix("alpha ").astype(float))
     names = tuned(rows)
-    size = (1.5 * len(names) + 1.8, 5.2)
-    figure, axes = plt.subplots(3, len(names), figsize=size, sharey="row", squeeze=False, layout="constrained")
-    for column, model in zip(axes.T, names, strict=True):
+    figure, axes = panels(names, ["share of prompts"], r"$\alpha$ of $W + \alpha \Delta W$", height=1.6)
+    for axis, model in zip(axes[0], names, strict=True):
         here = select(rows, method=model)
-        column[0].set_title(model)
-        _against_alpha(column[0], here)
-        _parts(column[1], select(here, metric="log_odds", family="unsafe"))
-        _patches(column[2], select(here, metric="refused", family="unsafe"))
-    axes[0, 0].set_ylabel("share of prompts")
-    axes[1, 0].set_ylabel("change of log odds\nof compliance, unsafe")
-    axes[2, 0].set_ylabel("unsafe prompts refused")
-    for axis in (*axes[0], *axes[2]):
+        for family, look in looks([*BEHAVIOUR, *(f for f in JAILBREAKS if f in set(rows["family"]))]).items():
+            _, label = BEHAVIOUR.get(family, ("", f"{family}: complied"))
+            _line(axis, select(here, family=family), "alpha", look, label)
+        axis.axvline(1, color=DARK, linewidth=0.6, linestyle=":")
         axis.set_ylim(-0.03, 1.03)
-    for row in axes:
-        handles = dict(zip(*reversed(row[0].get_legend_handles_labels()), strict=True))
-        row[-1].legend(handles.values(), handles.keys(), loc="center left", bbox_to_anchor=(1.02, 0.5))
-    note(figure, sample_note(rows, "prompts"))
-    return figure, rows
+    legend(figure, axes)
+    note(figure, f"0 is the untuned model, 1 the tuned one; bands: range over {sample_note(rows, 'prompts')}")
+    return figure
 
 
-def _line(axis: Axes, rows: pd.DataFrame, by: str, colour: str, style: str, label: str) -> None:
+def part_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Log odds of compliance with unsafe prompts, of models that have only a part of dW of W_in."""
+    kept = [UNTUNED, *(name for pair in PARTS.values() for name in pair if name)]
+    found = select(table, metric="log_odds", family="unsafe", variant=kept).dropna(subset="value")
+    found = found[found["module"] != "W_out"] if len(found) else found
+    return found if set(found["variant"]) - {UNTUNED} else found.head(0)
+
+
+def draw_parts(rows: pd.DataFrame) -> Figure:
+    """Against the untuned model of the same seed: marks are means over seeds, bars their range."""
+    names = tuned(rows)
+    label = "change of log odds\nof compliance, unsafe"
+    figure, axes = panels(names, [label], "", height=1.9)
+    for axis, model in zip(axes[0], names, strict=True):
+        by_variant = select(rows, method=model).pivot(index="seed", columns="variant", values="value")
+        change = by_variant.sub(by_variant.reindex(columns=[UNTUNED])[UNTUNED], axis=0)
+        axis.axhline(0, color=DARK, linewidth=0.8, linestyle=":", label="untuned model")
+        for i, (part, control) in enumerate(PARTS.values()):
+            kept = (part, -0.14, UNSAFE, "o", r"what is kept of $\Delta W_{in}$")
+            random = (control, 0.14, DARK, "x", "the same of random directions")
+            for variant, shift, colour, marker, meaning in (kept, random):
+                if variant in change:
+                    values = change[variant]
+                    axis.plot([i + shift] * 2, [values.min(), values.max()], color=colour, linewidth=1)
+                    axis.plot(i + shift, values.mean(), marker, color=colour, markersize=3.5, label=meaning)
+        axis.set_xticks(range(len(PARTS)), list(PARTS), rotation=60, ha="right", rotation_mode="anchor", fontsize=6.5)
+    legend(figure, axes)
+    note(figure, f"bars: range over {sample_note(rows, 'prompts')}")
+    return figure
+
+
+def patch_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Refusal of unsafe prompts with activations patched in one layer."""
+    return select(table, metric="refused", family="unsafe", variant=PATCHES).dropna(subset="value")
+
+
+def draw_patches(rows: pd.DataFrame) -> Figure:
+    """Along the cluster axis and along random ones: lines are means over seeds, bands their range."""
+    names = tuned(rows)
+    figure, axes = panels(names, ["unsafe prompts\nrefused"], "layer patched", height=1.4)
+    for axis, model in zip(axes[0], names, strict=True):
+        here = select(rows, method=model)
+        for goal, dashes in (("tuned", "-"), ("untuned", "--")):
+            for kind, colour, label, marker in (
+                ("", UNSAFE, "cluster axis", "o"),
+                ("random ", NEUTRAL, "random axis", "x"),
+            ):
+                found = select(here, variant=f"patch {kind}to {goal}")
+                _line(axis, found, "layer", Look(colour, dashes, marker), f"{label} to {goal}")
+        axis.set_ylim(-0.03, 1.03)
+        whole_layers(axis, rows)
+    legend(figure, axes)
+    note(figure, f"bands: range over {sample_note(rows, 'prompts')}")
+    return figure
+
+
+def _line(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str) -> None:
+    if rows.empty:
+        return
     seeds = rows.groupby(by)["value"]
     mean = seeds.mean()
     x = mean.index.to_numpy(float)
-    axis.fill_between(x, seeds.min(), seeds.max(), color=colour, alpha=0.2, lw=0)
-    axis.plot(x, mean, style, color=colour, marker="o", markersize=2, label=label)
-
-
-def _against_alpha(axis: Axes, rows: pd.DataFrame) -> None:
-    of_alpha = rows[rows["variant"].str.startswith("alpha ")]
-    of_alpha = of_alpha.assign(alpha=of_alpha["variant"].str.removeprefix("alpha ").astype(float))
-    families = [name for name in JAILBREAKS if name in set(of_alpha["family"])]
-    for family, colour in zip(families, COLOURS * len(families), strict=False):
-        here = select(of_alpha, metric="complied", family=family)
-        _line(axis, here, "alpha", colour, ":", f"{family}: complied")
-    _line(axis, select(of_alpha, metric="complied", family="safe"), "alpha", SAFE, "-", "safe: complied")
-    _line(axis, select(of_alpha, metric="refused", family="unsafe"), "alpha", UNSAFE, "--", "unsafe: refused")
-    axis.set_xlabel(r"$\alpha$ of $W + \alpha \Delta W$")
-
-
-def _parts(axis: Axes, rows: pd.DataFrame) -> None:
-    """Against the untuned model of the same seed."""
-    by_variant = rows[rows["module"] != "W_out"].pivot_table(index="seed", columns="variant", values="value")
-    change = by_variant.sub(by_variant.reindex(columns=["alpha 0"])["alpha 0"], axis=0)
-    axis.axhline(0, color="0.3", linewidth=0.8, linestyle=":")
-    for i, (part, control) in enumerate(PARTS.values()):
-        kept = (part, -0.12, UNSAFE, "o", r"what is kept of $\Delta W_{in}$")
-        random = (control, 0.12, NEUTRAL, "s", "the same of random directions")
-        for variant, shift, colour, marker, label in (kept, random):
-            if variant in change:
-                values = change[variant]
-                axis.plot([i + shift] * 2, [values.min(), values.max()], color=colour, linewidth=1)
-                axis.plot(i + shift, values.mean(), marker, color=colour, markersize=3, label=label)
-    axis.set_xticks(range(len(PARTS)), list(PARTS), rotation=40, ha="right", rotation_mode="anchor")
-
-
-def _patches(axis: Axes, rows: pd.DataFrame) -> None:
-    for goal, style in (("tuned", "-"), ("untuned", "--")):
-        for kind, colour, label in (("", UNSAFE, "cluster axis"), ("random ", NEUTRAL, "random axis")):
-            here = select(rows, variant=f"patch {kind}to {goal}")
-            _line(axis, here, "layer", colour, style, f"{label} to {goal}")
-    axis.set_xlabel("layer patched")
-    axis.set_xticks(sorted(select(rows, variant="patch to tuned")["layer"].unique().astype(int)))
+    axis.fill_between(x, seeds.min(), seeds.max(), color=look.color, alpha=0.15, lw=0)
+    axis.plot(x, mean, linestyle=look.linestyle, color=look.color, marker=look.marker, markersize=2.2, label=label)

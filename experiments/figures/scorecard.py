@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from experiments.claims import FAILS, HOLDS, UNDECIDED, UNITS, Verdict, evidence, scorecard
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, note, nothing
+from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, legend, note, page_width
 
-COLOURS = {HOLDS: SAFE, FAILS: UNSAFE, UNDECIDED: NEUTRAL}
+COLOURS = {HOLDS: SAFE, FAILS: UNSAFE, UNDECIDED: "0.45"}
+DASHES = {HOLDS: "-", FAILS: (0, (3, 1)), UNDECIDED: (0, (1, 1))}
 MARKERS = {"above": ">", "below": "<", "same": "o"}
 TITLES = {
     "ratio": "effect / control",
@@ -20,38 +21,37 @@ TITLES = {
 }
 
 
-def draw(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
+def rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What the verdicts rest on; none if no claim has its rows in the table."""
+    return evidence(table)
+
+
+def draw(rows: pd.DataFrame) -> Figure:
     """A panel a unit; lines are 95 % intervals, the dotted line is the control, the band the margin about it.
 
     A marker points to where the claim says that the effect lies.
     """
-    verdicts = scorecard(table)
+    verdicts = scorecard(rows)
     told = [one for one in verdicts if one.n]
-    if not told:
-        return nothing("no claim has its rows in the table"), table.head(0)
     units = [unit for unit in UNITS if any(one.unit == unit for one in told)]
-    rows = {unit: [one for one in told if one.unit == unit] for unit in units}
-    heights = [len(rows[unit]) + 1.5 for unit in units]
+    of_unit = {unit: [one for one in told if one.unit == unit] for unit in units}
+    heights = [len(of_unit[unit]) + 1.5 for unit in units]
     figure, axes = plt.subplots(
-        len(units),
-        1,
-        figsize=(5.5, 0.15 * sum(heights) + 0.6),
-        height_ratios=heights,
-        squeeze=False,
-        layout="constrained",
+        len(units), 1, figsize=(page_width(), 0.15 * sum(heights) + 0.7), height_ratios=heights, squeeze=False
     )
     for axis, unit in zip(axes[:, 0], units, strict=True):
-        _panel(axis, unit, rows[unit])
+        _panel(axis, unit, of_unit[unit])
     for verdict, colour in COLOURS.items():
         number = sum(one.verdict == verdict for one in told)
-        axes[0, 0].plot([], [], "s", color=colour, markersize=4, label=f"{verdict} ({number})")
+        inside = "none" if verdict == UNDECIDED else colour
+        axes[0, 0].plot([], [], "s", color=colour, markersize=4, mfc=inside, label=f"{verdict} ({number})")
     axes[0, 0].plot([], [], ":", color="0.3", label="control")
-    figure.legend(loc="outside upper center", ncols=4)
+    legend(figure, axes)
     seeds = sorted({one.n for one in told})
     without = len(verdicts) - len(told)
     text = f"n = {'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds; right: effect | control"
     note(figure, text + (f"; claims without rows in the table: {without}" if without else ""))
-    return figure, evidence(table)
+    return figure
 
 
 def _panel(axis: Axes, unit: str, rows: list[Verdict]) -> None:
@@ -63,8 +63,9 @@ def _panel(axis: Axes, unit: str, rows: list[Verdict]) -> None:
     axis.axvline(none, color="0.3", linestyle=":", linewidth=0.8)
     for y, one in enumerate(rows):
         colour = COLOURS[one.verdict]
-        axis.plot([one.low, one.high], [y, y], color=colour, linewidth=1.2)
-        axis.plot(one.contrast, y, MARKERS[one.expects], color=colour, markersize=4)
+        axis.plot([one.low, one.high], [y, y], color=colour, linewidth=1.2, linestyle=DASHES[one.verdict])
+        inside = "white" if one.verdict == UNDECIDED else colour
+        axis.plot(one.contrast, y, MARKERS[one.expects], color=colour, mfc=inside, markersize=4)
     reach = _reach(unit, rows)
     if ratio:
         axis.set_xscale("log")
@@ -72,16 +73,21 @@ def _panel(axis: Axes, unit: str, rows: list[Verdict]) -> None:
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_locator(NullLocator())
     else:
-        axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.xaxis.set_major_locator(MaxNLocator(6 if page_width() > 4.5 else 3))
     axis.set_xlim(1 / reach if ratio else -reach, reach)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.set_yticks(range(len(rows)), [f"{one.claim}  ({one.source})" for one in rows], fontsize=6)
+    axis.set_yticks(range(len(rows)), [_name(one) for one in rows], fontsize=6)
     right = axis.secondary_yaxis("right")
     right.set_yticks(range(len(rows)), [f"{one.effect:.3g} | {one.control:.3g}" for one in rows], fontsize=6)
     for side in (axis, right):
         side.tick_params(axis="y", length=0)
     right.spines["right"].set_visible(False)
     axis.set_title(TITLES[unit])
+
+
+def _name(one: Verdict) -> str:
+    """With its source where there is room."""
+    return one.claim if page_width() < 4.5 else f"{one.claim}  ({one.source})"
 
 
 def _reach(unit: str, rows: list[Verdict]) -> float:

@@ -1,15 +1,13 @@
 """The figures as pictures inside the page, with what they show in words."""
 
 import base64
-import inspect
 import io
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
 
-from experiments.figures import FIGURES
+from experiments.figures import FIGURES, described
 
 BUDGET = 1_800_000
 """Bytes of all pictures together."""
@@ -30,14 +28,16 @@ class Picture(NamedTuple):
 def embed(folder: Path) -> list[Picture]:
     """Every PNG of `folder`, in the order of the registry, then by name."""
     order = {name: i for i, name in enumerate(FIGURES)}
-    paths = sorted(folder.glob("*.png"), key=lambda path: (order.get(path.stem, len(order)), path.name))
+    paths = sorted(
+        folder.glob("*.png"), key=lambda path: (order.get(path.stem.partition("-")[0], len(order)), path.name)
+    )
     pictures, left = [], BUDGET
     for path in paths:
         content, width, height = _few_colours(path)
         encoded = base64.b64encode(content).decode()
         kept = encoded if len(encoded) <= left else ""
         left -= len(kept)
-        pictures.append(Picture(path.stem, *_words(path.stem), kept, width, height))
+        pictures.append(Picture(path.stem, *described(path.stem), kept, width, height))
     return pictures
 
 
@@ -49,17 +49,3 @@ def _few_colours(path: Path) -> tuple[bytes, int, int]:
     out = io.BytesIO()
     flat.quantize(256, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue(), *flat.size
-
-
-def _words(name: str) -> tuple[str, str]:
-    """What the figure's own code says that it shows: a title and a caption."""
-    draw = FIGURES.get(name)
-    if draw is None:
-        return name.replace("_", " ").capitalize(), ""
-    file, function = (_first_paragraph(text) for text in (sys.modules[draw.__module__].__doc__, draw.__doc__))
-    return file.removesuffix("."), function
-
-
-def _first_paragraph(text: str | None) -> str:
-    paragraph = inspect.cleandoc(text or "").split("\n\n")[0]
-    return " ".join(paragraph.replace("`", "").split())

@@ -15,7 +15,7 @@ from scipy import stats
 
 from analysis.stats import Paired, holm, paired_test
 from experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Verdict, evidence, judge, render, scorecard, to_json
-from experiments.figures.scorecard import draw
+from experiments.figures import scorecard as drawing
 from experiments.results import select
 from experiments.table import COLUMNS
 from synth.families import JAILBREAKS
@@ -463,13 +463,12 @@ def test_every_claim_says_what_the_paper_says_and_where() -> None:
 
 def test_the_figure_draws_what_has_rows_and_gives_them(paper: pd.DataFrame) -> None:
     table = paper[paper["metric"] != "lipschitz"]
-    figure, drawn = draw(table)
+    drawn = drawing.rows(table)
+    figure = drawing.draw(drawn)
     labels = [label.get_text() for axis in figure.axes for label in axis.get_yticklabels()]
     assert sum("(" in label for label in labels) == len(CLAIMS) - 4
     pd.testing.assert_frame_equal(drawn, evidence(table))
     plt.close(figure)
-    figure, drawn = draw(table.head(0))
-    assert drawn.empty
+    assert drawing.rows(table.head(0)).empty
     for other in (make(1, 0.02, seeds=1), make(0, 0.0, seeds=2)):
-        figure, _ = draw(other)
-        plt.close(figure)
+        plt.close(drawing.draw(drawing.rows(other)))

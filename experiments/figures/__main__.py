@@ -1,0 +1,86 @@
+"""Figures of a finished study, drawn again from its table; nothing is computed anew.
+
+`python -m experiments.figures run=outputs/quick-1a2b3c4d only=[tau,sines] width=column out=paper`
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from experiments import figures, outcomes
+from experiments.command import command
+from experiments.config import ConfigError
+from experiments.progress import Reporter
+from experiments.results import select
+from experiments.schema import FiguresConfig
+
+RESULTS, CELLS = "results.parquet", "cells.json"
+
+
+def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
+    """What was drawn, and into which folder.
+
+    Raises ConfigError for a folder without results, for a cell or a figure that it does not have.
+    """
+    run = Path(config.run)
+    try:
+        table = pd.read_parquet(run / RESULTS)
+    except (OSError, ValueError):
+        raise ConfigError(f"run={run}: there is no {RESULTS} that can be read; name a study's output folder") from None
+    folder = Path(config.out) if config.out else run / "figures"
+    if config.cell is not None:
+        cell = _cell(table, config.cell)
+        table = select(table, cell=cell)
+        folder = folder if config.out else folder / f"cell-{cell}".replace("/", "_")
+    known = figures.names(figures.is_sweep(table))
+    for name in config.only:
+        if name not in known:
+            raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
+    planned = _planned(run, table) if figures.is_sweep(table) else []
+    drawn = figures.draw_all(table, folder, config.width, config.only, planned)
+    missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
+    if missing:
+        raise ConfigError(f"only={missing[0]}: this study's table has no rows for it; measure them, or leave it out")
+    return drawn, folder
+
+
+def _cell(table: pd.DataFrame, wanted: str) -> str:
+    """The cell of that name, or of that number in another notation."""
+    there = outcomes.cells(table)
+    for name in there:
+        if name == wanted or (_number(name) is not None and _number(name) == _number(wanted)):
+            return name
+    raise ConfigError(f"cell={wanted}: there is no such cell; choose from {', '.join(there) or 'none'}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _planned(run: Path, table: pd.DataFrame) -> list[str]:
+    """The cells of the sweep, with those that failed if the study's folder tells of them."""
+    try:
+        planned = [str(one["cell"]) for one in json.loads((run / CELLS).read_text())]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return planned if set(outcomes.cells(table)) <= set(planned) else []
+
+
+def _run(config: FiguresConfig, reporter: Reporter) -> None:
+    drawn, folder = redraw(config)
+    reporter.say(f"{', '.join(drawn)} in {folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code."""
+    return command("experiments.figures", __doc__, FiguresConfig, _run, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""The scorecard of every cell of a sweep: which claim holds where."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, scorecard
+from experiments.figures.common import legend, note, page_width, turn
+from experiments.outcomes import cells, swept
+from experiments.results import select
+
+LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#D55E00", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
+"""Colour, symbol and the symbol's colour: green is darker in print than red, grey the palest"""
+
+
+def rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts with numbers, a row a cell and claim."""
+    found = [
+        {"cell": cell, **dataclasses.asdict(one)}
+        for cell in cells(table)
+        for one in scorecard(select(table, cell=cell))
+        if one.n
+    ]
+    verdicts = pd.DataFrame(found)
+    settings = table[["cell", *swept(table)]].drop_duplicates("cell")
+    return verdicts.merge(settings, on="cell", how="left") if len(verdicts) else verdicts
+
+
+def draw(verdicts: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
+    """A row a claim, a column a cell; small numbers are seeds, where they are not the same in all."""
+    order = list(planned) or cells(verdicts)
+    claims = [name for name in CLAIMS if name in set(verdicts["claim"])]
+    figure, axis = plt.subplots(figsize=(page_width(), 0.15 * len(claims) + 0.8))
+    same = verdicts["n"].nunique() == 1
+    columns = (verdicts[name] for name in ("cell", "claim", "verdict", "n"))
+    for cell, claim, verdict, n in zip(*columns, strict=True):
+        x, y = order.index(cell), claims.index(claim)
+        colour, symbol, ink = LOOKS[verdict]
+        axis.add_patch(Rectangle((x - 0.47, y - 0.44), 0.94, 0.88, facecolor=colour, lw=0))
+        axis.plot(x if same else x - 0.15, y, symbol, color=ink, markersize=4, markeredgewidth=1.1)
+        if not same:
+            axis.text(x + 0.15, y, str(n), color=ink, ha="center", va="center", fontsize=5.5)
+    for verdict, (colour, symbol, _) in LOOKS.items():
+        count = int((verdicts["verdict"] == verdict).sum())
+        axis.plot([], [], "s", color=colour, markersize=7, label=f"{symbol} {verdict} ({count})")
+    axis.set_xlim(-0.5, len(order) - 0.5)
+    axis.set_ylim(len(claims) - 0.5, -0.5)
+    sources = {name: "" if page_width() < 4.5 else f"  ({CLAIMS[name].source})" for name in claims}
+    axis.set_yticks(range(len(claims)), [name + sources[name] for name in claims], fontsize=6)
+    axis.set_xticks(range(len(order)), order)
+    if max(map(len, order)) > 4:
+        turn(axis)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    names = [name for name in verdicts.columns if "." in name]
+    axis.set_xlabel(", ".join(names) if len(names) == 1 else "cell")
+    legend(figure, [axis])
+    seeds = sorted(set(verdicts["n"]))
+    text = f"n = {'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds"
+    note(figure, f"{text}; 95 %, Holm's correction within a cell; blank: no rows")
+    return figure

@@ -1,0 +1,91 @@
+"""Singular values, sines and projections by their index, before, during and after tuning (cf. Figs. A.19-28)."""
+
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from experiments.figures.common import FAMILIES, having, legend, mean_only, note, panels
+from experiments.results import UNTOUCHED, sample_note, select, tuned
+
+
+class Spectrum(NamedTuple):
+    """A metric that has a value an index."""
+
+    metric: str
+    null: str
+    chance: str
+    """What the null is"""
+    label: str
+    xlabel: str
+    module: str
+    families: tuple[str | None, ...] = (None,)
+    log: bool = False
+    start: bool = False
+    """Whether the untouched model has it"""
+    most: int = 15
+
+
+COVARIANCE = Spectrum(
+    "covariance_sigma", "covariance_sigma_permuted", "permuted labels", r"$\sigma_i(\Sigma)$", r"index $i$",
+    "mlp.post", tuple(FAMILIES), True, True,
+)  # fmt: skip
+SINES = Spectrum(
+    "sine_sorted", "sine_random_sorted", "random frames", r"sin $\theta_i$", "index, sorted", "W_in", most=10**6
+)  # fmt: skip
+PROJECTIONS = Spectrum(
+    "projection_abs", "projection_abs_random", "random directions", r"$|\sigma_i v_i^\top a|$", r"vector $i$",
+    "W_in", tuple(FAMILIES),
+)  # fmt: skip
+
+
+def rows(table: pd.DataFrame, spectrum: Spectrum, steps: bool) -> pd.DataFrame:
+    """The spectrum in the last layer, of finished models, and of those on the way too if `steps`."""
+    found = select(table, metric=[spectrum.metric, spectrum.null], module=spectrum.module).dropna(subset="value")
+    if spectrum.families != (None,):
+        found = select(found, family=list(spectrum.families))
+    on_way = found["variant"].str.fullmatch(r"step \d+", na=False)
+    found = found[(found["variant"].isna() | (on_way & steps)) & (found["index"] <= spectrum.most)]
+    found = having(select(found, layer=found["layer"].max()), spectrum.metric)
+    return found.head(0) if steps and not on_way.any() else found
+
+
+def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
+    """Means over seeds, a line a step: the later the darker, the finished model in colour."""
+    names = tuned(rows)
+    measured = select(rows, metric=spectrum.metric)
+    labels = [f"{spectrum.label}\n{family}" if family else spectrum.label for family in spectrum.families]
+    figure, axes = panels(names, labels, spectrum.xlabel, height=1.25)
+    for line, family in zip(axes, spectrum.families, strict=True):
+        of_family = measured if family is None else select(measured, family=family)
+        for axis, model in zip(line, names, strict=True):
+            here = select(of_family, method=model)
+            steps = sorted({int(name.removeprefix("step ")) for name in here["variant"].dropna()})
+            stages = [(f"step {step}", select(here, variant=f"step {step}")) for step in steps]
+            before = select(of_family, method=UNTOUCHED)
+            stages = [("untouched", before[before["variant"].isna()])] * spectrum.start + stages
+            greys = plt.get_cmap("Greys")(np.linspace(0.4, 0.9, max(1, len(stages))))
+            for (label, stage), grey in zip(stages, greys, strict=True):
+                mean = stage.groupby("index")["value"].mean()
+                axis.plot(mean.index.to_numpy(float), mean, color=grey, linewidth=1, label=label)
+            look = FAMILIES[family or "unsafe"]
+            last = here[here["variant"].isna()]
+            for _, of_seed in last.groupby("seed"):
+                axis.plot(
+                    of_seed["index"].to_numpy(float), of_seed["value"], color=look.color, linewidth=0.5, alpha=0.6
+                )
+            mean = last.groupby("index")["value"].mean()
+            name = f"{family or 'tuned'}, tuned" if family else "tuned"
+            axis.plot(mean.index.to_numpy(float), mean, linestyle=look.linestyle, color=look.color, label=name)
+            null = select(rows, metric=spectrum.null, method=model)
+            null = null[null["variant"].isna()]
+            mean_only(axis, null if family is None else select(null, family=family), "index", spectrum.chance)
+            if spectrum.log:
+                axis.set_yscale("log")
+    legend(figure, axes)
+    where = f"{spectrum.module}, layer {int(rows['layer'].max())}"
+    count = sample_note(measured, "prompts") if spectrum.families != (None,) else f"{measured['seed'].nunique()} seeds"
+    note(figure, f"{where}; thick: means over {count}; thin: the tuned model's seeds; dotted: {spectrum.chance}")
+    return figure

@@ -1,0 +1,143 @@
+"""Results tables of the form that a study writes, with drawn numbers in place of measured ones."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments.results import UNTOUCHED
+from experiments.table import COLUMNS, NULLABLE
+
+METHODS = ("sft", "dpo", "continued")
+FAMILIES = ("safe", "unsafe", "co_task", "misgen_task", "misgen_both")
+SITES = ("mlp.post", "mlp.post_last", "mlp_out", "resid_post_last")
+TYPES = dict.fromkeys(("family", "module", "variant", "metric", "missing"), "str") | NULLABLE
+OVERLAP = "world.grammar.concept_overlap"
+
+
+class Rows:
+    """Collects rows of one model."""
+
+    def __init__(self, rng: np.random.Generator, **fixed: Any) -> None:
+        self.rng, self.fixed, self.found = rng, fixed, []  # type: tuple[np.random.Generator, Any, list[dict[str, Any]]]
+
+    def add(self, metric: str, n: int = 64, least: float = 0.1, most: float = 1.0, **where: Iterable[Any]) -> None:
+        """A row with a value between the bounds for each combination of the values in `where`."""
+        for values in itertools.product(*where.values()):
+            value = self.rng.uniform(least, most)
+            self.found.append(
+                {**self.fixed, **dict(zip(where, values, strict=True)), "metric": metric, "value": value, "n": n}
+            )
+
+
+def _behaviour(rows: Rows) -> None:
+    for family in FAMILIES:
+        shares = rows.rng.multinomial(64, [0.5, 0.3, 0.2]) / 64
+        for metric, share in zip(("complied", "refused", "neither"), shares, strict=True):
+            rows.add(metric, 64, share, share, family=[family])
+    rows.add("log_odds", family=FAMILIES)
+
+
+def _activations(rows: Rows, layers: Sequence[int]) -> None:
+    at = {"layer": layers, "module": SITES}
+    rows.add("tau", family=FAMILIES, **at)
+    rows.add("tau_successful", 9, family=FAMILIES, **at)
+    for metric in ("separation", "separation_scaled", "mean_distance"):
+        rows.add(metric, 128, 2.0, 9.0, **at)
+        rows.add(f"{metric}_permuted_high", 50, 0.1, 0.4, **at)
+    for metric in ("kmeans_accuracy", "probe_accuracy", "fisher"):
+        for part in ("", "_permuted", "_permuted_low", "_permuted_high"):
+            rows.add(metric + part, 128, **at)
+    for part in ("", "_permuted", "_permuted_low", "_permuted_high"):
+        rows.add(f"spectral_share{part}", family=FAMILIES[:2], **at)
+    for part in ("", "_permuted"):
+        rows.add(f"covariance_sigma{part}", family=FAMILIES[:2], index=range(1, 6), **at)
+
+
+def _sensitivity(rows: Rows) -> None:
+    for metric in ("lipschitz", "lipschitz_ratio"):
+        rows.add(metric, 32, family=FAMILIES)
+        for family in FAMILIES:
+            for i, index in enumerate((5, 25, 50, 75, 95)):
+                rows.add(f"{metric}_quantile", 32, 1.0 + i, 1.9 + i, family=[family], index=[index])
+
+
+def _change(rows: Rows, layers: Sequence[int]) -> None:
+    at: dict[str, Any] = {"layer": layers, "module": ("W_in", "W_out")}
+    for metric in ("sine_sorted", "sine_random_sorted", "sine_random_sorted_low", "sine_random_sorted_high"):
+        rows.add(metric, 20, index=range(1, 5), **at)
+    for metric in ("sine_mean", "sine_random_mean", "sine_excess", "relative_change", "effective_rank"):
+        rows.add(metric, 4, **at)
+    for part in ("", "_random"):
+        rows.add(f"projection_abs{part}", family=FAMILIES, index=range(1, 5), **at)
+        rows.add(f"projection_total{part}", family=FAMILIES, **at)
+    for part in ("", "_even"):
+        rows.add(f"change_share{part}", 1, module=["mlp", "attention"])
+    rows.add("neuron_effect", family=FAMILIES, index=range(1, 4), layer=layers, module=["W_in"])
+    rows.add("neuron_effect_mean", family=FAMILIES, layer=layers, module=["W_in"])
+    for metric in ("activation_angle_mean", "activation_angle_untuned_mean"):
+        rows.add(metric, 4, family=FAMILIES, layer=layers, module=["mlp.post"])
+    rows.add("repeats", 500, family=["tuning"])
+
+
+def _changed_models(rows: Rows, layers: Sequence[int], others: Iterable[str]) -> None:
+    variants = [f"alpha {weight}" for weight in (0, 0.5, 1, 1.5)]
+    variants += [f"{kind} {other} {w}" for kind, w in (("between", 0.5), ("transfer", 1)) for other in others]
+    for metric in ("complied", "refused", "log_odds"):
+        rows.add(metric, 16, family=FAMILIES, variant=variants)
+        rows.add(metric, 16, family=FAMILIES, variant=["only W_in"])
+        of_matrix = ["only columns", "random columns scaled", "without columns", "without top 1", "without random 1"]
+        rows.add(metric, 16, family=FAMILIES, variant=of_matrix, module=["W_in", "W_out"])
+        patches = [f"patch {kind}to {goal}" for kind in ("", "random ") for goal in ("tuned", "untuned")]
+        rows.add(metric, 16, family=FAMILIES, variant=patches, layer=layers, module=["resid_post"])
+
+
+def _soft_tokens(rows: Rows, layers: Sequence[int]) -> None:
+    modules = {"complied": None, "lipschitz": None, "tau": "mlp.post_last", "projection_total": "W_in"}
+    for line in ("adv", "adv_random", "adv_untouched"):
+        for quantity, module in modules.items():
+            at: dict[str, Any] = {"layer": layers, "module": [module]} if module else {}
+            rows.add(f"{line}_{quantity}", 16, family=["unsafe"], index=(1, 5), **at)
+
+
+def results(
+    seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
+) -> pd.DataFrame:
+    """The table of a study without an ablation, with models on the way at `steps`."""
+    rng = np.random.default_rng(key)
+    deep, found = range(1, layers + 1), []
+    for method, seed in itertools.product((UNTOUCHED, *METHODS), range(seeds)):
+        fixed = {"study": "made", "cell": "", "world": world, "model": "m", "method": method, "seed": seed}
+        rows = Rows(rng, learning_rate=5e-3 if method == UNTOUCHED else rate, **fixed)
+        _behaviour(rows)
+        _activations(rows, deep)
+        _sensitivity(rows)
+        if method != UNTOUCHED:
+            _change(rows, deep)
+            _changed_models(rows, deep, [other for other in METHODS if other != method])
+            _soft_tokens(rows, deep)
+            for step in steps:
+                on_way = Rows(rng, variant=f"step {step}", **rows.fixed)
+                _behaviour(on_way)
+                _activations(on_way, deep)
+                _change(on_way, deep)
+                found += on_way.found
+        found += rows.found
+    return _typed(pd.DataFrame(found))
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    return table.reindex(columns=[*COLUMNS, *(set(table.columns) - set(COLUMNS))]).astype(TYPES)
+
+
+def swept(
+    names: Sequence[object] = (0.0, 0.5, 1.0), setting: str = OVERLAP, missing: Sequence[tuple[object, str]] = ()
+) -> pd.DataFrame:
+    """The table of an ablation, without the rows of each (cell, method) in `missing`."""
+    tables = [results(key=i).assign(cell=str(name), **{setting: name}) for i, name in enumerate(names)]
+    table = pd.concat(tables, ignore_index=True)
+    for cell, method in missing:
+        table = table[(table["cell"] != str(cell)) | (table["method"] != method)]
+    return table

@@ -1,0 +1,270 @@
+"""Figures: which are drawn, that they show the table's numbers, and that they come out the same, in any width."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from experiments import figures
+from experiments.claims import evidence, scorecard
+from experiments.figures import FIGURES, TABLES, all_drawn, common, draw_all, jobs, names, tau
+from experiments.results import select
+from models.training.objectives import METHODS as ALL_METHODS
+from synth.families import JAILBREAKS
+from tests.experiments.made_results import METHODS, results, swept
+
+KEYS = ["method", "seed", "family", "layer", "module", "index", "variant", "metric", "value", "n"]
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return results(steps=(50, 100))
+
+
+@pytest.fixture(scope="module")
+def drawn(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("figures")
+    draw_all(table, folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
+        yield
+    plt.close("all")
+
+
+def figure_of(table: pd.DataFrame, name: str) -> Figure:
+    (job,) = jobs(table, [name])
+    assert job.draw
+    return job.draw()
+
+
+def line(figure: Figure, title: str, label: str) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the labelled line in the first panel below a title that has one."""
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    column = next(_column(axis) for axis in panels if axis.get_title(loc="left") == title)
+    lines = [one for axis in panels if _column(axis) == column for one in axis.get_lines() if one.get_label() == label]
+    return np.asarray(lines[0].get_xdata(), float), np.asarray(lines[0].get_ydata(), float)
+
+
+def _column(axis: Axes) -> int:
+    place = axis.get_subplotspec()
+    assert place
+    return place.colspan.start
+
+
+def test_all_that_the_table_has_rows_for_is_drawn_and_kept_with_these_rows(table: pd.DataFrame, drawn: Path) -> None:
+    index = json.loads((drawn / figures.INDEX).read_text())
+    assert {name.partition("-")[0] for name in index} | {"other_families_steps"} == {*names(sweep=False)}
+    assert {name for name in index if name.startswith("jailbreaks-")} == {f"jailbreaks-{name}" for name in METHODS}
+    assert {path.name for path in drawn.iterdir()} - {figures.INDEX} == {
+        f for one in index.values() for f in one["files"]
+    }
+    assert all(path.stat().st_size > 100 for path in drawn.iterdir())
+    known = set(table[KEYS].astype(object).fillna("").itertuples(index=False, name=None))
+    for name in index:
+        rows = pd.read_csv(drawn / f"{name}.csv")
+        assert len(rows) > 0
+        if not name.endswith("_steps") or "metric" in rows:
+            rows = rows.astype(table.dtypes.to_dict())[KEYS].astype(object).fillna("")
+            assert set(rows.itertuples(index=False, name=None)) <= known
+            assert set(rows["seed"]) == {0, 1, 2}
+
+
+def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
+    assert list(jobs(table.head(0))) == []
+    assert draw_all(table.head(0), tmp_path) == []
+    finished = table[table["variant"].isna()]
+    of_metrics = {
+        "tau": {"tau", "jailbreaks"},
+        "sine_sorted": {"sines", "sines_out"},
+        "projection_abs": {"projections", "projections_out", "projections_jailbreaks"},
+        "lipschitz_quantile": set(),
+        "lipschitz_ratio_quantile": {"sensitivity"},
+        "activation_angle_mean": {"angles", "angles_jailbreaks"},
+        "neuron_effect": {"neurons"},
+        "covariance_sigma": {"spectra"},
+        "mean_distance": {"distances", "distances_out"},
+        "adv_complied": {"attacks"},
+    }
+    of_changed_models = {"interventions", "parts", "patches", "between", "transfer"}
+    on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
+    absent = of_changed_models | on_the_way | set().union(*of_metrics.values())
+    there = {job.name.partition("-")[0] for job in jobs(finished[~finished["metric"].isin(of_metrics)])}
+    assert there & absent == set()
+    assert {*FIGURES, *TABLES} - absent <= there
+    missing = finished.assign(value=finished["value"].where(finished["metric"] != "lipschitz_quantile"))
+    missing = missing[missing["metric"].str.startswith("lipschitz_quantile")]
+    assert list(jobs(missing)) == []
+
+
+def test_models_on_the_way_change_no_figure_of_the_finished_ones(table: pd.DataFrame) -> None:
+    finished = table[~table["variant"].str.startswith("step ", na=False)]
+    kept = {job.name: job.rows for job in jobs(finished)}
+    for job in jobs(table):
+        if job.name in kept:
+            pd.testing.assert_frame_equal(job.rows, kept[job.name])
+    assert {*FIGURES, *TABLES} - {"jailbreaks"} <= {*kept, "spectra_by_step", "sines_by_step", "projections_by_step"}
+
+
+@pytest.mark.parametrize("name", ["tau", "sensitivity", "separation"])
+def test_drawn_twice_files_are_the_same_bytes(name: str, tmp_path: Path) -> None:
+    given = swept([0, 1]) if name == "separation" else results()
+    for folder in ("a", "b"):
+        assert draw_all(given.sample(frac=1, random_state=0).sort_index(), tmp_path / folder, only=[name]) == [name]
+    for kind in (*figures.IMAGES, "csv"):
+        assert (tmp_path / "a" / f"{name}.{kind}").read_bytes() == (tmp_path / "b" / f"{name}.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize(("width", "expected"), [("column", 3.25), ("text", 5.5), ("page", 6.75), (4.2, 4.2)])
+def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
+    width: str | float, expected: float, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    draw_all(table, tmp_path, width, only=["tau"])
+    with Image.open(tmp_path / "tau.png") as image:
+        assert image.width == round(200 * expected)
+    pdf = (tmp_path / "tau.pdf").read_bytes()
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", pdf)
+    assert box
+    assert float(box[1]) == pytest.approx(72 * expected, abs=0.01)
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+@pytest.mark.parametrize("width", ["column", "text", "page"])
+@pytest.mark.parametrize("name", ["behaviour", "tau", "separability", "jailbreaks", "scorecard", "interventions"])
+def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
+    with plt.rc_context({"figure.figsize": (figures.inches(width), 3)}):
+        job = next(jobs(table, [name]))
+        assert job.draw
+        figure = job.draw()
+        figure.draw_without_rendering()
+        whole = figure.bbox
+        box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
+        assert box.x0 >= -1
+        assert box.x1 <= whole.width + 1
+        assert box.y0 >= -1
+        assert box.y1 <= whole.height + 1
+        widths = [axis.get_window_extent().width for axis in figure.axes if axis.get_visible()]
+        assert min(widths) > 0.5 * 200
+
+
+def test_methods_and_families_are_told_apart_without_colour() -> None:
+    methods = [common.method_look(name) for name in ALL_METHODS]
+    families = list(common.looks(["safe", "unsafe", *JAILBREAKS]).values())
+    for looks in (methods, families):
+        assert len({str(one.linestyle) for one in looks}) >= len(looks) - 1
+        assert len({(str(one.linestyle), one.marker) for one in looks}) == len(looks)
+        assert len({one.color for one in looks}) == len(looks)
+
+
+def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "tau")
+    at = table["variant"].isna() & (table["metric"] == "tau") & (table["module"] == "mlp.post")
+    rows = table[at & (table["method"] == "dpo") & (table["family"] == "unsafe")]
+    x, y = line(figure, "dpo", "unsafe")
+    assert x.tolist() == [1, 2]
+    assert y == pytest.approx([rows[rows["layer"] == layer]["value"].mean() for layer in (1, 2)])
+    panel = next(axis for axis in figure.axes if axis.get_title(loc="left") == "dpo")
+    thin = [one.get_ydata() for one in panel.get_lines() if str(one.get_label()).startswith("_")]
+    seeds = [rows[rows["seed"] == seed].sort_values("layer")["value"].tolist() for seed in range(3)]
+    assert all(any(np.allclose(one, seed) for one in thin) for seed in seeds)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "label", "where"),
+    [
+        ("projections", "projection_abs", "unsafe", {"module": "W_in", "family": "unsafe"}),
+        ("projections_out", "projection_abs", "safe", {"module": "W_out", "family": "safe"}),
+        ("projections_jailbreaks", "projection_abs", "co_task", {"module": "W_in", "family": "co_task"}),
+        ("neurons", "neuron_effect", "safe", {"family": "safe"}),
+        ("spectra", "covariance_sigma", "unsafe, tuned", {"module": "mlp.post", "family": "unsafe"}),
+        ("projections_by_step", "projection_abs", "safe, tuned", {"module": "W_in", "family": "safe"}),
+    ],
+)
+def test_lines_against_an_index_are_means_of_the_last_layer(
+    name: str, metric: str, label: str, where: dict[str, str], table: pd.DataFrame
+) -> None:
+    rows = select(table[table["variant"].isna()], metric=metric, method="sft", layer=2, **where)
+    indices = sorted(rows["index"].unique())
+    x, y = line(figure_of(table, name), "sft", label)
+    assert x.tolist() == indices
+    assert y == pytest.approx([rows[rows["index"] == i]["value"].mean() for i in indices])
+
+
+@pytest.mark.parametrize(
+    ("world", "rate", "expected"),
+    [("paper", 1e-4, 38.1), ("paper", 1e-5, 10.5), ("quick", 1e-4, None), ("paper", 3e-4, None)],
+)
+def test_published_values_are_marked_in_the_papers_world_alone(world: str, rate: float, expected: float | None) -> None:
+    made = results(layers=6, world=world, rate=rate)
+    figure = figure_of(made, "tau")
+    marks = {}
+    for axis in figure.axes:
+        for one in axis.get_lines():
+            if one.get_label() == "published":
+                marks.setdefault(axis.get_title(loc="left"), []).append((list(one.get_xdata()), list(one.get_ydata())))
+    assert "continued" not in marks
+    if expected is None:
+        assert set(marks) <= {"untouched"}
+    else:
+        assert marks["dpo"][0][0] == [4, 5, 6]
+        assert marks["dpo"][0][1][2] == expected
+    assert ("untouched" in marks) == (world == "paper")
+    assert len(tau.PUBLISHED) == 6
+
+
+def test_a_shallow_model_has_no_published_layers() -> None:
+    figure = figure_of(results(layers=3, world="paper", rate=1e-4), "tau")
+    assert not [one for axis in figure.axes for one in axis.get_lines() if one.get_label() == "published"]
+
+
+def test_the_scorecard_rests_on_the_rows_it_keeps(table: pd.DataFrame) -> None:
+    numbers = [{k: v for k, v in dataclasses.asdict(one).items() if k != "note"} for one in scorecard(table)]
+    again = [{k: v for k, v in dataclasses.asdict(one).items() if k != "note"} for one in scorecard(evidence(table))]
+    pd.testing.assert_frame_equal(pd.DataFrame(again), pd.DataFrame(numbers))
+
+
+def test_the_tables_give_percent_with_spread(table: pd.DataFrame, drawn: Path) -> None:
+    latex, markdown = ((drawn / f"table_a1.{kind}").read_text() for kind in ("tex", "md"))
+    rows = select(table[table["variant"].isna()], metric="refused", family="unsafe", method="dpo")
+    mean, spread = 100 * rows["value"].mean(), 100 * rows["value"].std(ddof=1)
+    assert rf"{mean:.1f} $\pm$ {spread:.1f}" in latex
+    assert f"{mean:.1f} ± {spread:.1f}" in markdown
+    for rule in ("toprule", "midrule", "bottomrule"):
+        assert latex.count(rf"\{rule}") == 1
+    body = [one for one in latex.splitlines() if one.endswith(r"\\")]
+    assert len({one.count("&") for one in body}) == 1
+    assert len(body) == 1 + 4
+    assert "3 seeds, n = 64 prompts each" in latex
+    assert "3 seeds, n = 64 prompts each" in markdown
+    assert "JB-CO-Text" not in latex  # not in this table
+    assert markdown.splitlines()[1].count("---") == markdown.splitlines()[0].count("|") - 1
+    alone = next(jobs(results(seeds=1), ["table_a2"])).texts
+    assert "±" not in alone["md"].splitlines()[2]
+
+
+def test_all_drawn_misses_any_file_and_knows_what_was_not_to_be_drawn(tmp_path: Path) -> None:
+    assert not all_drawn(tmp_path)
+    made = results()
+    made = made[made["metric"].isin(["tau", "separation_permuted_high", "complied", "refused", "neither"])]
+    assert draw_all(made, tmp_path, only=["tau", "sines", "table_a1"]) == ["tau", "table_a1"]
+    assert all_drawn(tmp_path)
+    assert not (tmp_path / "sines.png").exists()
+    for name in ("tau.csv", "table_a1.tex", figures.INDEX):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink()
+        assert not all_drawn(tmp_path)
+        (tmp_path / name).write_bytes(content)
+    assert all_drawn(tmp_path)

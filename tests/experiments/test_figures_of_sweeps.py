@@ -1,0 +1,108 @@
+"""Figures of a sweep: means, intervals and nulls by cell, gaps, the axis, and the map of claims."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from experiments import figures
+from experiments.claims import scorecard
+from experiments.figures import ablation, claim_map, draw_all, jobs, names
+from experiments.outcomes import OUTCOMES, values
+from experiments.results import select
+from tests.experiments.made_results import OVERLAP, swept
+
+
+@pytest.fixture(scope="module")
+def sweep() -> pd.DataFrame:
+    return swept(missing=[(0.5, "dpo")])
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
+        yield
+    plt.close("all")
+
+
+def figure_of(table: pd.DataFrame, name: str) -> Figure:
+    (job,) = jobs(table, [name])
+    assert job.draw
+    return job.draw()
+
+
+def test_an_ablation_shows_means_intervals_and_nulls_by_method(sweep: pd.DataFrame) -> None:
+    found = values(sweep)
+    for name in ("safe complied", "separation", "probe accuracy", "Lipschitz ratio, safe"):
+        rows = found[(found["outcome"] == name) & (found["method"] == "sft")]
+        shown = ablation.summary(rows, ["0.0", "0.5", "1.0"], False)
+        for cell, one in shown.iterrows():
+            numbers = rows[rows["cell"] == cell]["value"].to_numpy()
+            low, high = stats.t.interval(0.95, 2, numbers.mean(), stats.sem(numbers))
+            assert (one["mean"], one["low"], one["high"]) == pytest.approx((numbers.mean(), low, high))
+            assert one["null"] == pytest.approx(rows[rows["cell"] == cell]["null"].mean(), nan_ok=True)
+    figure = figure_of(sweep, "separation")
+    (axis,) = [axis for axis in figure.axes if axis.get_title(loc="left") == "separation"]
+    (bars,) = [one for one in axis.containers if one.get_label() == "sft"]
+    shown = ablation.summary(
+        found[(found["outcome"] == "separation") & (found["method"] == "sft")], ["0.0", "0.5", "1.0"], False
+    )
+    assert np.asarray(bars.lines[0].get_ydata()) == pytest.approx(shown["mean"].to_numpy())
+    ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])
+    assert ends == pytest.approx(shown[["low", "high"]].to_numpy())
+    labels = axis.get_legend_handles_labels()[1]
+    assert set(labels) == {"untouched", "continued", "sft", "dpo"}
+
+
+def test_a_cell_without_values_leaves_a_gap(sweep: pd.DataFrame) -> None:
+    figure = figure_of(sweep, "separation")
+    (bars,) = [one for one in figure.axes[0].containers if one.get_label() == "dpo"]
+    assert np.isnan(np.asarray(bars.lines[0].get_ydata(), float)).tolist() == [False, True, False]
+    job = next(jobs(sweep, ["separation"], planned=["0.0", "0.25", "0.5", "1.0"]))
+    assert job.draw
+    (bars,) = [one for one in job.draw().axes[0].containers if one.get_label() == "sft"]
+    assert np.isnan(np.asarray(bars.lines[0].get_ydata(), float)).tolist() == [False, True, False, False]
+
+
+def test_cells_lie_where_their_number_is_or_in_their_order() -> None:
+    sizes = figure_of(swept([1024, 16, 128], "tuning.data.size"), "behaviour").axes[0]
+    assert sizes.get_xscale() == "log"
+    (bars,) = [one for one in sizes.containers if one.get_label() == "sft"]
+    x = np.asarray(bars.lines[0].get_xdata(), float)
+    assert (np.diff(x) > 0).all()
+    assert np.abs(np.log(x / [16, 128, 1024])).max() < 0.1
+    assert [label.get_text() for label in sizes.get_xticklabels()] == ["1024", "16", "128"]
+    rules = figure_of(swept(["combination", "any"], "world.safety.rule"), "behaviour").axes[0]
+    assert rules.get_xscale() == "linear"
+    assert [label.get_text() for label in rules.get_xticklabels()] == ["combination", "any"]
+    assert rules.get_xlabel() == "rule"
+
+
+def test_the_claim_map_gives_the_verdict_of_each_cell(sweep: pd.DataFrame) -> None:
+    rows = claim_map.rows(sweep)
+    for cell in ("0.0", "0.5", "1.0"):
+        expected = {one.claim: one.verdict for one in scorecard(select(sweep, cell=cell)) if one.n}
+        here = rows[rows["cell"] == cell]
+        assert dict(zip(here["claim"], here["verdict"], strict=True)) == expected
+        assert set(here[OVERLAP]) == {float(cell)}
+    figure = claim_map.draw(rows)
+    axis = figure.axes[0]
+    assert len(axis.patches) == len(rows)
+    symbols = [one.get_marker() for one in axis.get_lines() if len(one.get_xdata())]
+    for verdict, (_, symbol, _) in claim_map.LOOKS.items():
+        assert symbols.count(symbol) == (rows["verdict"] == verdict).sum()
+    numbers = {text.get_text() for text in axis.texts}
+    assert numbers in (set(), set(map(str, rows["n"].unique())))
+
+
+def test_a_sweep_has_the_figures_of_a_sweep(sweep: pd.DataFrame, tmp_path: Path) -> None:
+    done = draw_all(sweep, tmp_path, only=["behaviour", "claim_map"])
+    assert done == ["behaviour", "claim_map"]
+    assert {job.name for job in jobs(sweep)} == {*names(sweep=True)} - {"other_families"}
+    rows = pd.read_csv(tmp_path / "behaviour.csv")
+    assert set(rows["outcome"]) == {name for name, one in OUTCOMES.items() if one.group == "behaviour"}
