@@ -17,15 +17,15 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from experiments import comparison, summary, table
+from experiments import comparison, table
 from experiments.artifacts import write_whole
 from experiments.claims import COLOURS, LEVEL
 from experiments.command import command
 from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
+from experiments.outcomes import values
 from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS
 from experiments.progress import Reporter
-from experiments.results import select, unchanged
 from experiments.schema import CompareConfig
 
 LEAST = 100
@@ -59,13 +59,8 @@ def read(name: str, folder: Path) -> Finished:
 
 def outcomes(results: pd.DataFrame) -> pd.DataFrame:
     """The numbers of the summary, by cell: columns cell, method, seed, statistic, value, resolution."""
-    found = []
-    for cell, rows in results.groupby("cell", sort=False):
-        prompts = select(unchanged(rows), metric="complied")["n"].min()
-        numbers = summary.cells(rows).assign(cell=cell)
-        share = numbers["statistic"].str.contains("complied|refused|attack")
-        found.append(numbers.assign(resolution=share / prompts))
-    return pd.concat(found, ignore_index=True)
+    found = values(results, printed=True).rename(columns={"outcome": "statistic"})
+    return found.assign(resolution=found["share"] / found["n"])
 
 
 def _names(paths: dict[str, str]) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Output:
             self._write_table()
             results = Results(self.folder)
             write_whole(self.folder / CLAIMS, claims.to_json(self._scorecards(results)))
-            figures.draw_all(results.table, self.folder / "figures")
+            figures.draw_all(results.table, self.folder / "figures", planned=[cell.name for cell, _ in self.planned])
             report.write(self.folder)
             if not failures:
                 digest = provenance.sha256(self.folder / RESULTS)

@@ -18,8 +18,8 @@ def _run(config: StudyConfig, reporter: Reporter) -> None:
         reporter.show(forecast.render(config, forecast.forecast(config)))
         return
     results = run(config, reporter)
+    reporter.show(summary.render(results.table))
     if not config.ablation.name:
-        reporter.show(summary.render(results.table))
         reporter.show(claims.render(claims.scorecard(results.table)))
     reporter.say(f"results in {results.folder}")
 
