@@ -1,5 +1,6 @@
 """Measuring: what one model does on held-out prompts of each family, and where it changed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -82,7 +83,7 @@ def subject(
     reference: Params,
     prompts: dict[str, Prompts],
     seed: int,
-    before: dict[str, dict[str, np.ndarray]] | None = None,
+    before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Subject:
     """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw of each family
     with the weights `reference`."""

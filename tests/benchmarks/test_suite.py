@@ -55,7 +55,7 @@ def always_null(params: Params) -> Params:
     return {
         **params,
         "ln_final": {**params["ln_final"], "b": bias.at[..., 0].add(100)},
-        "W_U": unembed.at[..., vocab.NULL].set(jnp.zeros(unembed.shape[1]).at[0].set(1)),
+        "W_U": unembed.at[..., vocab.NULL].set(jnp.zeros(unembed.shape[-2]).at[0].set(1)),
     }
 
 
