@@ -13,7 +13,7 @@ from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.measure import prompts_of, subject
-from experiments.training import finite_runs
+from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed
 from synth.world import WorldConfig
@@ -39,13 +39,16 @@ def run(
 ) -> Artifact:
     """TABLE of `measurements` of the snapshots after `steps`, `variant` being "step N" and what a row had there.
 
-    Every seed that had not diverged; its random controls are those of the finished model.
+    Every seed that had not diverged; its random controls are those of the finished model. Raises DivergedError if
+    none is left at the first of them.
     """
 
     def make(folder: Path, partial: Path) -> None:
         untouched = files.load_weights(reference)
         snapshots = {step: files.load_weights(tuned, files.snapshot(step)) for step in steps}
         whole = {step: finite_runs(params) for step, params in snapshots.items()}
+        if not any(finite.any() for finite in whole.values()):
+            raise DivergedError("there is nothing to measure: every seed had diverged before the first snapshot")
         prompts = prompts_of(world, config)
         frames = []
         for seed in range(len(whole[steps[0]])):

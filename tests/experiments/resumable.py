@@ -72,7 +72,7 @@ def run(
         schedule = across([Schedule(steps, learning_rate, share) for share in shares], 1)
         watch = Watch(steps // 4, look, judge)
         runner = Runner(reporter, checkpoint_seconds, at_once)
-        done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch, snapshots)
+        done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch, snapshots=snapshots)
         save_training(folder, done, Described(ModelConfig(), ()), watch.every, ["sum", "root"])
 
     return store.fetch(Recipe("slow", {}, (), "1"), make)

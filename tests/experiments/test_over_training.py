@@ -1,6 +1,6 @@
 """Tests of `experiments/stages/over_training.py`: the last snapshot is the finished model, and measured as it is."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from experiments.config import ConfigError, load
 from experiments.progress import Reporter
 from experiments.results import unchanged
 from experiments.stages import files, measure, over_training, pretrain, tune
-from experiments.training import Runner
+from experiments.training import DivergedError, Runner
 from models.weights import described, flatten, from_safetensors, to_safetensors, unflatten
 from tests.experiments.test_study import TINY
 
@@ -27,6 +27,8 @@ class Stages(NamedTuple):
     followed: pd.DataFrame
     diverged: pd.DataFrame
     """The same where seed 0 has diverged before the last step"""
+    nothing: str
+    """What is said where every seed had diverged before the first"""
 
 
 def steps_of(table: pd.DataFrame, step: int) -> pd.DataFrame:
@@ -44,31 +46,33 @@ def stages(with_optax: None, tmp_path_factory: pytest.TempPathFactory) -> Stages
     before = pretrain.recipe({})
     pretrained = pretrain.run(store, before, runner, world, model, config.pretrain, config.seeds)
     after = tune.recipe({}, before)
-    tuned = tune.run(store, after, runner, world, model, config.tuning, "sft", config.method.sft, pretrained)
+    tuning = tune.Tuning(config.tuning, config.method.sft)
+    tuned = tune.run(store, [after], runner, world, model, "sft", [tuning], pretrained)[after.key]
 
     def follow(recipe: Recipe, artifact: Artifact) -> pd.DataFrame:
         made = over_training.run(store, recipe, world, model, analysis, MEASURED, STEPS, artifact, pretrained)
         return pd.read_parquet(made.path / over_training.TABLE)
 
     finished = measure.run(store, measure.recipe({}, after, before), world, model, analysis, tuned, pretrained)
+    with pytest.raises(DivergedError) as error:
+        follow(over_training.recipe({"of": "nothing"}, after, before), spoilt(tuned, tmp_path_factory, STEPS, (0, 1)))
     return Stages(
         pd.read_parquet(finished.path / measure.TABLE),
         follow(over_training.recipe({}, after, before), tuned),
-        follow(
-            over_training.recipe({"of": "broken"}, after, before), _broken(tuned, tmp_path_factory.mktemp("broken"))
-        ),
+        follow(over_training.recipe({"of": "one"}, after, before), spoilt(tuned, tmp_path_factory, STEPS[1:], (0,))),
+        str(error.value),
     )
 
 
-def _broken(tuned: Artifact, folder: Path) -> Artifact:
+def spoilt(tuned: Artifact, folders: pytest.TempPathFactory, steps: Sequence[int], seeds: Sequence[int]) -> Artifact:
+    """The same snapshots, but that `seeds` have diverged by `steps`."""
+    folder = folders.mktemp("spoilt")
     for step in STEPS:
         content = (tuned.path / files.snapshot(step)).read_bytes()
-        params = from_safetensors(content)
-        if step == STEPS[-1]:
-            spoilt = {name: np.array(array) for name, array in flatten(params).items()}
-            spoilt["W_E"][0] = np.nan
-            content = to_safetensors(unflatten(spoilt), described(content))
-        (folder / files.snapshot(step)).write_bytes(content)
+        weights = {name: np.array(array) for name, array in flatten(from_safetensors(content)).items()}
+        if step in steps:
+            weights["W_E"][list(seeds)] = np.nan
+        (folder / files.snapshot(step)).write_bytes(to_safetensors(unflatten(weights), described(content)))
     return Artifact(tuned.key, folder)
 
 
@@ -99,6 +103,10 @@ def test_none_of_it_is_taken_for_the_finished_model(stages: Stages) -> None:
 def test_a_seed_that_has_diverged_has_no_rows_from_then_on(stages: Stages) -> None:
     seeds = [set(steps_of(stages.diverged, step)["seed"]) for step in STEPS]
     assert seeds == [{0, 1}, {1}]
+
+
+def test_without_a_seed_that_is_left_there_is_nothing_to_measure(stages: Stages) -> None:
+    assert stages.nothing == "there is nothing to measure: every seed had diverged before the first snapshot"
 
 
 @pytest.mark.parametrize(
