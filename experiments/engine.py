@@ -79,11 +79,20 @@ def do(
     other job could do either.
     """
     failures: Failures = {}
+    store = Store(place.store, reporter.warn)
+
+    def note(job: Job, failure: Failure | None) -> None:
+        if failure is None:
+            return
+        if failure.error not in {one.error for one in failures.values()}:
+            reporter.warn(failure.error)
+        # Of artifacts that are made together some may have been there before.
+        failures.update({recipe.key: failure for recipe in job.recipes if not store.has(recipe)})
+
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store)
-        store = Store(place.store, reporter.warn)
         for job in jobs:
-            _note(failures, job, _orphaned(job, failures) or attempt(job, store, place.runner(reporter)), reporter)
+            note(job, _orphaned(job, failures) or attempt(job, store, place.runner(reporter)))
             done(failures)
         return failures
     for stages in PHASES:
@@ -91,14 +100,13 @@ def do(
         able = []
         for job in phase:
             orphaned = _orphaned(job, failures)
-            if orphaned:
-                _note(failures, job, orphaned, reporter)
-            else:
+            note(job, orphaned)
+            if not orphaned:
                 able.append(job)
         if able:
             reporter.say(f"{launcher.name}: {len(able)} jobs of {' and '.join(stages)}")
             for job, failure in zip(able, _launch(able, place, launcher, logs), strict=True):
-                _note(failures, job, failure, reporter)
+                note(job, failure)
             done(failures)
     return failures
 
@@ -122,14 +130,6 @@ def _first_line(error: BaseException) -> str:
 
 def _orphaned(job: Job, failures: Failures) -> Failure | None:
     return next((failures[parent.key] for parent in job.parents if parent.key in failures), None)
-
-
-def _note(failures: Failures, job: Job, failure: Failure | None, reporter: Reporter) -> None:
-    if failure is None:
-        return
-    if failure.error not in {one.error for one in failures.values()}:
-        reporter.warn(failure.error)
-    failures.update({recipe.key: failure for recipe in job.recipes})
 
 
 def check(launcher: LauncherConfig) -> None:

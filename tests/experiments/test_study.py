@@ -101,6 +101,7 @@ def test_the_output_folder_has_all_that_was_promised(done: Results) -> None:
         "results.parquet",
         "claims.json",
         "figures",
+        "report.html",
         "DONE",
     }
     drawn = {path.name for path in (done.folder / "figures").iterdir()}
