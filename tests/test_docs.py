@@ -7,7 +7,7 @@ import pytest
 
 from experiments.command import command, named
 from experiments.config import load
-from experiments.schema import CompareConfig, DataConfig, ExportConfig, StoreConfig, StudyConfig
+from experiments.schema import CompareConfig, DataConfig, ExportConfig, FiguresConfig, StoreConfig, StudyConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,6 +17,7 @@ KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
     "experiments.export": (ExportConfig, ()),
     "experiments.store": (StoreConfig, ("do", "key")),
     "experiments.compare": (CompareConfig, ("a", "b")),
+    "experiments.figures": (FiguresConfig, ()),
 }
 """Of each command the settings, and those of them that may stand without their names."""
 
