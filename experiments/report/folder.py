@@ -69,7 +69,6 @@ def read(folder: Path) -> Study:
     """Raises FileNotFoundError where there are no settings: such a folder is no study's."""
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     table = _table(folder / "results.parquet")
-    verdicts = [{"cell": "", **one} for one in _json(folder / "claims.json", [])]
     cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / "cells.json", [])]
     names = table["cell"].unique().tolist() or [""]
     return Study(
@@ -77,7 +76,7 @@ def read(folder: Path) -> Study:
         settings=settings,
         cells=cells or [Cell(name, {}, "done", None) for name in names],
         table=table,
-        verdicts=verdicts,
+        verdicts=_json(folder / "claims.json", []),
         models=_json(folder / "models.json", {}),
         environment=NO_ENVIRONMENT | _json(folder / "env.json", {}),
         methods=table["method"].unique().tolist(),
@@ -92,4 +91,5 @@ def _json(path: Path, otherwise: Any) -> Any:
 def _table(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in NEEDED})
-    return pq.read_table(path, columns=NEEDED, filters=ds.field("index").is_null()).to_pandas()
+    rows = pq.read_table(path, columns=NEEDED, filters=ds.field("index").is_null()).to_pandas()
+    return rows.astype({"layer": "Int16"})

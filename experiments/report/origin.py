@@ -12,9 +12,13 @@ from experiments.config import CONF, ConfigError, load, to_dict
 from experiments.report.folder import Study
 from experiments.schema import SIDE_SETTINGS, StudyConfig
 
-ABLATION = "ablation"
-GROUPS = ("world", "model")
+GROUPS = ("ablation", "world", "model")
 """Groups of settings that keep the name of their preset."""
+
+QUESTION = "ablation.question"
+
+WHOLE = ("ablation.points",)
+"""Settings that are dictionaries themselves."""
 
 
 class Setting(NamedTuple):
@@ -50,21 +54,21 @@ class Origin(NamedTuple):
 
 def describe(study: Study, folder: Path) -> Origin:
     """Of the study in `folder`."""
-    here = flat({name: value for name, value in study.settings.items() if name != ABLATION})
-    preset, overrides = _preset(study)
+    here = flat(study.settings)
+    preset, chosen = _preset(study)
     defaults = flat(preset)
     settings = [
         Setting(name, plain(value), plain(defaults[name]) if name in defaults else "", _differs(name, value, defaults))
         for name, value in here.items()
     ]
-    overrides += [f"{setting.name}={setting.here}" for setting in settings if setting.differs]
-    ablation = (study.settings.get(ABLATION) or {}).get("name")
+    overrides = chosen + [f"{setting.name}={setting.here}" for setting in settings if setting.differs]
     exact = not any(setting.differs for setting in settings) or _gives(overrides, here)
-    words = [*overrides, *([f"{ABLATION}={ablation}"] if ablation else [])] if exact else [f"resume={folder.name}"]
+    words = overrides if exact else [f"resume={folder.name}"]
     results = folder / "results.parquet"
+    presets = " ".join(["the presets" if len(chosen) > 1 else "the preset", *chosen])
     return Origin(
         question=_question(study),
-        against=f"the preset study={study.name}" if _is_preset("study", study.name) else "the defaults in the code",
+        against=presets if chosen else "the defaults in the code",
         settings=settings,
         command=shlex.join(["python", "-m", "experiments.run", *words]),
         exact=exact,
@@ -83,7 +87,7 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Every setting of nested dictionaries, by its full name."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        nested = isinstance(value, dict) and value
+        nested = isinstance(value, dict) and value and f"{prefix}{name}" not in WHOLE
         found |= flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
     return found
 
@@ -95,7 +99,12 @@ def plain(value: Any) -> str:
 
 
 def _differs(name: str, value: Any, defaults: dict[str, Any]) -> bool:
-    return name not in SIDE_SETTINGS and (name not in defaults or defaults[name] != value)
+    return _matters(name) and (name not in defaults or defaults[name] != value)
+
+
+def _matters(name: str) -> bool:
+    """Whether the results depend on a setting."""
+    return name != QUESTION and name.split(".")[0] not in SIDE_SETTINGS
 
 
 def _preset(study: Study) -> tuple[dict[str, Any], list[str]]:
@@ -127,19 +136,17 @@ def _gives(overrides: list[str], here: dict[str, Any]) -> bool:
         there = flat(to_dict(load(overrides)))
     except ConfigError:
         return False
-    names = {name for name in {**here, **there} if name.split(".")[0] not in (*SIDE_SETTINGS, ABLATION)}
+    names = {name for name in {**here, **there} if _matters(name)}
     return all(name in here and name in there and here[name] == there[name] for name in names)
 
 
 def _question(study: Study) -> str:
-    """What the study or its ablation asks; the first comment of a preset says so."""
-    ablation = study.settings.get(ABLATION) or {}
-    if ablation.get("question"):
-        return str(ablation["question"])
-    for group, name in ((ABLATION, ablation.get("name")), ("study", study.name)):
-        if _is_preset(group, name):
-            text = (CONF / group / f"{name}.yaml").read_text()
-            found = re.search(r"^# Question +(.*(?:\n#  +.*)*)", text, re.MULTILINE)
-            if found:
-                return re.sub(r"\n# +", " ", found[1])
-    return ""
+    """What the study asks, as its ablation says; else as the first comment of its preset does."""
+    asked = study.settings.get("ablation", {}).get("question")
+    if asked:
+        return str(asked)
+    if not _is_preset("study", study.name):
+        return ""
+    text = (CONF / "study" / f"{study.name}.yaml").read_text()
+    found = re.search(r"^# Question +(.*(?:\n#  +.*)*)", text, re.MULTILINE)
+    return re.sub(r"\n# +", " ", found[1]) if found else ""

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from experiments.report.folder import Study
-from experiments.results import select
+from experiments.results import select, unchanged
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 
@@ -88,7 +88,7 @@ def _choose(study: Study, places: Sequence[_Place]) -> _Part:
     cells = list(dict.fromkeys(place.cell for place in places))
     if not places:
         return _Part(*CHOICES[0], cells)
-    coordinates = select(study.table, metric="lda")
+    coordinates = select(unchanged(study.table), metric="lda")
     arrays = len(AXES) * max(1, len(coordinates[["module", "layer"]].drop_duplicates()))
     families = max(1, coordinates["family"].nunique())
     # Two bytes a coordinate in base64, and a few for how each answer differs from the right one.
@@ -195,7 +195,7 @@ def _quantised(values: np.ndarray) -> list[Any]:
 def _probe(table: pd.DataFrame, wanted: set[str]) -> dict[str, list[float]]:
     """By the keys of the points: accuracy of a linear probe on held-out prompts, and of permuted labels."""
     names = [f"probe_accuracy{end}" for end in ("", "_permuted", "_permuted_low", "_permuted_high")]
-    rows = select(table, metric=names)
+    rows = select(unchanged(table), metric=names)
     found: dict[str, list[float]] = {}
     columns = (rows[name] for name in ("cell", "method", "seed", "module", "layer", "metric", "value"))
     for cell, model, seed, module, layer, metric, value in zip(*columns, strict=True):

@@ -107,17 +107,14 @@ def study(root: Path, cells: Sequence[str] = ("",), name: str = "quick", token: 
     (folder / "figures").mkdir(parents=True)
     settings = to_dict(load(["seeds=2", "methods=[sft,continued]", "tuning.steps=20"])) | {"study": name}
     if cells != ("",):
-        settings["ablation"] = {"name": "overlap", "question": f"Does overlap matter? {error}"}
+        swept = {"setting": "world.grammar.concept_overlap", "values": [0.0, 0.5, 1.0]}
+        settings["ablation"] |= swept | {"name": "overlap", "question": f"Does overlap matter? {error}"}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     done = [cell for cell in cells if not (error and cell == cells[-1])]
     tables = {cell: rows(cell, rng) for cell in done}
     pd.concat(tables.values(), ignore_index=True).to_parquet(folder / "results.parquet", index=False)
-    verdicts = [
-        {**one, "cell": cell}
-        for cell, table in tables.items()
-        for one in json.loads(claims.to_json(claims.scorecard(table)))
-    ]
-    (folder / "claims.json").write_text(json.dumps(verdicts))
+    verdicts = claims.to_json({cell: claims.scorecard(table) for cell, table in tables.items()})
+    (folder / "claims.json").write_text(verdicts)
     listed = [
         {"cell": cell, "settings": {"world.held_out": 0.1}, "status": "done", "error": None}
         if cell in done
@@ -334,6 +331,8 @@ def test_the_command_gives_these_settings_again(folder: Path) -> None:
     [
         ["world=small", "model=small", "tuning.steps=7"],
         ["world.safety.table=[[0,0,1,0,1,0],[1,1,1,0,1,1]]", "analysis.families=null"],
+        ["ablation=task_coverage", "seeds=4"],
+        ["ablation=concept_overlap", "ablation.values=[0.0,0.1]", "dry_run=true"],
         ["pretrain.watch.guard=off", "tuning.learning_rate=1e-05", "world.tasks.identity=true"],
     ],
 )
@@ -342,7 +341,7 @@ def test_any_settings_are_said_by_a_command(overrides: list[str], tmp_path: Path
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     described = origin.describe(read(tmp_path), tmp_path)
     assert described.exact
-    assert to_dict(load(shlex.split(described.command)[3:])) == settings
+    assert to_dict(load(shlex.split(described.command)[3:])) == settings | {"dry_run": False}
 
 
 def test_settings_that_fit_on_no_command_line_are_read_from_the_folder(tmp_path: Path) -> None:
@@ -440,7 +439,7 @@ def test_a_failed_cell_is_named_with_its_error(tmp_path: Path) -> None:
     assert "1: failed \N{EN DASH} pretrain: seed 0 diverged" in text
     assert "2 of 3 cells done" in text
     assert "Does overlap matter?" in text
-    assert "ablation=overlap" in text
+    assert "ablation.values=[0.0,0.5,1.0]" in text
     assert "Which claims hold where" in text
 
 
