@@ -42,7 +42,7 @@ def draw(values: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
     x = np.arange(len(order), dtype=float) if numbers is None else numbers
     property_names = swept(values)
     label = property_names[0].split(".")[-1].replace("_", " ") if len(property_names) == 1 else ""
-    figure, axes = panels(names, [""], label, height=1.5, least=1.4, share_y=False)
+    figure, axes = panels(names, [""], label, height=1.5, least=1.3, share_y=False)
     for axis, name in zip(axes[0], names, strict=True):
         _panel(axis, select(values, outcome=name), order, x)
         _ticks(axis, order, x, numbers is not None)

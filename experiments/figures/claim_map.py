@@ -13,8 +13,8 @@ from experiments.figures.common import legend, note, page_width, turn
 from experiments.outcomes import cells, swept
 from experiments.results import select
 
-LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#D55E00", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
-"""Colour, symbol and the symbol's colour: green is darker in print than red, grey the palest"""
+LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#F0A060", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
+"""Colour, symbol and the symbol's colour: in grey, too, green is the darkest and undecided the palest"""
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
