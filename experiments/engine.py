@@ -104,7 +104,7 @@ def do(
             if not orphaned:
                 able.append(job)
         if able:
-            reporter.say(f"{launcher.name}: {len(able)} jobs of {' and '.join(stages)}")
+            reporter.say(f"{launcher.name}: {len(able)} job{'s' * (len(able) != 1)} of {' and '.join(stages)}")
             for job, failure in zip(able, _launch(able, place, launcher, logs), strict=True):
                 note(job, failure)
             done(failures)
