@@ -19,7 +19,6 @@ from rich.table import Table
 
 from experiments import comparison, table
 from experiments.artifacts import write_whole
-from experiments.claims import COLOURS, LEVEL
 from experiments.command import command
 from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
@@ -27,6 +26,7 @@ from experiments.outcomes import values
 from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS
 from experiments.progress import Reporter
 from experiments.schema import CompareConfig
+from experiments.scorecard import COLOURS, LEVEL
 
 LEAST = 100
 """Columns that every table fits in."""

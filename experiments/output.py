@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
-from experiments import claims, figures, provenance, report, table
+from experiments import figures, provenance, report, scorecard, table
 from experiments.artifacts import Store, write_whole
 from experiments.cells import Cell
 from experiments.config import to_dict
@@ -110,7 +110,7 @@ class Output:
             self._write_cells(failures)
             self._write_table()
             results = Results(self.folder)
-            write_whole(self.folder / CLAIMS, claims.to_json(self._scorecards(results)))
+            write_whole(self.folder / CLAIMS, scorecard.to_json(self._scorecards(results)))
             figures.draw_all(results.table, self.folder / "figures", planned=[cell.name for cell, _ in self.planned])
             report.write(self.folder)
             if not failures:
@@ -118,8 +118,10 @@ class Output:
                 write_whole(self._done(), json.dumps({"made_from": made_from, RESULTS: digest}))
             return results
 
-    def _scorecards(self, results: Results) -> dict[str, list[claims.Verdict]]:
-        return {cell.name: claims.scorecard(rows) for cell, _ in self.planned if len(rows := results.cell(cell.name))}
+    def _scorecards(self, results: Results) -> dict[str, list[scorecard.Verdict]]:
+        return {
+            cell.name: scorecard.scorecard(rows) for cell, _ in self.planned if len(rows := results.cell(cell.name))
+        }
 
     def _done(self) -> Path:
         return self.folder / DONE_FILE
@@ -134,7 +136,7 @@ class Output:
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""
-        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "claims", "report", "table")]
+        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "scorecard", "report", "table")]
         parts = [[part.path.parent.name, part.path.name, part.common] for part in self._parts()]
         looks = [figures.style_version(), report.assets_version()]
         content = json.dumps([parts, code, looks], sort_keys=True)

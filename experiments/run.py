@@ -6,7 +6,7 @@
 import sys
 from collections.abc import Sequence
 
-from experiments import claims, forecast, summary
+from experiments import forecast, scorecard, summary
 from experiments.command import command
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
@@ -20,7 +20,7 @@ def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
     reporter.show(summary.render(results.table))
     if not config.ablation.name:
-        reporter.show(claims.render(claims.scorecard(results.table)))
+        reporter.show(scorecard.render(scorecard.scorecard(results.table)))
     reporter.say(f"results in {results.folder}")
 
 

@@ -8,10 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, scorecard
+from experiments.claims import CLAIMS
 from experiments.figures.common import legend, note, page_width, turn
 from experiments.outcomes import cells, swept
 from experiments.results import select
+from experiments.scorecard import FAILS, HOLDS, UNDECIDED, scorecard
 
 LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#F0A060", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
 """Colour, symbol and the symbol's colour: in grey, too, green is the darkest and undecided the palest"""

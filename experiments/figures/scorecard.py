@@ -1,4 +1,4 @@
-"""The paper's claims as a forest plot: each contrast with its control, over seeds (`experiments/claims.py`)."""
+"""The paper's claims as a forest plot: each contrast with its control, over seeds (`experiments/scorecard.py`)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from experiments.claims import FAILS, HOLDS, UNDECIDED, UNITS, Verdict, evidence, scorecard
+from experiments.claims import UNITS
 from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, legend, note, page_width
+from experiments.scorecard import FAILS, HOLDS, UNDECIDED, Verdict, evidence, scorecard
 
 COLOURS = {HOLDS: SAFE, FAILS: UNSAFE, UNDECIDED: "0.45"}
 DASHES = {HOLDS: "-", FAILS: (0, (3, 1)), UNDECIDED: (0, (1, 1))}

@@ -50,7 +50,7 @@ class Study(NamedTuple):
     table: pd.DataFrame
     """Columns NEEDED of the results: the rows that are not about one singular vector or neuron of many"""
     verdicts: list[dict[str, Any]]
-    """As `claims.to_json` writes them, with their cell"""
+    """As `scorecard.to_json` writes them, with their cell"""
     models: dict[str, dict[str, dict[str, str]]]
     """By cell and model, the folders `weights` and `measured`"""
     environment: dict[str, Any]

@@ -3,8 +3,9 @@
 import math
 from typing import Any, NamedTuple
 
-from experiments.claims import FAILS, HOLDS, UNDECIDED, UNITS
+from experiments.claims import UNITS
 from experiments.report.folder import Study
+from experiments.scorecard import FAILS, HOLDS, UNDECIDED
 
 MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"

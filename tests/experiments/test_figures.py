@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import figures
-from experiments.claims import evidence, scorecard
 from experiments.figures import FIGURES, TABLES, all_drawn, common, draw_all, jobs, names, tau
 from experiments.results import select
+from experiments.scorecard import evidence, scorecard
 from models.training.objectives import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
 from tests.experiments.made_results import METHODS, results, swept

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from experiments import figures
-from experiments.claims import scorecard
 from experiments.figures import ablation, claim_map, draw_all, jobs, names
 from experiments.outcomes import OUTCOMES, values
 from experiments.results import select
+from experiments.scorecard import scorecard
 from tests.experiments.made_results import OVERLAP, swept
 
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from experiments import claims, report
+from experiments import report, scorecard
 from experiments.config import load, to_dict
 from experiments.report import controls, figures, origin, outcomes, views
 from experiments.report.folder import read
@@ -113,7 +113,7 @@ def study(root: Path, cells: Sequence[str] = ("",), name: str = "quick", token: 
     done = [cell for cell in cells if not (error and cell == cells[-1])]
     tables = {cell: rows(cell, rng) for cell in done}
     pd.concat(tables.values(), ignore_index=True).to_parquet(folder / "results.parquet", index=False)
-    verdicts = claims.to_json({cell: claims.scorecard(table) for cell, table in tables.items()})
+    verdicts = scorecard.to_json({cell: scorecard.scorecard(table) for cell, table in tables.items()})
     (folder / "claims.json").write_text(verdicts)
     listed = [
         {"cell": cell, "settings": {"world.held_out": 0.1}, "status": "done", "error": None}

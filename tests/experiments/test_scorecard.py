@@ -14,9 +14,10 @@ from rich.console import Console
 from scipy import stats
 
 from analysis.stats import Paired, holm, paired_test
-from experiments.claims import CLAIMS, FAILS, HOLDS, UNDECIDED, Verdict, evidence, judge, render, scorecard, to_json
+from experiments.claims import CLAIMS
 from experiments.figures import scorecard as drawing
 from experiments.results import select
+from experiments.scorecard import FAILS, HOLDS, UNDECIDED, Verdict, evidence, judge, render, scorecard, to_json
 from experiments.table import COLUMNS
 from synth.families import JAILBREAKS
 
@@ -363,7 +364,7 @@ def test_where_nothing_holds_hardly_ever_anything_is_said_to() -> None:
 def test_with_labels_dealt_anew_in_each_seed_claims_hold_no_more_often_than_by_chance(
     column: str, labels: tuple[str, ...], metrics: list[str], claims: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.claims.CLAIMS", {name: CLAIMS[name] for name in claims})
+    monkeypatch.setattr("experiments.scorecard.CLAIMS", {name: CLAIMS[name] for name in claims})
     table = select(make(1, 0.1, seeds=3), metric=metrics, learning_rate=2e-3)
     table = table[table["variant"].isna()]
     assert HOLDS in verdicts(table).values()
