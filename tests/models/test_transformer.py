@@ -1,6 +1,7 @@
 """Tests of `models/transformer.py` against a NumPy model, and of what a causal model must not see."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from models.taps import capture, edit, sites
-from models.transformer import ModelConfig, Params, _matmul, forward, init
+from models.transformer import ModelConfig, Params, _attend, _matmul, _norm, forward, init
 from models.weights import flatten
 from synth.keys import fold
 from synth.settings import SettingError
@@ -231,6 +232,36 @@ def test_the_gradient_of_a_product_is_the_products_gradient(key: jax.Array) -> N
 
     for ours, plain in zip(through(_matmul), through(jnp.matmul), strict=True):
         np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_gradient_of_a_norm_is_the_one_jax_finds(centred: bool, key: jax.Array) -> None:
+    x = 2 + jax.random.normal(fold(key, "x"), (3, 4, 6))
+    w = jax.random.normal(fold(key, "w"), (6,))
+    b = jax.random.normal(fold(key, "b"), (6,)) if centred else None
+
+    def plain(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+        away = x - jnp.mean(x, axis=-1, keepdims=True) if centred else x
+        unit = away / jnp.sqrt(jnp.mean(jnp.square(away), axis=-1, keepdims=True) + 1e-5)
+        return unit * w[None, None] + (0.0 if b is None else b[None, None])
+
+    assert_same_values_and_gradients(_norm, plain, x, w, b)
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_the_gradient_of_attention_is_the_one_jax_finds(length: int, key: jax.Array) -> None:
+    q, k, v = (2 * jax.random.normal(fold(key, name), (2, length, 3, 4)) for name in "qkv")
+    plain = functools.partial(jax.nn.dot_product_attention, is_causal=True)
+    assert_same_values_and_gradients(_attend, plain, q, k, v)
+
+
+def assert_same_values_and_gradients(ours: Callable[..., jax.Array], plain: Callable[..., jax.Array], *x: Any) -> None:
+    def through(function: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        gradient = jax.grad(lambda x: jnp.sum(jnp.sin(function(*x))))
+        return function(*x), gradient(x)
+
+    for got, expected in zip(*(jax.tree.leaves(through(function)) for function in (ours, plain)), strict=True):
+        np.testing.assert_allclose(np.asarray(got), np.asarray(expected), rtol=1e-5, atol=1e-5)
 
 
 def test_the_residual_stream_is_the_sum_of_what_is_written_to_it(case: Case) -> None:
