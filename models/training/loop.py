@@ -1,9 +1,10 @@
 """The training loop: steps in chunks inside one compiled program, runs as a leading axis.
 
-A run is one model: a seed with its settings. All runs of a program are trained side by side,
-and may differ in everything that is traced: seed, weights, learning rate, coefficients, what
-they are trained on. Step t of a run uses the run's key, t and nothing else that is random, so
-a run that stops and goes on from a saved state gives the same bits as one that does not stop.
+A run is one model: a seed with its settings. All runs of a program are trained together, side
+by side on a GPU or on many devices, on one CPU one after the other within a chunk. They may
+differ in everything that is traced: seed, weights, learning rate, coefficients, what they are
+trained on. Step t of a run uses the run's key, t and nothing else that is random, so a run that
+stops and goes on from a saved state gives the same bits as one that does not stop.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,6 +25,15 @@ from synth.settings import require, require_above_zero, require_among, require_p
 
 CHUNK = 50
 """Most steps of one call of the compiled program; changes no result."""
+
+
+class Packed(NamedTuple):
+    """Weights end to end: what the optimizer does to each of them is then a few large operations, not many small."""
+
+    matrices: Any
+    """Of all weights that are no vectors"""
+    vectors: Any
+    """Of the rest, which have no weight decay"""
 
 
 @dataclass(unsafe_hash=True)
@@ -62,12 +72,11 @@ class OptimizerConfig:
         require_among(self, "precision", ("float32", "bfloat16"))
 
     def transform(self) -> optax.GradientTransformation:
-        """The update per unit of learning rate."""
-        matrices = partial(jax.tree.map, lambda w: w.ndim >= 2)
+        """The update per unit of learning rate, of packed weights."""
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(self.b1, self.b2),
-            optax.add_decayed_weights(self.weight_decay, mask=matrices),
+            optax.add_decayed_weights(self.weight_decay, mask=Packed(matrices=True, vectors=False)),
         )
 
     def rate(self, progress: jax.Array) -> jax.Array:
@@ -142,11 +151,35 @@ class State(NamedTuple):
         return self.params if self.average is None else self.average
 
 
+def _pack(params: Params) -> Packed:
+    """The weights of one run."""
+
+    def flat(leaves: list[jax.Array]) -> jax.Array:
+        return jnp.concatenate([leaf.ravel() for leaf in leaves]) if leaves else jnp.zeros(0)
+
+    leaves = jax.tree.leaves(params)
+    return Packed(flat([w for w in leaves if w.ndim >= 2]), flat([w for w in leaves if w.ndim < 2]))
+
+
+def _unpack(packed: Packed, like: Params) -> Params:
+    """The weights of one run, with the shapes of `like`."""
+    leaves, tree = jax.tree.flatten(like)
+    taken, out = [0, 0], []
+    for leaf in leaves:
+        which = int(leaf.ndim < 2)
+        begin = taken[which]
+        taken[which] += leaf.size
+        out.append(packed[which][begin : begin + leaf.size].reshape(leaf.shape))
+    return jax.tree.unflatten(tree, out)
+
+
 def start(program: Program, params: Params) -> State:
     """The state before the first step, from a copy of `params`, which have a leading axis of runs."""
     own = partial(jax.tree.map, jnp.array)
     average = own(params) if program.optimizer.ema else None
-    return State(own(params), average, jax.vmap(program.optimizer.transform().init)(params), jnp.int32(0))
+    return State(
+        own(params), average, jax.vmap(program.optimizer.transform().init)(jax.vmap(_pack)(params)), jnp.int32(0)
+    )
 
 
 def seed_keys(key: jax.Array, seeds: int) -> jax.Array:
@@ -202,31 +235,34 @@ def _step(
     program: Program,
     mesh: Mesh | None,
     schedule: Schedule,
-    params: Params,
-    average: Params | None,
-    optimizer: Any,
-    step: jax.Array,
     reference: Params,
+    begun: Packed,
     key: jax.Array,
-) -> tuple[Params, Params | None, Any, Logged]:
-    """One step of one run."""
+    step: jax.Array,
+    weights: Packed,
+    average: Packed | None,
+    optimizer: Any,
+) -> tuple[Packed, Packed | None, Any, Logged]:
+    """One step of one run; `begun` is `reference` packed."""
     progress = step.astype(jnp.float32) / jnp.maximum(schedule.steps - 1, 1).astype(jnp.float32)
     batch = spread_examples(program.batch(key, step, schedule.hyper), mesh)
-    (loss, parts), gradient = _gradient(program, schedule, progress, params, reference, batch)
-    direction, optimizer = program.optimizer.transform().update(gradient, optimizer, params)
+    params = _unpack(weights, reference)
+    (loss, parts), slopes = _gradient(program, schedule, progress, params, reference, batch)
+    gradient = _pack(slopes)
+    direction, optimizer = program.optimizer.transform().update(gradient, optimizer, weights)
     rate = schedule.learning_rate * program.optimizer.rate(progress)
-    params = jax.tree.map(lambda p, d: p - rate * d, params, direction)
+    weights = jax.tree.map(lambda w, d: w - rate * d, weights, direction)
     decay = program.optimizer.ema
     if average is not None:
-        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, average, params)
+        average = jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, average, weights)
     log = {
         "loss": loss,
         **parts,
         "gradient_norm": optax.tree.norm(gradient),
         "update_norm": rate * optax.tree.norm(direction),
-        "distance": optax.tree.norm(jax.tree.map(jnp.subtract, params, reference)),
+        "distance": optax.tree.norm(jax.tree.map(jnp.subtract, weights, begun)),
     }
-    return params, average, optimizer, log
+    return weights, average, optimizer, log
 
 
 @partial(jax.jit, static_argnames=("program", "mesh"), donate_argnames="state")
@@ -248,22 +284,40 @@ def run_chunk(
     Returns the new state and the log, of which the first `length` rows are filled: [CHUNK, runs]
     each of loss, its parts, and the norms of the gradient, of the update and of params - reference.
     """
-    one = partial(_step, program, mesh)
-    axes: Any = (Schedule(None, 0, 0), 0, 0, 0, None, 0, 0)  # type: ignore[arg-type]
-    every = jax.vmap(one, in_axes=axes, spmd_axis_name=RUNS if mesh else None)
+    first = state.step
 
-    def advance(state: State) -> tuple[State, Logged]:
-        params, average, optimizer, log = every(schedule, *state, reference, keys)
-        return State(params, average, optimizer, state.step + 1), log
+    def chunk(
+        learning_rate: jax.Array,
+        hyper: Any,
+        params: Params,
+        average: Params | None,
+        optimizer: Any,
+        reference: Params,
+        key: jax.Array,
+    ) -> tuple[Params, Params | None, Any, Logged]:
+        """The steps of one run."""
+        own = Schedule(schedule.steps, learning_rate, hyper)
+        step = partial(_step, program, mesh, own, reference, _pack(reference), key)
+        begin = _pack(params), None if average is None else _pack(average), optimizer
+        shapes = jax.eval_shape(step, first, *begin)[-1]
+        log = jax.tree.map(lambda row: jnp.zeros((CHUNK, *row.shape), row.dtype), shapes)
 
-    def body(i: jax.Array, carried: tuple[State, Logged]) -> tuple[State, Logged]:
-        state, log = carried
-        state, row = advance(state)
-        return state, jax.tree.map(lambda rows, row: rows.at[i].set(row), log, row)
+        def body(i: jax.Array, carried: Any) -> Any:
+            *trained, log = carried
+            *trained, row = step(first + i, *trained)
+            return *trained, jax.tree.map(lambda rows, row: rows.at[i].set(row), log, row)
 
-    shapes = jax.eval_shape(advance, state)[1]
-    log = jax.tree.map(lambda row: jnp.zeros((CHUNK, *row.shape), row.dtype), shapes)
-    return jax.lax.fori_loop(0, length, body, (state, log))
+        weights, mean, optimizer, log = jax.lax.fori_loop(0, length, body, (*begin, log))
+        return _unpack(weights, params), None if mean is None else _unpack(mean, params), optimizer, log
+
+    runs: Any = (schedule.learning_rate, schedule.hyper, state.params, state.average, state.optimizer, reference, keys)
+    if mesh is None and jax.default_backend() == "cpu":
+        # One run fills a CPU: side by side, its caches would have to hold all of them.
+        done = jax.lax.map(lambda run: chunk(*run), runs)
+    else:
+        done = jax.vmap(chunk, spmd_axis_name=RUNS if mesh else None)(*runs)
+    params, average, optimizer, log = done
+    return State(params, average, optimizer, first + length), jax.tree.map(jnp.transpose, log)
 
 
 def fit(
