@@ -24,9 +24,17 @@ from synth.settings import require_above_zero
 Objective = Callable[[ModelConfig, Params, Params, Pair, Any], Terms]
 
 
+def _next_logits(model: ModelConfig, params: Params, batch: Batch) -> jax.Array:
+    """[B, T - 1, V] float32: row t is for token t + 1."""
+    return forward(model, params, batch.tokens[:, :-1]).astype(jnp.float32)
+
+
 def token_logprobs(model: ModelConfig, params: Params, batch: Batch) -> jax.Array:
     """[B, T - 1] log-probability of token t + 1 given tokens 0..t."""
-    logits = forward(model, params, batch.tokens[:, :-1]).astype(jnp.float32)
+    return _chosen(_next_logits(model, params, batch), batch)
+
+
+def _chosen(logits: jax.Array, batch: Batch) -> jax.Array:
     chosen = jnp.take_along_axis(logits, batch.tokens[:, 1:, None], axis=-1)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=-1)
 
@@ -53,16 +61,25 @@ def _counted(batch: Batch) -> jax.Array:
 
 def score(model: ModelConfig, params: Params, batch: Batch) -> Score:
     """Log-probability of each response in `batch`, EOS included."""
+    return _score(_next_logits(model, params, batch), batch)
+
+
+def _score(logits: jax.Array, batch: Batch) -> Score:
     counted = _counted(batch)
-    logprobs = token_logprobs(model, params, batch)
-    return Score(jnp.sum(jnp.where(counted, logprobs, 0.0), axis=-1), jnp.sum(counted, axis=-1))
+    return Score(jnp.sum(jnp.where(counted, _chosen(logits, batch), 0.0), axis=-1), jnp.sum(counted, axis=-1))
 
 
 def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score]:
     """Scores of the preferred and of the dispreferred responses, by one forward pass over both."""
+    preferred, dispreferred = _pair_logits(model, params, pair)
+    return _score(preferred, pair.preferred), _score(dispreferred, pair.dispreferred)
+
+
+def _pair_logits(model: ModelConfig, params: Params, pair: Pair) -> tuple[jax.Array, jax.Array]:
+    """`_next_logits` of the preferred and of the dispreferred responses."""
     both = jax.tree.map(lambda p, d: jnp.concatenate([p, d]), pair.preferred, pair.dispreferred)
-    halves = [jnp.split(part, 2) for part in score(model, params, both)]
-    return Score(*(half[0] for half in halves)), Score(*(half[1] for half in halves))
+    preferred, dispreferred = jnp.split(_next_logits(model, params, both), 2)
+    return preferred, dispreferred
 
 
 class Ratios(NamedTuple):
@@ -137,8 +154,11 @@ class Unlearning:
 
 def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: Unlearning) -> Terms:
     """l(y^p) - gamma l(y^l): descent on the preferred, ascent on the dispreferred response."""
-    preferred, dispreferred = score_pair(model, params, pair)
-    descent, ascent = preferred.cross_entropy, -hyper.gamma * dispreferred.cross_entropy
+    return _descent_and_ascent(*score_pair(model, params, pair), hyper.gamma)
+
+
+def _descent_and_ascent(preferred: Score, dispreferred: Score, gamma: jax.Array | float) -> Terms:
+    descent, ascent = preferred.cross_entropy, -gamma * dispreferred.cross_entropy
     return Terms(descent + ascent, {"descent": descent, "ascent": ascent, **_logged(preferred, dispreferred)})
 
 
@@ -192,18 +212,17 @@ def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: P
     (Yao et al. 2023, arXiv 2310.10683, use it to keep what is not to be unlearnt). 0 at the
     reference.
     """
-    plain = unlearning(model, params, reference, pair, Unlearning(hyper.gamma))
-    kl = divergence(model, params, jax.lax.stop_gradient(reference), pair.preferred)
+    preferred, dispreferred = _pair_logits(model, params, pair)
+    theirs = _next_logits(model, jax.lax.stop_gradient(reference), pair.preferred)
+    plain = _descent_and_ascent(_score(preferred, pair.preferred), _score(dispreferred, pair.dispreferred), hyper.gamma)
+    kl = _divergence(preferred, theirs, pair.preferred)
     drift = hyper.delta * jnp.where(is_refusal(pair.preferred), 0.0, kl)
     return Terms(plain.loss + drift, {"drift": drift, **plain.parts})
 
 
-def divergence(model: ModelConfig, params: Params, reference: Params, batch: Batch) -> jax.Array:
+def _divergence(logits: jax.Array, reference_logits: jax.Array, batch: Batch) -> jax.Array:
     """[B] KL(p_ref || p) of the next token, the mean over the response's letters and EOS."""
-    ours, theirs = (
-        jax.nn.log_softmax(forward(model, weights, batch.tokens[:, :-1]).astype(jnp.float32))
-        for weights in (params, reference)
-    )
+    ours, theirs = jax.nn.log_softmax(logits), jax.nn.log_softmax(reference_logits)
     counted = _counted(batch)
     return jnp.mean(jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1), axis=-1, where=counted)
 

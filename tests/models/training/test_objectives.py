@@ -176,10 +176,11 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     shares = {"policy": ([2.0, 4.0, 8.0, 2.0], [2.0] * 4), "reference": ([2.0] * 4, [2.0] * 4)}
 
     def stub(model: Any, params: str, batch: Batch) -> jax.Array:
-        preferred, dispreferred = shares[params]
-        return -jnp.log(jnp.array([preferred, dispreferred])[: batch.tokens.shape[0]])
+        """Logits of two letters, of which the first is the response's."""
+        share = 1 / jnp.array(shares[params])[: batch.tokens.shape[0]]
+        return jnp.log(jnp.stack([share, 1 - share], axis=-1))
 
-    monkeypatch.setattr(objectives, "token_logprobs", stub)
+    monkeypatch.setattr(objectives, "_next_logits", stub)
     monkeypatch.setattr(objectives.jax.lax, "stop_gradient", lambda params: params)
     one = Batch(jnp.zeros((1, 5), int), jnp.array([[0, RESPONSE, RESPONSE, RESPONSE, END]]), jnp.array([0]))
     pair, model = Pair(one, one), ModelConfig()
