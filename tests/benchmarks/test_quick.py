@@ -13,11 +13,6 @@ from synth.world import build_world
 from tests.benchmarks.timing import ceiling, step_seconds
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _as_users_run_it(with_optax: None) -> None:
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def config() -> StudyConfig:
     return load(["study=quick"])

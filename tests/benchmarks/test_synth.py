@@ -25,11 +25,6 @@ from tests.benchmarks.timing import seconds, step_seconds
 PLOT = Path("outputs/bench/sampling.png")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _as_users_run_it(with_optax: None) -> None:
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def world_of(preset: str) -> World:
     return build_world(load([f"world={preset}"], DataConfig).world)
 
