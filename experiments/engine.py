@@ -87,7 +87,7 @@ def do(
         if failure.error not in {one.error for one in failures.values()}:
             reporter.warn(failure.error)
         # Of artifacts that are made together some may have been there before.
-        failures.update({recipe.key: failure for recipe in job.recipes if not store.has(recipe)})
+        failures.update({recipe.key: failure for recipe in job.recipes if not store.is_whole(recipe)})
 
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store)
@@ -180,7 +180,7 @@ def _launch(jobs: Sequence[Job], place: Place, launcher: LauncherConfig, logs: P
         except Exception as error:  # whatever a cluster comes up with: what was finished is in the store
             lost = Failure(f"launcher {launcher.name}: {_first_line(error)}", traceback.format_exc())
             store = Store(place.store)
-            return [None if all(map(store.has, job.recipes)) else lost for job in jobs]
+            return [None if all(map(store.is_whole, job.recipes)) else lost for job in jobs]
     outcomes: list[Failure | None] = []
     for job, each in zip(jobs, returned, strict=True):
         try:

@@ -161,7 +161,7 @@ class Output:
         if failure:
             where = {"trace": failure.trace} if failure.trace else {}
             return {"status": FAILED, "error": failure.error, **where}
-        return {"status": DONE if all(map(self.store.has, needed.recipes)) else PENDING, "error": None}
+        return {"status": DONE if all(map(self.store.is_whole, needed.recipes)) else PENDING, "error": None}
 
     def _models(self) -> dict[str, dict[str, dict[str, str]]]:
         def place(recipe: Any) -> str:
@@ -177,7 +177,7 @@ class Output:
         }
 
     def _parts(self) -> Iterator[Part]:
-        """What there is of every cell, in their order."""
+        """What there is, and is whole, of every cell, in their order."""
         for cell, needed in self.planned:
             config = cell.config
             common = {
@@ -190,14 +190,14 @@ class Output:
             rate = {UNTOUCHED: config.pretrain.learning_rate}
             for model, recipe in needed.measure.items():
                 of_model = {**common, "method": model, "learning_rate": rate.get(model, config.tuning.learning_rate)}
-                if self.store.has(recipe):
+                if self.store.is_whole(recipe):
                     yield Part(self.store.path(recipe) / measure.TABLE, of_model)
-                    if model in needed.tune and self.store.has(needed.tune[model]):
+                    if model in needed.tune and self.store.is_whole(needed.tune[model]):
                         yield Part(self.store.path(needed.tune[model]) / tune.DATA_TABLE, of_model)
             for method, recipe in needed.over_training.items():
-                if self.store.has(recipe):
+                if self.store.is_whole(recipe):
                     of_model = {**common, "method": method, "learning_rate": config.tuning.learning_rate}
                     yield Part(self.store.path(recipe) / over_training.TABLE, of_model)
-            if needed.paths and self.store.has(needed.paths):
+            if needed.paths and self.store.is_whole(needed.paths):
                 between = {**common, "learning_rate": config.tuning.learning_rate}
                 yield Part(self.store.path(needed.paths) / paths.TABLE, between)

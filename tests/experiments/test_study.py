@@ -201,9 +201,14 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Resul
     path = root / "store" / "artifacts" / f"tune-{key}"
     weights = path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
+    # A measurement too, which is made again after the table is first written.
+    measured = root / "store" / "artifacts" / plan(load(TINY)).measure["continued"].name / "rows.parquet"
+    measured.write_bytes(measured.read_bytes()[:1000])
+    (done.folder / "DONE").unlink()
     again, lines = run(root)
     assert lines[0].startswith(f"tune-{key} is damaged (weights.safetensors is not what was written)")
     verify(path)
+    verify(measured.parent)
     pd.testing.assert_frame_equal(again.table, done.table)
 
 
