@@ -7,10 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import ConfigError, build, explained
-from experiments.schema import AblationConfig, LauncherConfig, StudyConfig
+from experiments.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError, naming
 
-UNSWEPT = ("ablation", "launcher", "dry_run", "output_dir", "store_dir", "study", "seeds", "methods")
+UNSWEPT = ("ablation", "study", "seeds", "methods", *SIDE_SETTINGS)
 """Settings of the study as a whole, which its cells share."""
 
 
@@ -40,29 +40,39 @@ def cells(config: StudyConfig) -> list[Cell]:
 
 
 def _changed(config: StudyConfig, settings: dict[str, Any], where: str) -> StudyConfig:
+    for name in settings:
+        if name.split(".")[0] in UNSWEPT:
+            raise ConfigError(f"{where}: {name} is of the study as a whole; sweep a setting of a cell")
     try:
-        for name, value in settings.items():
-            if name.split(".")[0] in UNSWEPT:
-                raise ConfigError(f"{where}: {name} is of the study as a whole; sweep a setting of a cell")
-            config = _with(config, name.split("."), value)
+        changed: StudyConfig = _with(config, {tuple(name.split(".")): value for name, value in settings.items()})
     except SettingError as error:
         raise ConfigError(f"{where}: {error}") from None
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {name}={value}: {explained(error)}; --show lists the settings") from None
-    return config
+    return changed
 
 
-def _with(config: Any, path: list[str], value: Any) -> Any:
-    """The dataclass with one setting changed; only what is on the way to it is checked again."""
-    name, *rest = path
-    if name not in {field.name for field in dataclasses.fields(config)}:
-        known = ", ".join(field.name for field in dataclasses.fields(config))
-        raise SettingError(name, value, "there is no such setting", f"choose from {known}")
-    if rest and dataclasses.is_dataclass(getattr(config, name)):
+def _with(config: Any, settings: dict[tuple[str, ...], Any]) -> Any:
+    """The dataclass with `settings`, by path, changed together; only what is on the way to them is checked again."""
+    known = [field.name for field in dataclasses.fields(config)]
+    own: dict[str, Any] = {}
+    deeper: dict[str, dict[tuple[str, ...], Any]] = {}
+    for (name, *rest), value in settings.items():
+        if name not in known:
+            raise SettingError(name, value, "there is no such setting", f"choose from {', '.join(known)}")
+        if rest and dataclasses.is_dataclass(getattr(config, name)):
+            deeper.setdefault(name, {})[tuple(rest)] = value
+        else:
+            own[".".join([name, *rest])] = value
+    parts = {}
+    for name, below in deeper.items():
         with naming(name):
-            inner = _with(getattr(config, name), rest, value)
-        return dataclasses.replace(config, **{name: inner})
+            parts[name] = _with(getattr(config, name), below)
+    if not own:
+        return dataclasses.replace(config, **parts)
     node = OmegaConf.structured(config)
     assert isinstance(node, DictConfig)
-    OmegaConf.update(node, ".".join(path), value, merge=False)
+    for name, value in {**parts, **own}.items():
+        try:
+            OmegaConf.update(node, name, value, merge=False)
+        except OmegaConfBaseException as error:
+            raise SettingError(name, value, explained(error), "--show lists the settings") from None
     return build(type(config), node)

@@ -38,10 +38,13 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
         "points:\n"
         "  few: {tuning.data.size: 64, tuning.steps: 50}\n"
         "  many: {tuning.data.size: 4096, method.dpo.beta: 0.5, world.coverage.tasks: [0, 2, 4]}\n"
+        "  other: {model.width: 50, model.heads: 5, over_training: [behaviour]}\n"
     )
-    few, many = cells(load([f"ablation={own}"]))
+    few, many, other = cells(load([f"ablation={own}"]))
     assert few.config == load(["tuning.data.size=64", "tuning.steps=50"])
     assert many.config == load(["tuning.data.size=4096", "method.dpo.beta=0.5", "world.coverage.tasks=[0,2,4]"])
+    # Neither of the first two can be without the other.
+    assert other.config == load(["model.width=50", "model.heads=5", "over_training=[behaviour]"])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,7 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
         ("model.width", "[64,30]", "cell 30: model.width=30: must be a multiple of heads=4"),
         ("model.context", "[24,10]", "cell 10: model.context=10: must hold the world's longest sequence, 18 tokens"),
         ("seeds", "[1,2]", "cell 1: seeds is of the study as a whole"),
+        ("runs_at_once", "[1,2]", "cell 1: runs_at_once is of the study as a whole"),
         ("method.dpo.gamma", "[-1]", "cell -1: method.dpo.gamma=-1.0: must be a finite number above 0"),
     ],
 )
