@@ -92,8 +92,13 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     try:
         for override in overrides:
             name, _, value = override.partition("=")
-            OmegaConf.update(now, name, yaml.safe_load(value))
+            if name == "launcher":  # A preset; all other groups change results.
+                OmegaConf.update(now, name, load([override]).launcher, merge=False)
+            else:
+                OmegaConf.update(now, name, yaml.safe_load(value))
         config: StudyConfig = build(StudyConfig, now)
+    except ConfigError:
+        raise
     except SettingError as error:
         raise ConfigError(str(error)) from None
     except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
@@ -102,7 +107,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     changed = [
         f"{name} is {before.get(name)} there and {after.get(name)} here"
         for name in {**before, **after}
-        if before.get(name) != after.get(name) and name not in SIDE_SETTINGS
+        if before.get(name) != after.get(name) and name.split(".")[0] not in SIDE_SETTINGS
     ]
     if changed:
         raise ConfigError(

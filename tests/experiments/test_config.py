@@ -10,6 +10,7 @@ import yaml
 from experiments import output
 from experiments.config import CONF, ConfigError, load, to_dict
 from experiments.plan import plan
+from experiments.schema import LauncherConfig
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
@@ -158,6 +159,10 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
     assert output.output_folder(config) == begun
     assert plan(config) == plan(load([f"resume={begun}"]))
     assert load([f"resume={begun}", "runs_at_once=null"]).runs_at_once is None
+    elsewhere = load([f"resume={begun}", "launcher=joblib", "launcher.options.n_jobs=4", "dry_run=true"])
+    assert (elsewhere.launcher, elsewhere.dry_run) == (LauncherConfig("joblib", {"n_jobs": 4}), True)
+    assert output.output_folder(elsewhere) == begun
+    assert load([f"resume={begun}", "launcher.name=ray"]).launcher == LauncherConfig("ray")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +178,7 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
         ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
         ("checkpoint_seconds=soon", "checkpoint_seconds=soon: Value 'soon' of type 'str' could not be converted"),
         ("model.width=65", "model.width=65: must be a multiple of heads="),
+        ("launcher=cloud", "launcher=cloud: there is no such preset; choose from joblib, local, ray, slurm"),
         ("world=quick", "world=quick: Invalid type assigned: str is not a subclass of WorldConfig"),
         ("seeds=[", "seeds=[: while parsing a flow node"),
         ("world.grammar.source=@mine.yaml", "world.grammar.source=@mine.yaml: while scanning for the next token"),
