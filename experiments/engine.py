@@ -151,8 +151,8 @@ def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
     if there is None:
         raise ConfigError(f"launcher={launcher.name} is not installed; pip install -e '.[{extra}]'")
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.job.name=job")
-    where = f"hydra.sweep.dir='{logs}'"
-    composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet, where], return_hydra_config=True)
+    composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet], return_hydra_config=True)
+    composed.hydra.sweep.dir = str(logs)  # No override, in which a path's quotes would end the text.
     # Keys that the launcher's own types know, and any in the dictionaries among them.
     OmegaConf.set_struct(composed, False)
     for name, value in launcher.options.items():

@@ -82,9 +82,10 @@ ALL = [
 
 def do(root: Path, jobs: list[Job], launcher: LauncherConfig) -> tuple[Failures, list[str], list[Failures]]:
     reporter, news = Silent(), list[Failures]()
+    logs = root / "the logs' folder"
     place = Place(root / "store", 20.0, None)
     Store(place.store)
-    failures = engine.do(jobs, place, launcher, root / "logs", reporter, lambda failures: news.append(dict(failures)))
+    failures = engine.do(jobs, place, launcher, logs, reporter, lambda failures: news.append(dict(failures)))
     return failures, reporter.lines, news
 
 
