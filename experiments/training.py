@@ -200,9 +200,13 @@ class _Together:
         return Trained(result, self.log, self.looks, self.speed, snapshots)
 
     def broken(self, params: Params) -> Trained:
-        """What is to be kept where none is left: the log so far, and no weights."""
+        """What is to be kept where none is left: the log and the snapshots so far, and no weights."""
         none = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-        return Trained(none, self.log, self.looks, self.speed, dict.fromkeys(self.snapshots, none))
+        snapshots = {
+            step: from_safetensors(file.read_bytes()) if file.exists() else none
+            for step, file in self.snapshots.items()
+        }
+        return Trained(none, self.log, self.looks, self.speed, snapshots)
 
     def _advance(
         self, meter: Meter, grid: Mesh | None, schedule: Schedule, state: State, reference: Params, keys: jax.Array

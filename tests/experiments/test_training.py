@@ -288,6 +288,22 @@ def test_runs_in_shares_have_snapshots_of_every_run(tmp_path: Path) -> None:
     assert len({weights[run].tobytes() for weights in kept.values() for run in range(3)}) == 9
 
 
+def test_a_share_of_which_none_is_left_keeps_the_snapshots_before(tmp_path: Path) -> None:
+    """As beside others, which go on."""
+    together, apart = (
+        snapshots(
+            resumable.run(tmp_path / str(size), steps=FEW, at_once=size, breaks={1: 0.4}, snapshots=SNAPSHOTS).path
+        )
+        for size in (2, 1)
+    )
+    np.testing.assert_allclose(apart[SNAPSHOTS[0]], together[SNAPSHOTS[0]], rtol=0, atol=1e-5)
+    assert [np.isfinite(apart[step]).all(axis=(1, 2)).tolist() for step in SNAPSHOTS] == [
+        [True, True],
+        [True, False],
+        [True, False],
+    ]
+
+
 def test_runs_in_shares_are_the_runs_together_up_to_rounding(three: Path, tmp_path: Path) -> None:
     shares = resumable.run(tmp_path, runs=3, steps=FEW, at_once=2).path
     for file, keys in (("log.parquet", ["step", "seed"]), ("curves.parquet", ["step", "seed", "family"])):
