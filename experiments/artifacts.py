@@ -122,7 +122,8 @@ class Store:
 
     def get(self, recipe: Recipe) -> Artifact:
         """The finished artifact of `recipe`. Raises DamagedError if it is not there or not whole."""
-        verify(self.path(recipe))
+        if found := problems(self.path(recipe)):
+            raise DamagedError(f"{recipe.name}: {'; '.join(found)}; the same command makes it again")
         return Artifact(recipe.key, self.path(recipe))
 
     def has(self, recipe: Recipe) -> bool:
