@@ -24,7 +24,7 @@ from experiments.schema import SIDE_SETTINGS, StudyConfig
 from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
 
-SETTINGS, RESULTS, CLAIMS = "config.yaml", "results.parquet", "claims.json"
+SETTINGS, ENVIRONMENT, RESULTS, CLAIMS = "config.yaml", "env.json", "results.parquet", "claims.json"
 CELLS = "cells.json"
 """Of each cell its settings, whether it is done, and why not."""
 MODELS = "models.json"
@@ -85,9 +85,12 @@ class Output:
     def refresh(self, failures: Failures, at_once: bool = False) -> None:
         """Table and CELLS of what there is, unless they were written a moment ago."""
         began = time.monotonic()
-        if self._done().exists() or not (at_once or began - self.refreshed > SPARE * self.cost):
+        if not (at_once or began - self.refreshed > SPARE * self.cost):
             return
         with self.lock:
+            # Another process may have finished the folder while this one waited.
+            if self._done().exists():
+                return
             self._write_cells(failures)
             self._write_table()
         self.refreshed, self.cost = time.monotonic(), time.monotonic() - began
@@ -106,7 +109,7 @@ class Output:
                 return Results(self.folder)
             self._done().unlink(missing_ok=True)
             shutil.rmtree(self.folder / "figures", ignore_errors=True)
-            write_whole(self.folder / "env.json", json.dumps(provenance.environment(), indent=1))
+            write_whole(self.folder / ENVIRONMENT, json.dumps(provenance.environment(), indent=1))
             self._write_cells(failures)
             self._write_table()
             results = Results(self.folder)
@@ -132,7 +135,8 @@ class Output:
             intact = said == {"made_from": made_from, RESULTS: provenance.sha256(self.folder / RESULTS)}
         except (OSError, ValueError):
             return False
-        return intact and (self.folder / report.PAGE).is_file() and figures.all_drawn(self.folder / "figures")
+        there = all((self.folder / name).is_file() for name in (CELLS, CLAIMS, ENVIRONMENT, report.PAGE))
+        return intact and there and figures.all_drawn(self.folder / "figures")
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""

@@ -107,7 +107,7 @@ def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
 def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
     """The work of all cells, nothing twice, cell by cell and each job after those it needs.
 
-    Tunings of several cells that differ in nothing but traced settings are one job.
+    Tunings of several cells that differ in nothing but traced settings are one job, unless one may be stopped.
     """
     programs: dict[str, Group] = {}
     groups: dict[str, Group] = {}
@@ -131,6 +131,8 @@ def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
 
 def _program(recipe: Recipe) -> str:
     """What tunings that train side by side have in common."""
+    if recipe.settings["tuning"]["watch"]["guard"] == "stop":
+        return recipe.key  # One that is stopped would stop those beside it.
     common = {name: value for name, value in recipe.settings.items() if name != "coefficients"}
     common["tuning"] = _without(common["tuning"], *tune.TRACED)
     return json.dumps([common, recipe.parents], sort_keys=True)

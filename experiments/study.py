@@ -6,7 +6,7 @@ from experiments import engine
 from experiments.artifacts import Store
 from experiments.cells import cells
 from experiments.engine import Failures, Place
-from experiments.output import Output, Results, keep_settings
+from experiments.output import CELLS, Output, Results, keep_settings
 from experiments.plan import jobs, plan
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
@@ -29,14 +29,21 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)
     failures: Failures = {}
+
+    def note(found: Failures) -> None:
+        failures.update(found)
+        output.refresh(failures)
+
     try:
-        failures = engine.do(missing, place, config.launcher, output.logs, reporter, output.refresh)
+        failures.update(engine.do(missing, place, config.launcher, output.logs, reporter, note))
     finally:
-        # Also when interrupted: what has been measured until then is in the table.
+        # Also when interrupted: what has been measured until then is in the table, and what failed in CELLS.
         output.refresh(failures, at_once=True)
     failed = output.failed(failures)
     if failed and len(failed) == len(planned):
-        raise FailedError(failures[next(iter(failures))].error)
+        first = next(iter(failures.values()))
+        where = f"; where in the program is in {output.folder / CELLS}" if first.trace else ""
+        raise FailedError(f"{first.error}{where}")
     results = output.finish(failures)
     if failed:
         names = ", ".join(failed)

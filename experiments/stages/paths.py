@@ -12,7 +12,7 @@ from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.training import finite_runs
+from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed
 from synth.world import WorldConfig
@@ -36,13 +36,18 @@ def run(
     tuned: dict[str, Artifact],
     reference: Artifact,
 ) -> Artifact:
-    """TABLE of every seed of which no model has diverged, with a column `method`: the model that a path starts from."""
+    """TABLE of every seed of which no model has diverged, with a column `method`: the model that a path starts from.
+
+    Raises DivergedError if there is none.
+    """
 
     def make(folder: Path, partial: Path) -> None:
         stacks = {method: files.load_weights(artifact) for method, artifact in tuned.items()}
         untouched = files.load_weights(reference)
-        prompts = {family: held_out(world, family, config.prompts) for family in families}
         whole = np.all([finite_runs(stack) for stack in [untouched, *stacks.values()]], axis=0)
+        if not whole.any():
+            raise DivergedError("there is nothing to compare: in every seed the training of some model diverged")
+        prompts = {family: held_out(world, family, config.prompts) for family in families}
         frames = []
         for seed in map(int, np.flatnonzero(whole)):
             models = {method: one_seed(stack, seed) for method, stack in stacks.items()}

@@ -5,19 +5,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from experiments import output, provenance, study, summary
-from experiments.artifacts import verify
+from experiments.artifacts import Artifact, Recipe, Store, verify
+from experiments.cells import cells
 from experiments.config import load
+from experiments.engine import Failure
 from experiments.figures import FIGURES, INDEX
 from experiments.output import Results
-from experiments.plan import plan
+from experiments.plan import Job, jobs, plan
 from experiments.progress import Reporter
 from experiments.run import main
+from experiments.stages import paths
 from experiments.table import COLUMNS
+from experiments.training import DivergedError
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
@@ -153,8 +158,9 @@ def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: R
     assert again.folder == done.folder
     assert (again.folder / "results.parquet").stat().st_mtime_ns == stamp
     pd.testing.assert_frame_equal(again.table, done.table)
-    (done.folder / "DONE").unlink()
+    (done.folder / "claims.json").unlink()
     rewritten, _ = run(root)
+    assert (rewritten.folder / "claims.json").exists()
     assert (rewritten.folder / "results.parquet").read_bytes() == content
     assert (rewritten.folder / "DONE").exists()
 
@@ -217,6 +223,39 @@ def test_all_models_of_a_plan_that_agree_share_one_pretraining() -> None:
     assert plans[0].pretrain == plans[1].pretrain
     assert plans[0].tune["sft"].key != plans[1].tune["sft"].key
     assert plans[0].tune["sft"].key != plans[0].tune["continued"].key
+
+
+def test_tunings_that_may_be_stopped_are_not_made_together() -> None:
+    sweep = [*TINY, "ablation.name=rate", "ablation.setting=tuning.learning_rate", "ablation.values=[1e-3,2e-3]"]
+
+    def tuned_together(*settings: str) -> list[int]:
+        found = jobs([(cell, plan(cell.config)) for cell in cells(load([*sweep, *settings]))])
+        return [len(job.recipes) for job in found if job.stage == "tune"]
+
+    assert tuned_together() == [2, 2]
+    assert tuned_together("tuning.watch.guard=stop") == [1, 1, 1, 1]
+
+
+def test_models_of_which_no_seed_is_left_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = {"a": [1.0, math.nan], "b": [math.nan, 1.0], "untouched": [0.0, 0.0]}
+    monkeypatch.setattr(paths.files, "load_weights", lambda artifact: {"W_E": np.array(weights[artifact.key])[:, None]})
+    config, before = load(TINY), Recipe("pretrain", {}, (), "")
+    tuned = {name: Artifact(name, tmp_path) for name in "ab"}
+    compared = paths.recipe({}, {}, before), config.world, config.model, config.paths
+    with pytest.raises(DivergedError, match="nothing to compare"):
+        paths.run(Store(tmp_path), *compared, ("safe",), tuned, Artifact("untouched", tmp_path))
+
+
+def test_what_failed_is_known_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(missing: list[Job], *rest: Any) -> None:
+        rest[-1]({missing[0].recipes[0].key: Failure("pretrain: seed 0 diverged")})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.engine, "do", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    [told] = [json.loads(path.read_text()) for path in (tmp_path / "outputs").glob("*/cells.json")]
+    assert told[0] == {"cell": "", "settings": {}, "status": "failed", "error": "pretrain: seed 0 diverged"}
 
 
 def test_the_summary_gives_mean_and_range_of_every_model(done: Results) -> None:
