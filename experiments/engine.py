@@ -91,7 +91,8 @@ def do(
 
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store)
-        for job in jobs:
+        for i, job in enumerate(jobs, 1):
+            reporter.say(f"[{i}/{len(jobs)}] {job.what}")
             note(job, _orphaned(job, failures) or attempt(job, store, place.runner(reporter)))
             done(failures)
         return failures
