@@ -212,7 +212,7 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Resul
     measured.write_bytes(measured.read_bytes()[:1000])
     (done.folder / "DONE").unlink()
     again, lines = run(root)
-    assert lines[0] == "[1/1] tune sft"
+    assert lines[0] == "[1/2] tune sft"
     assert lines[1].startswith(f"tune-{key} is damaged (weights.safetensors is not what was written)")
     verify(path)
     verify(measured.parent)
