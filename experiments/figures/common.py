@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.results import UNTOUCHED
 from models.training.objectives import METHODS
@@ -182,6 +183,24 @@ def _grow(figure: Figure, inches: float) -> None:
 def turn(axis: Axes) -> None:
     """Long names under the axis, aslant."""
     plt.setp(axis.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
+
+
+class _Few(LogLocator):
+    """Decades, and where there are few of them some of what lies between."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        reach = vmax / vmin
+        self.set_params(subs=(1.0, 2.0, 5.0) if reach < 10 else (1.0, 3.0) if reach < 100 else (1.0,))
+        found: Sequence[float] = super().tick_values(vmin, vmax)
+        return found
+
+
+def logarithmic(axis: Axes) -> None:
+    """The horizontal axis, with ticks that a small panel has room for."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(_Few(numticks=5))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def whole_layers(axis: Axes, rows: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import NEUTRAL, having, legend, method_look, note, panels
+from experiments.figures.common import NEUTRAL, having, legend, logarithmic, method_look, note, panels
 from experiments.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
@@ -43,7 +43,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 if y is not None:
                     marker = look.marker or "o"
                     axis.plot(x, y.reindex(x.index), marker, color=look.color, mfc="none", markersize=4, label=model)
-            axis.set_xscale("log")
+            logarithmic(axis)
             axis.set_ylim(-0.05, 1.05)
     legend(figure, axes)
     text = f"{distances['module'].iloc[0]}; band: where 97.5 % of permuted labels end"

@@ -12,6 +12,7 @@ from experiments.figures.common import (
     ORANGE,
     Look,
     legend,
+    logarithmic,
     note,
     panels,
     seeds_and_mean,
@@ -92,7 +93,7 @@ def _lipschitz(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
     if attack:
         at = select(found, family=attack, method=UNTOUCHED).groupby("index")["value"].mean()
         axis.plot(at, at.index.astype(float) / 100, ":", color=DARK, linewidth=0.9, label="jailbreak, before tuning")
-    axis.set_xscale("log")
+    logarithmic(axis)
     axis.set_ylim(0, 1)
 
 

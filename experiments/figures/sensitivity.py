@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from experiments.figures.common import FAMILIES, NEUTRAL, note, panels
+from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
 from experiments.results import models, sample_note, select, unchanged
 
 KINDS = {"lipschitz_quantile": r"$\|\nabla_x \hat{f}\|_2$", "lipschitz_ratio_quantile": "after / before"}
@@ -28,7 +28,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     for line, metric in zip(axes, kinds, strict=True):
         for axis, model in zip(line, names, strict=True):
             _bars(axis, select(rows, metric=metric, method=model), families)
-            axis.set_xscale("log")
+            logarithmic(axis)
             axis.xaxis.set_minor_formatter(NullFormatter())
             if metric != next(iter(KINDS)):
                 axis.axvline(1, color="0.3", linewidth=0.6, linestyle=":")
