@@ -14,9 +14,9 @@ from experiments.artifacts import Recipe, Store
 from experiments.config import ConfigError
 from experiments.engine import Failures, Place
 from experiments.plan import Job
-from experiments.progress import Reporter
 from experiments.schema import LauncherConfig
 from experiments.training import DivergedError, Runner
+from tests.experiments.said import Said
 
 LAUNCHERS = [
     LauncherConfig(),
@@ -24,15 +24,6 @@ LAUNCHERS = [
     LauncherConfig("submitit_local"),
     LauncherConfig("ray", {"ray": {"init": {"num_cpus": 2, "include_dashboard": False}}}),
 ]
-
-
-class Silent(Reporter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def recipe(stage: str, name: str, *parents: Recipe) -> Recipe:
@@ -81,7 +72,7 @@ ALL = [
 
 
 def do(root: Path, jobs: list[Job], launcher: LauncherConfig) -> tuple[Failures, list[str], list[Failures]]:
-    reporter, news = Silent(), list[Failures]()
+    reporter, news = Said(), list[Failures]()
     logs = root / "the logs' folder"
     place = Place(root / "store", 20.0, None)
     Store(place.store)

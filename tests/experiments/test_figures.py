@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,7 +19,10 @@ from experiments.results import select
 from experiments.scorecard import evidence, scorecard
 from models.training.objectives import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
+from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import METHODS, results, swept
+
+__all__ = ["style"]
 
 KEYS = ["method", "seed", "family", "layer", "module", "index", "variant", "metric", "value", "n"]
 
@@ -35,19 +37,6 @@ def drawn(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("figures")
     draw_all(table, folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def style() -> Iterator[None]:
-    with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
-        yield
-    plt.close("all")
-
-
-def figure_of(table: pd.DataFrame, name: str) -> Figure:
-    (job,) = jobs(table, [name])
-    assert job.draw
-    return job.draw()
 
 
 def line(figure: Figure, title: str, label: str) -> tuple[np.ndarray, np.ndarray]:

@@ -1,39 +1,25 @@
 """Figures of a sweep: means, intervals and nulls by cell, gaps, the axis, and the map of claims."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from scipy import stats
 
-from experiments import figures
 from experiments.figures import ablation, claim_map, draw_all, jobs, names
 from experiments.outcomes import OUTCOMES, values
 from experiments.results import select
 from experiments.scorecard import scorecard
+from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import OVERLAP, swept
+
+__all__ = ["style"]
 
 
 @pytest.fixture(scope="module")
 def sweep() -> pd.DataFrame:
     return swept(missing=[(0.5, "dpo")])
-
-
-@pytest.fixture(autouse=True)
-def style() -> Iterator[None]:
-    with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
-        yield
-    plt.close("all")
-
-
-def figure_of(table: pd.DataFrame, name: str) -> Figure:
-    (job,) = jobs(table, [name])
-    assert job.draw
-    return job.draw()
 
 
 def test_an_ablation_shows_means_intervals_and_nulls_by_method(sweep: pd.DataFrame) -> None:

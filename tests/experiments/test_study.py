@@ -18,11 +18,11 @@ from experiments.engine import Failure
 from experiments.figures import FIGURES, INDEX
 from experiments.output import Results
 from experiments.plan import Job, jobs, plan
-from experiments.progress import Reporter
 from experiments.run import main
 from experiments.stages import paths
 from experiments.table import COLUMNS
 from experiments.training import DivergedError
+from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
@@ -57,27 +57,13 @@ OFF = {"attacks", "spectra_by_step", "sines_by_step", "projections_by_step"}
 """Figures of what is not measured unless it is asked for"""
 
 
-class Silent(Reporter):
-    """Remembers instead of printing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study")
 
 
 def run(root: Path, *overrides: str) -> tuple[Results, list[str]]:
-    reporter = Silent()
+    reporter = Said()
     config = load([*TINY, f"output_dir={root}/outputs", f"store_dir={root}/store", *overrides])
     return study.run(config, reporter), reporter.lines
 
@@ -213,7 +199,7 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Resul
     (done.folder / "DONE").unlink()
     again, lines = run(root)
     assert lines[0] == "[1/2] tune sft"
-    assert lines[1].startswith(f"tune-{key} is damaged (weights.safetensors is not what was written)")
+    assert lines[1].startswith(f"warning: tune-{key} is damaged (weights.safetensors is not what was written)")
     verify(path)
     verify(measured.parent)
     pd.testing.assert_frame_equal(again.table, done.table)

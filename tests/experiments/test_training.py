@@ -27,6 +27,7 @@ from experiments.stages.files import guard, snapshot
 from experiments.training import DivergedError, look_steps
 from models.training.watch import WatchConfig
 from tests.experiments import resumable
+from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
@@ -34,17 +35,6 @@ FEW = 200
 """Steps of a training in this process: four chunks."""
 SNAPSHOTS = (30, 100, FEW)
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-class Said(Reporter):
-    """Remembers what is said."""
-
-    def __init__(self) -> None:
-        super().__init__(Console(file=io.StringIO()))
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def interrupted(reports: int, monkeypatch: pytest.MonkeyPatch, store: Path, **settings: Any) -> None:

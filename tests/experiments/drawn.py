@@ -1,0 +1,25 @@
+"""Figures as the tests of figures look at them."""
+
+from collections.abc import Iterator
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from experiments import figures
+from experiments.figures import jobs
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    """The project's style, in every test of a file that imports this."""
+    with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
+        yield
+    plt.close("all")
+
+
+def figure_of(table: pd.DataFrame, name: str) -> Figure:
+    (job,) = jobs(table, [name])
+    assert job.draw
+    return job.draw()
