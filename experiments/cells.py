@@ -1,6 +1,8 @@
 """The cells of a study: itself, or itself again for each point of its ablation, checked before anything runs."""
 
 import dataclasses
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
@@ -37,6 +39,20 @@ def cells(config: StudyConfig) -> list[Cell]:
         Cell(name, settings, _changed(bare, settings, f"ablation {config.ablation.name}, cell {name}"))
         for name, settings in config.ablation.cells().items()
     ]
+
+
+def swept(cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """Every setting that some cell sets, with its value in each of them."""
+    names = dict.fromkeys(name for cell in cells for name in cell.settings)
+    return {
+        name: [cell.settings[name] if name in cell.settings else _value(cell.config, name) for cell in cells]
+        for name in names
+    }
+
+
+def _value(config: StudyConfig, name: str) -> Any:
+    found = reduce(getattr, name.split("."), config)
+    return list(found) if isinstance(found, tuple) else found
 
 
 def _changed(config: StudyConfig, settings: dict[str, Any], where: str) -> StudyConfig:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from rich.box import SIMPLE
 from rich.table import Table
 
+from experiments import engine
 from experiments.artifacts import DamagedError, check_format, read_manifest
 from experiments.cells import Cell, cells
 from experiments.plan import Plan, jobs, plan
@@ -58,6 +59,7 @@ class Line(NamedTuple):
 def forecast(config: StudyConfig) -> list[Line]:
     """A line a stage; nothing is made. Raises ConfigError as a run would, StoreError for another store's format."""
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
+    engine.check(config.launcher)
     root = Path(config.store_dir)
     check_format(root)
     known = _known(root)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from experiments import figures, provenance, report, scorecard, table
 from experiments.artifacts import Store, write_whole
-from experiments.cells import Cell
+from experiments.cells import Cell, swept
 from experiments.config import to_dict
 from experiments.engine import Failures
 from experiments.plan import Plan
@@ -73,6 +73,7 @@ class Output:
 
     def __init__(self, config: StudyConfig, planned: Sequence[tuple[Cell, Plan]], store: Store) -> None:
         self.config, self.planned, self.store = config, planned, store
+        self.swept = swept([cell for cell, _ in planned])
         self.folder = output_folder(config)
         self.logs = self.folder.resolve() / "logs"
         self.lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
@@ -147,11 +148,7 @@ class Output:
         return hashlib.sha256(content.encode()).hexdigest()
 
     def _write_table(self) -> None:
-        swept: dict[str, list[Any]] = {}
-        for cell, _ in self.planned:
-            for name, value in cell.settings.items():
-                swept.setdefault(name, []).append(value)
-        table.assemble(self._parts(), swept, self.folder / RESULTS)
+        table.assemble(self._parts(), self.swept, self.folder / RESULTS)
 
     def _write_cells(self, failures: Failures) -> None:
         said = [
@@ -182,14 +179,14 @@ class Output:
 
     def _parts(self) -> Iterator[Part]:
         """What there is, and is whole, of every cell, in their order."""
-        for cell, needed in self.planned:
+        for i, (cell, needed) in enumerate(self.planned):
             config = cell.config
             common = {
                 "study": self.config.study,
                 "cell": cell.name,
                 "world": config.world.name,
                 "model": config.model.name,
-                **cell.settings,
+                **{name: values[i] for name, values in self.swept.items()},
             }
             rate = {UNTOUCHED: config.pretrain.learning_rate}
             for model, recipe in needed.measure.items():

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.cells import cells
+from experiments.cells import cells, swept
 from experiments.config import CONF, ConfigError, load, to_dict
 from experiments.schema import AblationConfig, StudyConfig
 
 
-def swept(setting: str, values: str) -> StudyConfig:
+def over(setting: str, values: str) -> StudyConfig:
     return load([f"ablation.setting={setting}", f"ablation.values={values}", "ablation.name=try"])
 
 
@@ -21,7 +21,7 @@ def test_without_an_ablation_there_is_one_cell_the_study_itself() -> None:
 
 
 def test_a_cell_is_what_the_same_setting_on_the_command_line_gives() -> None:
-    found = cells(swept("world.grammar.concept_overlap", "[0,0.5]"))
+    found = cells(over("world.grammar.concept_overlap", "[0,0.5]"))
     assert [(cell.name, cell.settings) for cell in found] == [
         ("0", {"world.grammar.concept_overlap": 0}),
         ("0.5", {"world.grammar.concept_overlap": 0.5}),
@@ -42,6 +42,12 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
     )
     few, many, other = cells(load([f"ablation={own}"]))
     assert few.config == load(["tuning.data.size=64", "tuning.steps=50"])
+    assert swept([few, many]) == {
+        "tuning.data.size": [64, 4096],
+        "tuning.steps": [50, many.config.tuning.steps],
+        "method.dpo.beta": [few.config.method.dpo.beta, 0.5],
+        "world.coverage.tasks": [None, [0, 2, 4]],
+    }
     assert many.config == load(["tuning.data.size=4096", "method.dpo.beta=0.5", "world.coverage.tasks=[0,2,4]"])
     # Neither of the first two can be without the other.
     assert other.config == load(["model.width=50", "model.heads=5", "over_training=[behaviour]"])
@@ -62,7 +68,7 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_that_cannot_be_is_named_in_one_line(setting: str, values: str, message: str) -> None:
-    config = swept(setting, values)
+    config = over(setting, values)
     with pytest.raises(ConfigError) as error:
         cells(config)
     assert str(error.value).startswith(f"ablation try, {message}")
