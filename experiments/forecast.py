@@ -3,7 +3,6 @@
 import functools
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from experiments import engine
-from experiments.artifacts import DamagedError, check_format, read_manifest
+from experiments.artifacts import Store
 from experiments.cells import Cell, cells
+from experiments.inventory import Inventory
 from experiments.plan import Plan, jobs, plan
 from experiments.schema import StudyConfig
 from synth.world import build_world
@@ -61,8 +61,9 @@ def forecast(config: StudyConfig) -> list[Line]:
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
     engine.check(config.launcher)
     root = Path(config.store_dir)
-    check_format(root)
-    known = _known(root)
+    # One that is not there yet is not made by looking at it.
+    store = Store(root) if (root / "artifacts").is_dir() else None
+    known = _known(store) if store else {}
     uses: dict[str, tuple[Cell, Plan]] = {}
     for cell, needed in planned:
         for recipe in needed.recipes:
@@ -70,7 +71,7 @@ def forecast(config: StudyConfig) -> list[Line]:
     lines: dict[str, Line] = {}
     for job in jobs(planned):
         stage = job.stage
-        missing = [recipe for recipe in job.recipes if not (root / "artifacts" / recipe.name).exists()]
+        missing = [recipe for recipe in job.recipes if not (store and store.has(recipe))]
         before = lines.get(stage) or Line(stage, 0, 0, 0, 0, 0.0, 0.0, stage not in known)
         seconds = 0.0
         for recipe in missing:
@@ -125,34 +126,22 @@ def render(config: StudyConfig, lines: list[Line]) -> Table:
     return out
 
 
-def _known(root: Path) -> dict[str, Known]:
-    manifests = {manifest["key"]: manifest for manifest in _manifests(root)}
+def _known(store: Store) -> dict[str, Known]:
+    entries = Inventory(store).by_key
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
-    for manifest in manifests.values():
-        base = manifests.get(_pretraining(manifest, manifests))
-        if base is None or not manifest.get("seconds"):
+    for entry in entries.values():
+        # The last parent of each is the pretraining that it descends from.
+        base = entries.get(entry.parents[-1] if entry.parents else entry.key)
+        if base is None or not entry.seconds:
             continue
         try:
-            work = _work(manifest["stage"], manifest["settings"], base["settings"])
+            work = _work(entry.stage, entry.settings, base.settings)
         except (KeyError, TypeError):
             continue  # Made by a version that had other settings.
-        seconds.setdefault(manifest["stage"], []).append(manifest["seconds"] / work)
-        sizes.setdefault(manifest["stage"], []).append(sum(file["size"] for file in manifest["files"].values()))
+        seconds.setdefault(entry.stage, []).append(entry.seconds / work)
+        sizes.setdefault(entry.stage, []).append(entry.size)
     return {stage: Known(statistics.median(seconds[stage]), statistics.median(sizes[stage])) for stage in seconds}
-
-
-def _manifests(root: Path) -> Iterator[dict[str, Any]]:
-    for path in (root / "artifacts").glob("*"):
-        try:
-            yield read_manifest(path)
-        except DamagedError:
-            continue
-
-
-def _pretraining(manifest: dict[str, Any], manifests: dict[str, dict[str, Any]]) -> str:
-    """The key of the pretraining that an artifact descends from; it is the last parent of each."""
-    return manifest["parents"][-1] if manifest["parents"] else manifest["key"]
 
 
 def _work(stage: str, own: dict[str, Any], pretrained: dict[str, Any]) -> float:

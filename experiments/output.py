@@ -186,19 +186,19 @@ class Output:
                 "cell": cell.name,
                 "world": config.world.name,
                 "model": config.model.name,
+                "learning_rate": config.tuning.learning_rate,
                 **{name: values[i] for name, values in self.swept.items()},
             }
-            rate = {UNTOUCHED: config.pretrain.learning_rate}
             for model, recipe in needed.measure.items():
-                of_model = {**common, "method": model, "learning_rate": rate.get(model, config.tuning.learning_rate)}
+                of_model = {**common, "method": model}
+                if model == UNTOUCHED:
+                    of_model["learning_rate"] = config.pretrain.learning_rate
                 if self.store.is_whole(recipe):
                     yield Part(self.store.path(recipe) / measure.TABLE, of_model)
                     if model in needed.tune and self.store.is_whole(needed.tune[model]):
                         yield Part(self.store.path(needed.tune[model]) / tune.DATA_TABLE, of_model)
             for method, recipe in needed.over_training.items():
                 if self.store.is_whole(recipe):
-                    of_model = {**common, "method": method, "learning_rate": config.tuning.learning_rate}
-                    yield Part(self.store.path(recipe) / over_training.TABLE, of_model)
+                    yield Part(self.store.path(recipe) / over_training.TABLE, {**common, "method": method})
             if needed.paths and self.store.is_whole(needed.paths):
-                between = {**common, "learning_rate": config.tuning.learning_rate}
-                yield Part(self.store.path(needed.paths) / paths.TABLE, between)
+                yield Part(self.store.path(needed.paths) / paths.TABLE, common)

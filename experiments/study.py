@@ -36,11 +36,13 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
 
     try:
         failures.update(engine.do(missing, place, config.launcher, output.logs, reporter, note))
-    finally:
-        # Also when interrupted: what has been measured until then is in the table, and what failed in CELLS.
+    except BaseException:
+        # When interrupted, what has been measured until then is in the table, and what failed in CELLS.
         output.refresh(failures, at_once=True)
+        raise
     failed = output.failed(failures)
     if failed and len(failed) == len(planned):
+        output.refresh(failures, at_once=True)
         first = next(iter(failures.values()))
         where = f"; where in the program is in {output.folder / CELLS}" if first.trace else ""
         raise FailedError(f"{first.error}{where}")
