@@ -3,7 +3,7 @@
 Matrices act from the left here as in `analysis/nullspace.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_frames, random_units, unit
-from analysis.observe import LAST
+from analysis.observe import LAST, at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.decode import judged
 from models.taps import capture, edit
@@ -176,37 +176,39 @@ def with_coordinate(x: jax.Array, axis: jax.Array, values: jax.Array, where: jax
 
 @partial(jax.jit, static_argnames="model")
 def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
-    """The model on `prompts` with leading axes [families, N]; a family is held in memory at a time."""
+    """The model on `prompts` with leading axes [families, N]."""
 
-    def of_family(prompts: Prompts) -> Scores:
+    def of_piece(prompts: Prompts) -> Scores:
         both = _both(prompts)
         return _judge(forward(model, params, both.tokens[:, :-1]), both)
 
-    return jax.lax.map(of_family, prompts)
+    return _few_at_once(of_piece, prompts, prompts)
 
 
 @partial(jax.jit, static_argnames=("model", "site"))
 def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array) -> jax.Array:
-    """[families, 2 N, T, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
+    """[families, N, 2, T, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
     at every position of both responses to `prompts`, compliance first."""
 
-    def of_family(prompts: Prompts) -> jax.Array:
+    def of_piece(prompts: Prompts) -> jax.Array:
         names = _sites(model, site)
         seen = capture(model, params, _both(prompts).tokens[:, :-1], names)
-        return jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
+        along = jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
+        return jnp.stack(jnp.split(along, 2), axis=1)
 
-    return jax.lax.map(of_family, prompts)
+    found: jax.Array = _few_at_once(of_piece, prompts, prompts)
+    return found
 
 
 @partial(jax.jit, static_argnames=("model", "site"))
 def patched(
     model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array, values: jax.Array, at: Any
 ) -> Scores:
-    """The model with its coordinate along `axes` [L, F] set to `values` [families, 2 N, T, L], in the layers
+    """The model with its coordinate along `axes` [L, F] set to `values` [families, N, 2, T, L], in the layers
     `at` [L], at the last position of the prompt and all of the response."""
 
-    def of_family(family: tuple[Prompts, jax.Array]) -> Scores:
-        both, values = _both(family[0]), family[1]
+    def of_piece(piece: tuple[Prompts, jax.Array]) -> Scores:
+        both, values = _both(piece[0]), jnp.concatenate([piece[1][:, 0], piece[1][:, 1]])
         tokens = both.tokens[:, :-1]
         late = jnp.arange(tokens.shape[1])[None] >= both.go[:, None]
         edits = {
@@ -215,7 +217,15 @@ def patched(
         }
         return _judge(edit(model, params, tokens, edits), both)
 
-    return jax.lax.map(of_family, (prompts, values))
+    return _few_at_once(of_piece, prompts, (prompts, values))
+
+
+def _few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) -> Any:
+    """`function` of arrays [n, ...], prompts among them, for `arrays` with leading axes [families, N]."""
+    leading, positions = prompts.complying.tokens.shape[:2], prompts.complying.tokens.shape[2]
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
+    found = in_pieces(function, flat, at_once(2 * positions))
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
 
 
 def _sites(model: ModelConfig, site: str) -> list[str]:

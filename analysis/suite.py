@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from threadpoolctl import threadpool_limits
-
 from analysis import attacks, behaviour, clusters, interventions, nullspace, sensitivity, separability
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
@@ -71,6 +69,4 @@ MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
 
 def measure(config: AnalysisConfig, subject: Subject, names: Iterable[str] = tuple(MEASUREMENTS)) -> list[Result]:
     """All results of one model of one seed, or those of the measurements `names`."""
-    # The matrices are small: threads would wait for one another longer than they compute.
-    with threadpool_limits(1):
-        return [result for name in names for result in MEASUREMENTS[name](subject, config)]
+    return [result for name in names for result in MEASUREMENTS[name](subject, config)]

@@ -171,12 +171,13 @@ def interval(values: pd.Series | np.ndarray, resolution: float = 0.0) -> Paired:
 def over_steps(table: pd.DataFrame) -> pd.DataFrame:
     """The models on the way as a sweep over the steps of tuning, a cell a step; no rows if there are none.
 
-    Step 0 is the untouched model, for every method that has a way.
+    Step 0 is the untouched model, for every method that has a way, in what was measured on the way.
     """
     step = table["variant"].str.extract(r"^step (\d+)$", expand=False)
     on_way = table[step.notna()].assign(variant=None)
     on_way[STEP] = step.dropna().astype(int)
-    start = unchanged(select(table, method=UNTOUCHED)).assign(**{STEP: 0})
+    known = select(table, method=UNTOUCHED, metric=list(on_way["metric"].unique()))
+    start = unchanged(known).assign(**{STEP: 0})
     starts = [start.assign(method=method) for method in dict.fromkeys(on_way["method"])]
     both = pd.concat([*starts, on_way]).sort_values(STEP, kind="stable")
     return both.assign(cell=both[STEP].astype(str))

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
-from experiments import figures, provenance, report, scorecard, table
+from experiments import figures, provenance, report, samples, scorecard, table
 from experiments.artifacts import Store, write_whole
 from experiments.cells import Cell, swept
 from experiments.config import to_dict
@@ -104,7 +104,8 @@ class Output:
         """
         with self.lock:
             # Also where nothing else is new: the same study may have been made again in another store.
-            write_whole(self.folder / MODELS, json.dumps(self._models(), indent=1))
+            models = self._models()
+            write_whole(self.folder / MODELS, json.dumps(models, indent=1))
             made_from = self._made_from()
             if not failures and self._is_done(made_from):
                 return Results(self.folder)
@@ -115,7 +116,12 @@ class Output:
             self._write_table()
             results = Results(self.folder)
             write_whole(self.folder / CLAIMS, scorecard.to_json(self._scorecards(results)))
-            figures.draw_all(results.table, self.folder / "figures", planned=[cell.name for cell, _ in self.planned])
+            figures.draw_all(
+                results.table,
+                self.folder / "figures",
+                planned=[cell.name for cell, _ in self.planned],
+                points=samples.coordinates(models[self.planned[0][0].name]),
+            )
             report.write(self.folder)
             if not failures:
                 digest = provenance.sha256(self.folder / RESULTS)
@@ -141,7 +147,7 @@ class Output:
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""
-        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "scorecard", "report", "table")]
+        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "samples", "scorecard", "report", "table")]
         parts = [[part.path.parent.name, part.path.name, part.common] for part in self._parts()]
         looks = [figures.style_version(), report.assets_version()]
         content = json.dumps([parts, code, looks], sort_keys=True)

@@ -173,11 +173,8 @@ class _Together:
     def run(self, params: Params, reference: Params, keys: jax.Array) -> Trained:
         grid = mesh(keys.shape[0], self.program.examples)
         state = start(self.program, params)
-        chunk = partial(run_chunk, self.program, self.schedule, reference=reference, keys=keys)
-        self.log = {
-            name: np.zeros((self.steps, *row.shape[1:]), row.dtype)
-            for name, row in jax.eval_shape(lambda state: chunk(0, state)[1], state).items()
-        }
+        shapes = jax.eval_shape(partial(run_chunk, self.program), self.schedule, 0, state, reference, keys, None)[1]
+        self.log = {name: np.zeros((self.steps, *row.shape[1:]), row.dtype) for name, row in shapes.items()}
         if self.watch:
             first = self.watch.look(state.result)
             self.looks = {name: np.zeros((len(self.looked), *x.shape), x.dtype) for name, x in first.items()}

@@ -1,8 +1,8 @@
 """Figures and tables, each a function of the results table alone, kept as files with the rows that it shows.
 
 A figure is a row of a registry: which rows of the table it shows, and how they are drawn. One whose rows the
-table does not have is not drawn. FIGURES and TABLES are of one study, or of one cell of a sweep; SWEEP of a
-sweep.
+table does not have is not drawn. FIGURES and TABLES are of one study, or of one cell of a sweep; GROUPS of a
+sweep. Figures of single prompts have `samples.coordinates` in the table's place.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from experiments import outcomes
 from experiments.figures import (
     ablation,
+    activations,
     angles,
     attacks,
     behaviour,
@@ -65,6 +66,8 @@ class Drawing(NamedTuple):
     """From these rows"""
     each_method: bool = False
     """Whether one for each tuned model, of its rows and those of the untouched model: NAME-METHOD"""
+    of_prompts: bool = False
+    """Whether it shows single prompts: its table is then `samples.coordinates`"""
 
 
 FIGURES: dict[str, Drawing] = {
@@ -84,6 +87,18 @@ FIGURES: dict[str, Drawing] = {
     ),
     "separability": Drawing(
         "K-means and probe accuracy, spectral share (Figs A.31-32, A.19-22)", separability.rows, separability.draw
+    ),
+    "activations": Drawing(
+        "Where single prompts lie before the second MLP matrix",
+        partial(activations.rows, module="mlp.post"),
+        activations.draw,
+        of_prompts=True,
+    ),
+    "activations_resid": Drawing(
+        "Where single prompts lie in the residual stream, at the last token",
+        partial(activations.rows, module="resid_post_last"),
+        activations.draw,
+        of_prompts=True,
     ),
     "distances": Drawing(
         "Distance of cluster means against behaviour (Fig. A.33)",
@@ -204,19 +219,25 @@ def is_sweep(table: pd.DataFrame) -> bool:
     return bool(outcomes.swept(table)) and table["cell"].nunique() > 1
 
 
-def jobs(table: pd.DataFrame, only: Sequence[str] = (), planned: Sequence[str] = ()) -> Iterator[Job]:
-    """What the table has the rows for, of the names in `only` if there are any."""
+NONE = pd.DataFrame()
+
+
+def jobs(
+    table: pd.DataFrame, only: Sequence[str] = (), planned: Sequence[str] = (), points: pd.DataFrame = NONE
+) -> Iterator[Job]:
+    """What there are rows for in the table, or in `points` for figures of prompts; of the names in `only` if any."""
     if is_sweep(table):
         yield from _of_sweep(table, only, planned)
         return
     for name, drawing in FIGURES.items():
-        if only and name not in only:
+        if (only and name not in only) or (drawing.of_prompts and points.empty):
             continue
+        given = points if drawing.of_prompts else table
         parts = (
             {f"{name}-{method}": [UNTOUCHED, method] for method in tuned(table)} if drawing.each_method else {name: []}
         )
         for part, methods in parts.items():
-            rows = drawing.rows(select(table, method=methods) if methods else table)
+            rows = drawing.rows(select(given, method=methods) if methods else given)
             if len(rows):
                 yield Job(part, drawing.shows, rows, partial(drawing.draw, rows), {})
     for name, (shows, columns) in TABLES.items():
@@ -296,15 +317,17 @@ def draw_all(
     width: str | float = "text",
     only: Sequence[str] = (),
     planned: Sequence[str] = (),
+    points: pd.DataFrame = NONE,
 ) -> list[str]:
     """Every figure and table that `table` has the rows for into `folder`, with these rows; returns their names.
 
-    `planned` are all cells of a sweep, also those that are not in the table.
+    `planned` are all cells of a sweep, also those that are not in the table; `points`, of one cell, is
+    `samples.coordinates`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = _read_index(folder) if only else {}
     done = []
-    for job in jobs(table, only, planned):
+    for job in jobs(table, only, planned, points):
         path = folder / job.name
         job.rows.to_csv(path.with_name(f"{job.name}.csv"), index=False)
         for kind, text in job.texts.items():

@@ -7,17 +7,18 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from experiments import figures, outcomes
+from experiments import figures, outcomes, samples
 from experiments.command import command
 from experiments.config import ConfigError
 from experiments.progress import Reporter
 from experiments.results import select
 from experiments.schema import FiguresConfig
 
-RESULTS, CELLS = "results.parquet", "cells.json"
+RESULTS, CELLS, MODELS = "results.parquet", "cells.json", "models.json"
 
 
 def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
@@ -31,6 +32,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     except (OSError, ValueError):
         raise ConfigError(f"run={run}: there is no {RESULTS} that can be read; name a study's output folder") from None
     folder = Path(config.out) if config.out else run / "figures"
+    cell = ""
     if config.cell is not None:
         cell = _cell(table, config.cell)
         table = select(table, cell=cell)
@@ -40,10 +42,11 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
         if name not in known:
             raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
     planned = _planned(run, table) if figures.is_sweep(table) else []
-    drawn = figures.draw_all(table, folder, config.width, config.only, planned)
+    points = samples.coordinates(_json(run / MODELS, {}).get(cell, {}))
+    drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
-        raise ConfigError(f"only={missing[0]}: this study's table has no rows for it; measure them, or leave it out")
+        raise ConfigError(f"only={missing[0]}: this study has no rows for it, in its table or in the store; measure them, or leave it out")
     return drawn, folder
 
 
@@ -65,11 +68,17 @@ def _number(text: str) -> float | None:
 
 def _planned(run: Path, table: pd.DataFrame) -> list[str]:
     """The cells of the sweep, with those that failed if the study's folder tells of them."""
-    try:
-        planned = [str(one["cell"]) for one in json.loads((run / CELLS).read_text())]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    planned = [str(one.get("cell")) for one in _json(run / CELLS, [])]
     return planned if set(outcomes.cells(table)) <= set(planned) else []
+
+
+def _json(path: Path, otherwise: Any) -> Any:
+    """What the file holds; `otherwise` if there is none that can be read, or it holds something of another type."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def _run(config: FiguresConfig, reporter: Reporter) -> None:

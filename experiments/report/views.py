@@ -4,16 +4,16 @@ import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
+from analysis.separability import COORDINATES
 from experiments.report.folder import Study
 from experiments.results import select, unchanged
+from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 
@@ -23,8 +23,7 @@ SEEDS = 3
 CHOICES = [(SEEDS, 128), (2, 128), (1, 128), (1, 96), (1, 64)]
 """Seeds and prompts of each family, the first that fit."""
 
-AXES = (("pca", 1), ("pca", 2), ("lda", None))
-"""Metric and index in the samples"""
+AXES = COORDINATES
 CODES = {responses.COMPLIED: "c", responses.REFUSED: "r", responses.NEITHER: "n"}
 NONE = -32768
 """In place of a coordinate that there is none of"""
@@ -158,23 +157,17 @@ def _answers(rows: pd.DataFrame) -> dict[str, Any]:
 def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """By `cell|model|seed|site|layer` an entry a coordinate: lowest value, step, int16s in the prompts' order."""
     try:
-        samples = pq.read_table(
-            place.folder / SAMPLES,
-            columns=["seed", "family", "prompt", "metric", "layer", "module", "index", "value"],
-            filters=ds.field("metric").isin([metric for metric, _ in AXES])
-            & (ds.field("prompt") <= int(rows["prompt"].max()))
-            & ds.field("seed").isin(rows["seed"].unique().tolist()),
-        ).to_pandas()
+        samples = read_samples(place.folder, [metric for metric, _ in AXES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):
         notes.append(f"{_named(place)}: {SAMPLES} of {place.folder.name} cannot be read, so no activations are shown.")
         return {}
+    samples = select(samples, seed=rows["seed"].unique().tolist())
     first = rows[rows["seed"] == rows["seed"].iloc[0]]
     order = pd.MultiIndex.from_frame(first[["family", "prompt"]])
-    samples["family"] = samples["family"].astype(str)
     found: dict[str, Any] = {}
     axes = {axis: i for i, axis in enumerate(AXES)}
     for key, group in samples.groupby(["seed", "module", "layer", "metric", "index"], dropna=False, observed=True):
-        seed, module, layer, metric, index = key
+        seed, module, layer, metric, index = cast("tuple[Any, ...]", key)
         axis = axes.get((metric, None if pd.isna(index) else int(index)))
         values = group.set_index(["family", "prompt"])["value"].reindex(order).to_numpy(float)
         if axis is None or not np.isfinite(values).any():

@@ -17,6 +17,7 @@ from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files, responses
 from experiments.stages.prompts import held_out
+from experiments.stages.seeds import of_each
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
@@ -54,15 +55,16 @@ def run(
         whole = finite_runs(params)
         if not whole.any():
             raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
-        tables, samples, answers = [], [], []
-        for seed in map(int, np.flatnonzero(whole)):
+
+        def of_seed(seed: int) -> tuple[pd.DataFrame, pa.Table, pd.DataFrame]:
             before = one_seed(untouched, seed)
             own = before if same else one_seed(params, seed)
             seen = subject(model, config, own, before, prompts, seed)
             results = suite.measure(config, seen)
-            answers.append(responses.table(world, seen.observations, seed))
-            tables.append(pd.DataFrame(rows(results)).assign(seed=seed))
-            samples.append(_samples_table(results, seed))
+            found = pd.DataFrame(rows(results)).assign(seed=seed)
+            return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
+
+        tables, samples, answers = zip(*of_each(of_seed, [int(seed) for seed in np.flatnonzero(whole)]), strict=True)
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
         pd.concat(answers, ignore_index=True).to_parquet(folder / responses.TABLE, index=False)

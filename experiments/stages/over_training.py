@@ -1,6 +1,7 @@
 """Measuring on the way: what snapshots of tuning do, by the measurements of the finished model."""
 
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.measure import prompts_of, subject
+from experiments.stages.seeds import of_each
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed
@@ -50,9 +52,9 @@ def run(
         if not any(finite.any() for finite in whole.values()):
             raise DivergedError("there is nothing to measure: every seed had diverged before the first snapshot")
         prompts = prompts_of(world, config)
-        frames = []
-        for seed in range(len(whole[steps[0]])):
-            start = one_seed(untouched, seed)
+
+        def of_seed(seed: int) -> list[pd.DataFrame]:
+            start, frames = one_seed(untouched, seed), []
             before = {family: observe_last(model, start, batch) for family, batch in prompts.items()}
             for step in steps:
                 if whole[step][seed]:
@@ -60,6 +62,9 @@ def run(
                     seen = subject(model, config, own, start, prompts, seed, before)
                     found = [_at(step, row) for row in rows(suite.measure(config, seen, measurements))]
                     frames.append(pd.DataFrame(found).assign(seed=seed))
+            return frames
+
+        frames = list(chain.from_iterable(of_each(of_seed, range(len(whole[steps[0]])))))
         pd.concat(frames, ignore_index=True).to_parquet(folder / TABLE, index=False)
 
     return store.fetch(recipe, make)

@@ -12,6 +12,7 @@ from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
 from experiments.stages.prompts import held_out
+from experiments.stages.seeds import of_each
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig
 from models.weights import one_seed
@@ -48,13 +49,15 @@ def run(
         if not whole.any():
             raise DivergedError("there is nothing to compare: in every seed the training of some model diverged")
         prompts = {family: held_out(world, family, config.prompts) for family in families}
-        frames = []
-        for seed in map(int, np.flatnonzero(whole)):
+
+        def of_seed(seed: int) -> pd.DataFrame:
             models = {method: one_seed(stack, seed) for method, stack in stacks.items()}
             found = paths.measure(model, models, one_seed(untouched, seed), prompts, config)
-            frames += [
+            return pd.concat(
                 pd.DataFrame(rows(results)).assign(seed=seed, method=method) for method, results in found.items()
-            ]
+            )
+
+        frames = of_each(of_seed, [int(seed) for seed in np.flatnonzero(whole)])
         pd.concat(frames, ignore_index=True).to_parquet(folder / TABLE, index=False)
 
     return store.fetch(recipe, make)

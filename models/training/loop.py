@@ -231,6 +231,8 @@ def _gradient(
     return jax.tree.map(lambda x: x / count, total)
 
 
+# In a jit of its own it is traced once, for the shapes of its log and for the loop.
+@partial(jax.jit, static_argnames=("program", "mesh"), inline=True)
 def _step(
     program: Program,
     mesh: Mesh | None,
@@ -297,8 +299,12 @@ def run_chunk(
     ) -> tuple[Params, Params | None, Any, Logged]:
         """The steps of one run."""
         own = Schedule(schedule.steps, learning_rate, hyper)
-        step = partial(_step, program, mesh, own, reference, _pack(reference), key)
+        begun = _pack(reference)
         begin = _pack(params), None if average is None else _pack(average), optimizer
+
+        def step(i: jax.Array, *trained: Any) -> Any:
+            return _step(program, mesh, own, reference, begun, key, i, *trained)
+
         shapes = jax.eval_shape(step, first, *begin)[-1]
         log = jax.tree.map(lambda row: jnp.zeros((CHUNK, *row.shape), row.dtype), shapes)
 

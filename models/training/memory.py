@@ -20,17 +20,15 @@ def run_bytes(program: Program, schedule: Schedule, params: Params, reference: P
     what the forward pass leaves for the backward one.
     """
 
-    def one(schedule: Schedule, params: Params, reference: Params, key: jax.Array) -> Any:
+    def one(*of_all: Any) -> Any:
+        schedule, params, reference, key = jax.tree.map(lambda x: x[0] if x.ndim else x, of_all)
         whole = program.batch(key, jax.numpy.int32(0), schedule.hyper)
         part = jax.tree.map(lambda x: x[: x.shape[0] // program.optimizer.accumulate], whole)
-        return jax.vjp(lambda p: mean_loss(program, schedule, jax.numpy.float32(0), p, reference, part), params)
+        _, left = jax.vjp(lambda p: mean_loss(program, schedule, jax.numpy.float32(0), p, reference, part), params)
+        state = start(program, jax.tree.map(lambda x: x[None], params))
+        return left, state, reference, params, params
 
-    schedule, params, reference, keys = jax.tree.map(
-        lambda x: x[0] if x.ndim else x, (schedule, params, reference, keys)
-    )
-    kept = jax.eval_shape(one, schedule, params, reference, keys)
-    state = jax.eval_shape(lambda p: start(program, jax.tree.map(lambda x: x[None], p)), params)
-    return _bytes(kept) + _bytes(state) + _bytes(reference) + 2 * _bytes(params)
+    return _bytes(jax.eval_shape(one, schedule, params, reference, keys))
 
 
 def runs_at_once(runs: int, bytes_each: int) -> int:

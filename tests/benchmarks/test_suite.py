@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
 
 from analysis import paths
 from analysis.suite import MEASUREMENTS
 from experiments.config import load
 from experiments.schema import StudyConfig
 from experiments.stages.measure import prompts_of, subject
+from experiments.stages.seeds import of_each
 from models.training.loop import seed_keys
 from models.transformer import Params, init
 from models.weights import one_seed
@@ -28,7 +28,7 @@ from synth import vocab
 from synth.sequences import PADDING, RESPONSE, Prompts
 from synth.world import build_world
 
-SEEDS = {"quick": 3, "paper": 1}
+SEEDS = 3
 METHODS = ("sft", "dpo", "unlearning", "continued")
 
 
@@ -68,28 +68,33 @@ def endless(prompts: Prompts) -> Prompts:
     return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles))
 
 
-def measured(clock: Clock, config: StudyConfig, models: dict[str, Params], prompts: dict[str, Prompts]) -> None:
-    """Everything that a study measures of one seed."""
-    untouched = models["untouched"]
-    for params in models.values():
-        with clock("observing"):
-            seen = subject(config.model, config.analysis, params, untouched, prompts, 0)
-        with threadpool_limits(1):
+def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, Prompts], seeds: int) -> Clock:
+    """Everything that a study measures of all seeds; a part's time is that of every seed, which are side by side."""
+    clock = Clock()
+
+    def of_seed(seed: int) -> None:
+        own = {name: one_seed(params, seed) for name, params in models.items()}
+        untouched = own["untouched"]
+        for params in own.values():
+            with clock("observing"):
+                seen = subject(config.model, config.analysis, params, untouched, prompts, 0)
             for name, measurement in MEASUREMENTS.items():
                 with clock(name):
                     measurement(seen, config.analysis)
-    with clock("paths"):
-        paths.measure(
-            config.model, {m: p for m, p in models.items() if m != "untouched"}, untouched, prompts, config.paths
-        )
+        with clock("paths"):
+            tuned = {method: own[method] for method in own if method != "untouched"}
+            paths.measure(config.model, tuned, untouched, prompts, config.paths)
+
+    of_each(of_seed, range(seeds))
+    return clock
 
 
-@pytest.mark.parametrize("study", SEEDS)
+@pytest.mark.parametrize("study", ["quick", "paper"])
 def test_suite(study: str) -> None:
     jax.config.update("jax_disable_most_optimizations", False)
     config: StudyConfig = load([f"study={study}", "analysis.prompts=1000"])
     size = build_world(config.world).vocab.size
-    keys = seed_keys(jax.random.key(0), SEEDS[study])
+    keys = seed_keys(jax.random.key(0), SEEDS)
     untouched = jax.tree.map(np.asarray, always_null(jax.vmap(lambda key: init(config.model, size, key))(keys)))
     rng = np.random.default_rng(0)
 
@@ -100,11 +105,11 @@ def test_suite(study: str) -> None:
     began = time.perf_counter()
     prompts = {family: endless(of) for family, of in prompts_of(config.world, config.analysis).items()}
     print(f"\n{study}: {len(prompts)} families of 1000 prompts, drawn in {time.perf_counter() - began:.1f} s")
-    compiling, clock = Clock(), Clock()
-    few = {name: one_seed(models[name], 0) for name in ("untouched", "sft")}
-    measured(compiling, config, few, prompts)
-    print(f"two models of one seed, compiling: {compiling}")
-    for seed in range(SEEDS[study]):
-        measured(clock, config, {name: one_seed(params, seed) for name, params in models.items()}, prompts)
+    few = {name: models[name] for name in ("untouched", "sft")}
+    print(f"two models of one seed, compiling: {measured(config, few, prompts, 1)}")
+    began = time.perf_counter()
+    clock = measured(config, models, prompts, SEEDS)
+    whole = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{len(models)} models of {SEEDS[study]} seeds: {clock}; peak memory {peak:.2f} GiB")
+    print(f"{len(models)} models of {SEEDS} seeds: {whole:.1f} s; of all seeds together {clock}")
+    print(f"peak memory {peak:.2f} GiB")

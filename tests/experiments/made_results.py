@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.separability import COORDINATES
 from experiments.results import UNTOUCHED
 from experiments.table import COLUMNS, NULLABLE
 
@@ -130,6 +131,18 @@ def results(
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=[*COLUMNS, *(set(table.columns) - set(COLUMNS))]).astype(TYPES)
+
+
+def points(prompts: int = 9, layers: int = 2) -> pd.DataFrame:
+    """What `samples.coordinates` gives of the models of `results`."""
+    rng, at = (
+        np.random.default_rng(1),
+        (FAMILIES, range(prompts), range(1, layers + 1), ("mlp.post", "resid_post_last")),
+    )
+    places = itertools.product((UNTOUCHED, *METHODS), *at, COORDINATES)
+    found = [(*place[:-1], *place[-1], rng.uniform()) for place in places]
+    names = ["method", "family", "prompt", "layer", "module", "metric", "index", "value"]
+    return pd.DataFrame(found, columns=names).assign(seed=0)
 
 
 def swept(

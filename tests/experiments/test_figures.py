@@ -20,7 +20,7 @@ from experiments.scorecard import evidence, scorecard
 from models.training.objectives import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
 from tests.experiments.drawn import figure_of, style
-from tests.experiments.made_results import METHODS, results, swept
+from tests.experiments.made_results import METHODS, points, results, swept
 
 __all__ = ["style"]
 
@@ -35,7 +35,7 @@ def table() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def drawn(table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures")
-    draw_all(table, folder)
+    draw_all(table, folder, points=points())
     return folder
 
 
@@ -65,6 +65,8 @@ def test_all_that_the_table_has_rows_for_is_drawn_and_kept_with_these_rows(table
     for name in index:
         rows = pd.read_csv(drawn / f"{name}.csv")
         assert len(rows) > 0
+        if name in FIGURES and FIGURES[name].of_prompts:
+            continue
         if not name.endswith("_steps") or "metric" in rows:
             rows = rows.astype(table.dtypes.to_dict())[KEYS].astype(object).fillna("")
             assert set(rows.itertuples(index=False, name=None)) <= known
@@ -90,7 +92,8 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
     of_changed_models = {"interventions", "parts", "patches", "between", "transfer"}
     on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
     absent = of_changed_models | on_the_way | set().union(*of_metrics.values())
-    there = {job.name.partition("-")[0] for job in jobs(finished[~finished["metric"].isin(of_metrics)])}
+    few = finished[~finished["metric"].isin(of_metrics)]
+    there = {job.name.partition("-")[0] for job in jobs(few, points=points())}
     assert there & absent == set()
     assert {*FIGURES, *TABLES} - absent <= there
     missing = finished.assign(value=finished["value"].where(finished["metric"] != "lipschitz_quantile"))
@@ -104,7 +107,33 @@ def test_models_on_the_way_change_no_figure_of_the_finished_ones(table: pd.DataF
     for job in jobs(table):
         if job.name in kept:
             pd.testing.assert_frame_equal(job.rows, kept[job.name])
-    assert {*FIGURES, *TABLES} - {"jailbreaks"} <= {*kept, "spectra_by_step", "sines_by_step", "projections_by_step"}
+    of_prompts = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
+    assert {*FIGURES, *TABLES} - {"jailbreaks"} - of_prompts <= {
+        *kept,
+        "spectra_by_step",
+        "sines_by_step",
+        "projections_by_step",
+    }
+
+
+def test_a_figure_of_prompts_shows_each_of_them_once_a_model(drawn: Path) -> None:
+    given = points()
+    for name, module in (("activations", "mlp.post"), ("activations_resid", "resid_post_last")):
+        rows = pd.read_csv(drawn / f"{name}.csv")
+        shown = given[(given["module"] == module) & (given["layer"] == given["layer"].max())].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows[shown.columns], shown, check_dtype=False)
+    figure = FIGURES["activations"].draw(FIGURES["activations"].rows(given))
+    models = list(dict.fromkeys(given["method"]))
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in panels[: len(models)]] == models
+    deepest = given[given["layer"] == given["layer"].max()]
+    for i, axis in enumerate(panels):
+        place = {"method": models[i % len(models)], "module": "mlp.post", "family": "unsafe"}
+        along = select(deepest, **place).pivot(index="prompt", columns=["metric", "index"], values="value")
+        below = along["pca"][2] if i < len(models) else along["lda"].iloc[:, 0]
+        expected = np.stack([along["pca"][1], below], axis=1)
+        drawn_there = next(one for one in axis.collections if one.get_label() == "unsafe")
+        np.testing.assert_array_equal(np.asarray(drawn_there.get_offsets()), expected)
 
 
 @pytest.mark.parametrize("name", ["tau", "sensitivity", "separation"])

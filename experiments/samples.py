@@ -1,0 +1,44 @@
+"""Values of single prompts, of which the results table has the means."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from analysis.separability import COORDINATES
+from experiments.stages.measure import SAMPLES
+
+COLUMNS = ["seed", "family", "prompt", "metric", "layer", "module", "index", "value"]
+PROMPTS = 64
+"""Of each family, in a figure"""
+
+
+def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
+    """COLUMNS of the first `prompts` of each family, of every seed of the model measured in the folder `measured`.
+
+    Raises OSError where there is no such file, pyarrow.ArrowInvalid where it cannot be read.
+    """
+    wanted = ds.field("metric").isin(list(metrics)) & (ds.field("prompt") < prompts)
+    found = pq.read_table(measured / SAMPLES, columns=COLUMNS, filters=wanted).to_pandas()
+    return found.astype({name: str for name in ("family", "metric", "module")})
+
+
+def coordinates(models: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `method`.
+
+    Of the first seed that all models have. `models` are those of a cell, as an output folder's
+    models.json names them; one whose file is not there is left out.
+    """
+    metrics = sorted({metric for metric, _ in COORDINATES})
+    found = [pd.DataFrame(columns=["method", *COLUMNS])]
+    for method, folders in models.items():
+        try:
+            found.append(read(Path(folders["measured"]), metrics, PROMPTS).assign(method=method))
+        except (OSError, pa.ArrowInvalid):
+            continue
+    whole = pd.concat(found[1:] or found, ignore_index=True)
+    shared = whole.groupby("seed")["method"].nunique()
+    return whole[whole["seed"] == shared.idxmax()] if len(shared) else whole
