@@ -53,7 +53,8 @@ def mixtures(tuned: Mapping[str, Params], reference: Params, method: str, config
                 yield Mixture(f"between {other} {share:g}", make, (other, f"between {method} {1 - share:g}"))
             for multiple in config.transfer:
                 make = partial(transfer, tuned[method], reference, params, multiple)
-                yield Mixture(f"transfer {other} {multiple:g}", make, None)
+                mirrored = (other, f"transfer {method} 1") if multiple == 1 else None
+                yield Mixture(f"transfer {other} {multiple:g}", make, mirrored)
 
 
 def measure(
@@ -70,7 +71,7 @@ def measure(
     for method in tuned:
         results[method] = []
         for mixture in mixtures(tuned, reference, method, config):
-            # A point half-way from A to B is as far from B to A.
+            # A quarter of the way from A to B is three quarters from B to A; A with dW of B is B with dW of A.
             known = seen.get(mixture.mirrored) if mixture.mirrored else None
             found = known or scores(model, mixture.make(), batch)
             seen[method, mixture.variant] = found

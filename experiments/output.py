@@ -147,7 +147,10 @@ class Output:
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""
-        code = [provenance.code_version(f"experiments.{name}") for name in ("figures", "samples", "scorecard", "report", "table")]
+        code = [
+            provenance.code_version(f"experiments.{name}")
+            for name in ("figures", "samples", "scorecard", "report", "table")
+        ]
         parts = [[part.path.parent.name, part.path.name, part.common] for part in self._parts()]
         looks = [figures.style_version(), report.assets_version()]
         content = json.dumps([parts, code, looks], sort_keys=True)

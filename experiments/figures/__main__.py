@@ -46,7 +46,9 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
-        raise ConfigError(f"only={missing[0]}: this study has no rows for it, in its table or in the store; measure them, or leave it out")
+        raise ConfigError(
+            f"only={missing[0]}: this study has no rows for it, in table or store; measure them, or leave it out"
+        )
     return drawn, folder
 
 

@@ -18,7 +18,7 @@ from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
 
-CONFIG = PathsConfig(prompts=4, between=(0.1, 0.5, 0.9), transfer=(0.5,))
+CONFIG = PathsConfig(prompts=4, between=(0.1, 0.5, 0.9), transfer=(0.5, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def test_every_mixture_is_the_one_that_its_name_says(
     model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts], calls: list[Any]
 ) -> None:
     found = paths.measure(model, tuned, params, prompts, CONFIG)
-    # Of 3 pairs: 3 points of the line between, and 2 transfers.
-    assert len(calls) == 3 * (3 + 2)
+    # Of 3 pairs: 3 points of the line between, 2 transfers of half, and one sum of both.
+    assert len(calls) == 3 * (3 + 2 + 1)
     batch = stacked(prompts, CONFIG.prompts)
     for method, results in found.items():
         variants = [variant for variant, _ in expected(method, tuned, params)]
@@ -75,7 +75,10 @@ def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tupl
         if other != method
         for mixture in (
             *((f"between {other} {a}", mixed({method: 1 - a, other: a}, tuned)) for a in CONFIG.between),
-            (f"transfer {other} 0.5", mixed({method: 1, other: 0.5, "": -0.5}, {**tuned, "": params})),
+            *(
+                (f"transfer {other} {a:g}", mixed({method: 1, other: a, "": -a}, {**tuned, "": params}))
+                for a in CONFIG.transfer
+            ),
         )
     ]
 

@@ -123,6 +123,7 @@ def results(
                 on_way = Rows(rng, variant=f"step {step}", **rows.fixed)
                 _behaviour(on_way)
                 _activations(on_way, deep)
+                _sensitivity(on_way)
                 _change(on_way, deep)
                 found += on_way.found
         found += rows.found

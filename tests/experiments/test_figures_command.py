@@ -66,7 +66,10 @@ def test_a_sweep_is_drawn_with_its_planned_cells(sweep: Path, tmp_path: Path) ->
         (["run={run}", "only=tauu"], "error: only=tauu: there is no such figure here; choose from behaviour, tau, "),
         (["run={run}", "only=[tau,claim_map]"], "error: only=claim_map: there is no such figure here; choose from "),
         (["run={run}", "only=tau_steps"], "error: only=tau_steps: there is no such figure here; choose from "),
-        (["run={run}", "only=spectra_by_step"], "error: only=spectra_by_step: this study has no rows for it, in its table or in the store; "),
+        (
+            ["run={run}", "only=spectra_by_step"],
+            "error: only=spectra_by_step: this study has no rows for it, in table or store; ",
+        ),
         (["run={sweep}", "only=tau"], "error: only=tau: there is no such figure here; choose from behaviour, attacks"),
         (["run={sweep}", "cell=0.3"], "error: cell=0.3: there is no such cell; choose from 0.0, 0.5, 1.0"),
         (["run={run}", "width=wide"], "error: width=wide: must be column, text, page or from 2 to 20 inches; set "),
