@@ -116,12 +116,9 @@ class Output:
             self._write_table()
             results = Results(self.folder)
             write_whole(self.folder / CLAIMS, scorecard.to_json(self._scorecards(results)))
-            figures.draw_all(
-                results.table,
-                self.folder / "figures",
-                planned=[cell.name for cell, _ in self.planned],
-                points=samples.coordinates(models[self.planned[0][0].name]),
-            )
+            names = [cell.name for cell, _ in self.planned]
+            points = samples.coordinates(models[names[0]]) if len(names) == 1 else figures.NO_POINTS
+            figures.draw_all(results.table, self.folder / "figures", planned=names, points=points)
             report.write(self.folder)
             if not failures:
                 digest = provenance.sha256(self.folder / RESULTS)

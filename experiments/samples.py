@@ -36,7 +36,7 @@ def coordinates(models: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     found = [pd.DataFrame(columns=["method", *COLUMNS])]
     for method, folders in models.items():
         try:
-            found.append(read(Path(folders["measured"]), metrics, PROMPTS).assign(method=method))
+            found.append(read(Path(folders.get("measured", "")), metrics, PROMPTS).assign(method=method))
         except (OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)

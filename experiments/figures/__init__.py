@@ -53,6 +53,8 @@ IMAGES = ("pdf", "png")
 TEXTS = {"tex": tables.latex, "md": tables.markdown}
 INDEX = "index.json"
 """What was drawn: by name, what it shows and its files. Written last."""
+NO_POINTS = pd.DataFrame()
+"""For figures of prompts: none is drawn"""
 
 
 class Drawing(NamedTuple):
@@ -219,11 +221,8 @@ def is_sweep(table: pd.DataFrame) -> bool:
     return bool(outcomes.swept(table)) and table["cell"].nunique() > 1
 
 
-NONE = pd.DataFrame()
-
-
 def jobs(
-    table: pd.DataFrame, only: Sequence[str] = (), planned: Sequence[str] = (), points: pd.DataFrame = NONE
+    table: pd.DataFrame, only: Sequence[str] = (), planned: Sequence[str] = (), points: pd.DataFrame = NO_POINTS
 ) -> Iterator[Job]:
     """What there are rows for in the table, or in `points` for figures of prompts; of the names in `only` if any."""
     if is_sweep(table):
@@ -317,7 +316,7 @@ def draw_all(
     width: str | float = "text",
     only: Sequence[str] = (),
     planned: Sequence[str] = (),
-    points: pd.DataFrame = NONE,
+    points: pd.DataFrame = NO_POINTS,
 ) -> list[str]:
     """Every figure and table that `table` has the rows for into `folder`, with these rows; returns their names.
 

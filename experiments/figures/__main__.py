@@ -42,7 +42,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
         if name not in known:
             raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
     planned = _planned(run, table) if figures.is_sweep(table) else []
-    points = samples.coordinates(_json(run / MODELS, {}).get(cell, {}))
+    points = figures.NO_POINTS if planned else samples.coordinates(_json(run / MODELS, {}).get(cell, {}))
     drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
@@ -70,7 +70,7 @@ def _number(text: str) -> float | None:
 
 def _planned(run: Path, table: pd.DataFrame) -> list[str]:
     """The cells of the sweep, with those that failed if the study's folder tells of them."""
-    planned = [str(one.get("cell")) for one in _json(run / CELLS, [])]
+    planned = [str(one["cell"]) for one in _json(run / CELLS, []) if isinstance(one, dict) and "cell" in one]
     return planned if set(outcomes.cells(table)) <= set(planned) else []
 
 
