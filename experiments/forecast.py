@@ -22,7 +22,7 @@ from synth.world import build_world
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
 
-GUESSED = {"measure": 12.0, "over_training": 20.0, "paths": 8.0}
+GUESSED = {"measure": 6.0, "over_training": 8.0, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
 GUESSED_BYTES = {"pretrain": 2e6, "tune": 2e6, "measure": 8e6, "over_training": 5e5, "paths": 3e4}
 QUICK_SIZE = 3 * 64**2 * 3
