@@ -123,7 +123,10 @@ def test_the_table_is_tidy_and_complete(done: Results) -> None:
     assert changed == {"sft", "continued"}
 
 
-@pytest.mark.parametrize("name", sorted((FIGURES.keys() | {"jailbreaks-sft"}) - OFF - {"jailbreaks"}))
+OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
+
+
+@pytest.mark.parametrize("name", sorted((FIGURES.keys() | {"jailbreaks-sft"}) - OFF - OF_PROMPTS - {"jailbreaks"}))
 def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results) -> None:
     # Columns without a value come back from CSV without a type.
     drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv").astype(done.table.dtypes.to_dict())
@@ -133,6 +136,21 @@ def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Result
     assert (both["value"] - both["value_table"]).abs().max() < 1e-12
     assert (both["n"] == both["n_table"]).all()
     assert set(drawn["seed"]) == {0, 1}
+
+
+@pytest.mark.parametrize("name", sorted(OF_PROMPTS))
+def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Results) -> None:
+    drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv")
+    keys = ["seed", "family", "prompt", "metric", "layer", "module", "index"]
+    assert set(drawn["method"]) == set(done.table["method"])
+    for method, folders in json.loads((done.folder / "models.json").read_text())[""].items():
+        mine = drawn[drawn["method"] == method]
+        measured = pd.read_parquet(Path(folders["measured"]) / "samples.parquet")
+        both = mine.merge(
+            measured.astype({"family": str, "metric": str, "module": str}), on=keys, suffixes=("", "_kept")
+        )
+        assert len(both) == len(mine) > 0
+        assert (both["value"] - both["value_kept"]).abs().max() < 1e-6
 
 
 def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: Results) -> None:
