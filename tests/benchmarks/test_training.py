@@ -47,7 +47,7 @@ def table() -> Iterator[list[tuple[str, str, str]]]:
     yield rows
     print()
     for row in [("figure", "wanted", "measured"), *rows]:
-        print(f"{row[0]:<52}{row[1]:<22}{row[2]}")
+        print(f"{row[0]:<58}{row[1]:<16}{row[2]}")
 
 
 def language_model(model: ModelConfig) -> Program:
@@ -111,7 +111,7 @@ def test_a_step_against_pytorch_and_the_ceiling(name: str, table: list[tuple[str
     share = f"{flops / middle['ours'] / 1e9 / peak:.0%} of {peak:.0f} GFLOP/s"
     table.append((f"share of the ceiling, {shape}", SHARE.get(name, ""), share))
     alone = flops / products_seconds(model, batch * tokens) / 1e9 / peak
-    table.append((f"were there only products with weights, {shape}", "", f"{alone:.0%}"))
+    table.append((f"its products with weights alone, {shape}", "", f"{alone:.0%}"))
 
 
 def products_seconds(model: ModelConfig, rows: int) -> float:
