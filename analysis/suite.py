@@ -68,5 +68,9 @@ MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
 
 
 def measure(config: AnalysisConfig, subject: Subject, names: Iterable[str] = tuple(MEASUREMENTS)) -> list[Result]:
-    """All results of one model of one seed, or those of the measurements `names`."""
+    """All results of one model of one seed, or those of the measurements `names`.
+
+    The matrices are small: `threadpoolctl.threadpool_limits(1)` around it keeps BLAS's threads from waiting for
+    one another. It holds for the whole process, so it is the caller's.
+    """
     return [result for name in names for result in MEASUREMENTS[name](subject, config)]

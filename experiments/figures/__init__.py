@@ -324,7 +324,7 @@ def draw_all(
     `samples.coordinates`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    index = _read_index(folder) if only else {}
+    index = read_json(folder / INDEX, {}) if only else {}
     done = []
     for job in jobs(table, only, planned, points):
         path = folder / job.name
@@ -342,13 +342,14 @@ def draw_all(
 
 def all_drawn(folder: Path) -> bool:
     """Whether every file that `draw_all` made last is still in `folder`."""
-    index = _read_index(folder)
+    index = read_json(folder / INDEX, {})
     return bool(index) and all((folder / file).is_file() for one in index.values() for file in one["files"])
 
 
-def _read_index(folder: Path) -> dict[str, dict[str, Any]]:
+def read_json(path: Path, otherwise: Any) -> Any:
+    """What the file holds; `otherwise` if there is none that can be read, or it holds something of another type."""
     try:
-        found: dict[str, dict[str, Any]] = json.loads((folder / INDEX).read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
-        return {}
-    return found
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise

@@ -3,22 +3,19 @@
 `python -m experiments.figures run=outputs/quick-1a2b3c4d only=[tau,sines] width=column out=paper`
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from experiments import figures, outcomes, samples
 from experiments.command import command
 from experiments.config import ConfigError
+from experiments.output import CELLS, MODELS, RESULTS
 from experiments.progress import Reporter
 from experiments.results import select
 from experiments.schema import FiguresConfig
-
-RESULTS, CELLS, MODELS = "results.parquet", "cells.json", "models.json"
 
 
 def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
@@ -42,7 +39,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
         if name not in known:
             raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
     planned = _planned(run, table) if figures.is_sweep(table) else []
-    points = figures.NO_POINTS if planned else samples.coordinates(_json(run / MODELS, {}).get(cell, {}))
+    points = figures.NO_POINTS if planned else samples.coordinates(figures.read_json(run / MODELS, {}).get(cell, {}))
     drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
@@ -70,17 +67,10 @@ def _number(text: str) -> float | None:
 
 def _planned(run: Path, table: pd.DataFrame) -> list[str]:
     """The cells of the sweep, with those that failed if the study's folder tells of them."""
-    planned = [str(one["cell"]) for one in _json(run / CELLS, []) if isinstance(one, dict) and "cell" in one]
+    planned = [
+        str(one["cell"]) for one in figures.read_json(run / CELLS, []) if isinstance(one, dict) and "cell" in one
+    ]
     return planned if set(outcomes.cells(table)) <= set(planned) else []
-
-
-def _json(path: Path, otherwise: Any) -> Any:
-    """What the file holds; `otherwise` if there is none that can be read, or it holds something of another type."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return otherwise
-    return found if isinstance(found, type(otherwise)) else otherwise
 
 
 def _run(config: FiguresConfig, reporter: Reporter) -> None:

@@ -3,7 +3,6 @@
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
 from experiments.results import models, sample_note, select, unchanged
@@ -29,7 +28,6 @@ def draw(rows: pd.DataFrame) -> Figure:
         for axis, model in zip(line, names, strict=True):
             _bars(axis, select(rows, metric=metric, method=model), families)
             logarithmic(axis)
-            axis.xaxis.set_minor_formatter(NullFormatter())
             if metric != next(iter(KINDS)):
                 axis.axvline(1, color="0.3", linewidth=0.6, linestyle=":")
     note(

@@ -23,7 +23,6 @@ SEEDS = 3
 CHOICES = [(SEEDS, 128), (2, 128), (1, 128), (1, 96), (1, 64)]
 """Seeds and prompts of each family, the first that fit."""
 
-AXES = COORDINATES
 CODES = {responses.COMPLIED: "c", responses.REFUSED: "r", responses.NEITHER: "n"}
 NONE = -32768
 """In place of a coordinate that there is none of"""
@@ -88,7 +87,7 @@ def _choose(study: Study, places: Sequence[_Place]) -> _Part:
     if not places:
         return _Part(*CHOICES[0], cells)
     coordinates = select(unchanged(study.table), metric="lda")
-    arrays = len(AXES) * max(1, len(coordinates[["module", "layer"]].drop_duplicates()))
+    arrays = len(COORDINATES) * max(1, len(coordinates[["module", "layer"]].drop_duplicates()))
     families = max(1, coordinates["family"].nunique())
     # Two bytes a coordinate in base64, and a few for how each answer differs from the right one.
     each = families * (arrays * 8 / 3 + 6)
@@ -157,7 +156,7 @@ def _answers(rows: pd.DataFrame) -> dict[str, Any]:
 def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """By `cell|model|seed|site|layer` an entry a coordinate: lowest value, step, int16s in the prompts' order."""
     try:
-        samples = read_samples(place.folder, [metric for metric, _ in AXES], int(rows["prompt"].max()) + 1)
+        samples = read_samples(place.folder, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):
         notes.append(f"{_named(place)}: {SAMPLES} of {place.folder.name} cannot be read, so no activations are shown.")
         return {}
@@ -165,7 +164,7 @@ def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: li
     first = rows[rows["seed"] == rows["seed"].iloc[0]]
     order = pd.MultiIndex.from_frame(first[["family", "prompt"]])
     found: dict[str, Any] = {}
-    axes = {axis: i for i, axis in enumerate(AXES)}
+    axes = {axis: i for i, axis in enumerate(COORDINATES)}
     for key, group in samples.groupby(["seed", "module", "layer", "metric", "index"], dropna=False, observed=True):
         seed, module, layer, metric, index = cast("tuple[Any, ...]", key)
         axis = axes.get((metric, None if pd.isna(index) else int(index)))
@@ -173,7 +172,7 @@ def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: li
         if axis is None or not np.isfinite(values).any():
             continue
         place_key = f"{place.cell}|{place.model}|{int(seed)}|{module}|{int(layer)}"
-        found.setdefault(place_key, [None] * len(AXES))[axis] = _quantised(values)
+        found.setdefault(place_key, [None] * len(COORDINATES))[axis] = _quantised(values)
     return found
 
 

@@ -64,7 +64,7 @@ def run(
             found = pd.DataFrame(rows(results)).assign(seed=seed)
             return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
 
-        tables, samples, answers = zip(*of_each(of_seed, [int(seed) for seed in np.flatnonzero(whole)]), strict=True)
+        tables, samples, answers = zip(*of_each(of_seed, np.flatnonzero(whole).tolist()), strict=True)
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
         pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
         pd.concat(answers, ignore_index=True).to_parquet(folder / responses.TABLE, index=False)

@@ -57,7 +57,7 @@ def run(
                 pd.DataFrame(rows(results)).assign(seed=seed, method=method) for method, results in found.items()
             )
 
-        frames = of_each(of_seed, [int(seed) for seed in np.flatnonzero(whole)])
+        frames = of_each(of_seed, np.flatnonzero(whole).tolist())
         pd.concat(frames, ignore_index=True).to_parquet(folder / TABLE, index=False)
 
     return store.fetch(recipe, make)

@@ -136,10 +136,8 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 def points(prompts: int = 9, layers: int = 2) -> pd.DataFrame:
     """What `samples.coordinates` gives of the models of `results`."""
-    rng, at = (
-        np.random.default_rng(1),
-        (FAMILIES, range(prompts), range(1, layers + 1), ("mlp.post", "resid_post_last")),
-    )
+    rng = np.random.default_rng(1)
+    at = FAMILIES, range(prompts), range(1, layers + 1), ("mlp.post", "resid_post_last")
     places = itertools.product((UNTOUCHED, *METHODS), *at, COORDINATES)
     found = [(*place[:-1], *place[-1], rng.uniform()) for place in places]
     names = ["method", "family", "prompt", "layer", "module", "metric", "index", "value"]

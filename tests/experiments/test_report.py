@@ -18,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from analysis.separability import COORDINATES
 from experiments import report, scorecard
 from experiments.config import load, to_dict
 from experiments.report import controls, figures, origin, outcomes, views
@@ -90,7 +91,7 @@ def measured(folder: Path, rng: np.random.Generator, token: str = "a") -> None:
                     }
                 )
                 for layer in LAYERS:
-                    for metric, index in views.AXES:
+                    for metric, index in COORDINATES:
                         place = {"seed": seed, "family": family, "prompt": prompt, "metric": metric, "layer": layer}
                         samples.append(
                             {**place, "module": SITE, "index": index, "variant": None, "value": rng.normal()}
@@ -219,7 +220,7 @@ def test_coordinates_are_those_measured_in_the_order_of_the_prompts(folder: Path
         _, model, seed, site, layer = key.split("|")
         samples = pd.read_parquet(Path(paths[model]["measured"]) / "samples.parquet")
         here = samples[(samples["seed"] == int(seed)) & (samples["layer"] == int(layer)) & (samples["module"] == site)]
-        for (metric, index), (low, step, text) in zip(views.AXES, axes, strict=True):
+        for (metric, index), (low, step, text) in zip(COORDINATES, axes, strict=True):
             codes = np.frombuffer(base64.b64decode(text), "<i2").astype(float)
             shown = low + (codes + views.STEPS // 2) * step
             wanted = here[
