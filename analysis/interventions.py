@@ -16,12 +16,13 @@ from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_fr
 from analysis.observe import LAST, at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.decode import judged
+from models.fork import Fork, fork, places
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten, unflatten
 from synth.families import split_name
 from synth.keys import fold
-from synth.sequences import Batch, Prompts
+from synth.sequences import Prompts
 from synth.settings import require, require_among, require_positive
 
 PARTS = ("attention", "mlp", "embeddings")
@@ -179,22 +180,21 @@ def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
     """The model on `prompts` with leading axes [families, N]."""
 
     def of_piece(prompts: Prompts) -> Scores:
-        both = _both(prompts)
-        return _judge(forward(model, params, both.tokens[:, :-1]), both)
+        forked = fork(model, *prompts)
+        return _judge(forward(model, params, forked.tokens, layout=forked.layout), forked)
 
     return _few_at_once(of_piece, prompts, prompts)
 
 
 @partial(jax.jit, static_argnames=("model", "site"))
 def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array) -> jax.Array:
-    """[families, N, 2, T, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
-    at every position of both responses to `prompts`, compliance first."""
+    """[families, N, S, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
+    at the S places of both responses to `prompts`, forked."""
 
     def of_piece(prompts: Prompts) -> jax.Array:
-        names = _sites(model, site)
-        seen = capture(model, params, _both(prompts).tokens[:, :-1], names)
-        along = jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
-        return jnp.stack(jnp.split(along, 2), axis=1)
+        names, forked = _sites(model, site), fork(model, *prompts)
+        seen = capture(model, params, forked.tokens, names, forked.layout)
+        return jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
 
     found: jax.Array = _few_at_once(of_piece, prompts, prompts)
     return found
@@ -204,27 +204,27 @@ def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str,
 def patched(
     model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array, values: jax.Array, at: Any
 ) -> Scores:
-    """The model with its coordinate along `axes` [L, F] set to `values` [families, N, 2, T, L], in the layers
+    """The model with its coordinate along `axes` [L, F] set to `values` [families, N, S, L], in the layers
     `at` [L], at the last position of the prompt and all of the response."""
 
     def of_piece(piece: tuple[Prompts, jax.Array]) -> Scores:
-        both, values = _both(piece[0]), jnp.concatenate([piece[1][:, 0], piece[1][:, 1]])
-        tokens = both.tokens[:, :-1]
-        late = jnp.arange(tokens.shape[1])[None] >= both.go[:, None]
+        prompts, values = piece
+        forked = fork(model, *prompts)
+        late = forked.layout.positions >= prompts.complying.go[:, None]
         edits = {
             name: partial(with_coordinate, axis=axes[i], values=values[..., i], where=late & at[i])
             for i, name in enumerate(_sites(model, site))
         }
-        return _judge(edit(model, params, tokens, edits), both)
+        return _judge(edit(model, params, forked.tokens, edits, forked.layout), forked)
 
     return _few_at_once(of_piece, prompts, (prompts, values))
 
 
 def _few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) -> Any:
     """`function` of arrays [n, ...], prompts among them, for `arrays` with leading axes [families, N]."""
-    leading, positions = prompts.complying.tokens.shape[:2], prompts.complying.tokens.shape[2]
+    *leading, length = prompts.complying.tokens.shape
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-    found = in_pieces(function, flat, at_once(2 * positions))
+    found = in_pieces(function, flat, at_once(places(length)))
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
 
 
@@ -232,16 +232,9 @@ def _sites(model: ModelConfig, site: str) -> list[str]:
     return [f"blocks.{layer}.{site}" for layer in range(model.layers)]
 
 
-def _both(prompts: Prompts) -> Batch:
-    """Both responses as one batch, compliance first."""
-    return jax.tree.map(lambda *pair: jnp.concatenate(pair), *prompts)
-
-
-def _judge(logits: jax.Array, both: Batch) -> Scores:
-    found = judged(logits, both)
-    complied, refused = jnp.split(found.exact, 2)
-    comply, refuse = jnp.split(found.logp, 2)
-    return Scores(complied, refused, comply - refuse)
+def _judge(logits: jax.Array, forked: Fork) -> Scores:
+    comply, refuse = map(judged, forked.apart(logits), forked.sequences)
+    return Scores(comply.exact, refuse.exact, comply.logp - refuse.logp)
 
 
 class _Place(NamedTuple):

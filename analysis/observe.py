@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.decode import Forced, greedy, judged
-from models.transformer import ModelConfig, Params, forward
+from models.fork import fork, places
+from models.transformer import Layout, ModelConfig, Params, forward
 from synth import vocab
-from synth.sequences import Batch, Prompts
+from synth.sequences import Prompts
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen at the position that predicts the first response token."""
@@ -85,11 +86,20 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
     )
 
 
-def observe_last(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.ndarray]:
-    """`Observation.last` alone, which does not depend on the response: a pass over the prompt."""
-    batch = prompts.complying
-    width = 1 + int(np.max(batch.go))
-    return jax.tree.map(np.asarray, _last(model, params, batch.tokens[:, :width], batch.go))
+def observe_last(
+    model: ModelConfig, params: Params, prompts: Mapping[str, Prompts], most: int
+) -> dict[str, dict[str, np.ndarray]]:
+    """`Observation.last` alone, of the first `most` prompts of each family.
+
+    It does not depend on the response: a pass over the prompts.
+    """
+    batches = {family: of.complying for family, of in prompts.items()}
+    # One width for all of them compiles once.
+    width = 1 + max(int(np.max(batch.go)) for batch in batches.values())
+    return {
+        family: jax.tree.map(np.asarray, _last(model, params, batch.tokens[:most, :width], batch.go[:most]))
+        for family, batch in batches.items()
+    }
 
 
 def at_once(positions: int) -> int:
@@ -125,40 +135,48 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
     WINDOW."""
 
     def of_piece(prompts: Prompts) -> tuple[Forced, Forced, Seen, Seen]:
-        both: Batch = jax.tree.map(lambda *pair: jnp.concatenate(pair), *prompts)
-        logits, at_last, over_window = _activations(model, params, window, both.tokens[:, :-1], both.go)
-        (comply, last, comply_window), (refuse, _, refuse_window) = (
-            jax.tree.map(lambda x, i=i: jnp.split(x, 2)[i], (judged(logits, both), at_last, over_window))
-            for i in range(2)
-        )
-        own = jax.tree.map(
-            lambda c, r: jnp.where(jnp.expand_dims(refuse.exact, range(1, c.ndim)), r, c), comply_window, refuse_window
-        )
-        return comply, refuse, last, own
+        forked, go = fork(model, *prompts), prompts.complying.go
+        start, along = go[:, None], jnp.arange(window)[None]
+        # The second response stands behind the whole first sequence.
+        behind = prompts.complying.tokens.shape[1] - 2 + along
+        windows = jnp.stack([start + along, jnp.where(along == 0, start, behind)])
+        logits, last, over = _activations(model, params, forked.tokens, go, windows, forked.layout)
+        comply, refuse = map(judged, forked.apart(logits), forked.sequences)
+        refused = refuse.exact[:, None, None]
+        return comply, refuse, last, {site: jnp.where(refused, own[1], own[0]) for site, own in over.items()}
 
-    return in_pieces(of_piece, prompts, at_once(2 * prompts.complying.tokens.shape[-1]))
+    return in_pieces(of_piece, prompts, at_once(places(prompts.complying.tokens.shape[-1])))
 
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array) -> tuple[jax.Array, Seen]:
     """The greedy response, and the activations over WINDOW that it leaves."""
     generated = greedy(model, params, tokens, go)
-    return generated, _activations(model, params, window, generated, go)[2]
+    along = go[None, :, None] + jnp.arange(window)[None, None]
+    seen = _activations(model, params, generated, go, along)[2]
+    return generated, jax.tree.map(lambda x: x[0], seen)
 
 
 @partial(jax.jit, static_argnums=0)
 def _last(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> Seen:
-    return in_pieces(
-        lambda prompts: _activations(model, params, 1, *prompts)[1], (tokens, go), at_once(tokens.shape[1])
-    )
+    def of_piece(prompts: tuple[jax.Array, jax.Array]) -> Seen:
+        tokens, go = prompts
+        return _activations(model, params, tokens, go, go[None, :, None])[1]
+
+    return in_pieces(of_piece, (tokens, go), at_once(tokens.shape[1]))
 
 
 def _activations(
-    model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array
+    model: ModelConfig,
+    params: Params,
+    tokens: jax.Array,
+    go: jax.Array,
+    windows: jax.Array,
+    layout: Layout | None = None,
 ) -> tuple[jax.Array, Seen, Seen]:
-    """Logits, and of the activations no more than is at LAST and over WINDOW."""
+    """Logits, and of the activations no more than is at LAST, [B, L, width], and over WINDOW, [W, B, L, width] for
+    the places `windows` [W, B, q] of W windows."""
     row = jnp.arange(tokens.shape[0])
-    positions = go[:, None] + jnp.arange(window)[None]
     last: dict[str, list[jax.Array]] = {name: [] for name in LAST}
     over_window: dict[str, list[jax.Array]] = {name: [] for name in WINDOW}
 
@@ -167,9 +185,9 @@ def _activations(
         if name in last:
             last[name].append(x[row, go])
         if name in over_window:
-            over_window[name].append(jnp.mean(x[row[:, None], positions], axis=1))
+            over_window[name].append(jnp.mean(x[row[:, None], windows], axis=2))
         return x
 
-    logits = forward(model, params, tokens, tap)
-    at_last, mean = ({name: jnp.stack(x, axis=1) for name, x in seen.items()} for seen in (last, over_window))
-    return logits, at_last, mean
+    logits = forward(model, params, tokens, tap, layout)
+    at_last, means = ({name: jnp.stack(x, axis=-2) for name, x in seen.items()} for seen in (last, over_window))
+    return logits, at_last, means

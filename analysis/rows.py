@@ -69,7 +69,7 @@ class Subject(NamedTuple):
     observations: Mapping[str, Observation]
     """What the model did, by family; arrays are NumPy, without an axis of seeds"""
     before: Mapping[str, Mapping[str, np.ndarray]]
-    """The same prompts' activations with the weights `reference`, by family, as `Observation.last`"""
+    """Activations of the first prompts with the weights `reference`, by family, as `Observation.last`"""
     key: jax.Array
     """For the measurements' controls"""
 

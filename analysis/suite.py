@@ -56,6 +56,12 @@ class AnalysisConfig:
             )
 
 
+    @property
+    def prompts_before(self) -> int:
+        """How many prompts of each family the model before tuning must have seen, for angles to what it held."""
+        return max(2 * self.nullspace.angle_prompts, self.attacks.prompts if self.attacks.enabled else 0)
+
+
 MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
     "behaviour": lambda subject, config: behaviour.measure(subject),
     "clusters": lambda subject, config: clusters.measure(subject, config.clusters),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-from models.transformer import ModelConfig, Params, forward
+from models.transformer import Layout, ModelConfig, Params, forward
 
 
 def sites(config: ModelConfig, vocab_size: int) -> dict[str, tuple[str | int, ...]]:
@@ -32,7 +32,9 @@ def sites(config: ModelConfig, vocab_size: int) -> dict[str, tuple[str | int, ..
     return {"embed": stream, **per_layer, "logits": ("B", "T", vocab_size)}
 
 
-def capture(config: ModelConfig, params: Params, tokens: jax.Array, names: Sequence[str]) -> dict[str, jax.Array]:
+def capture(
+    config: ModelConfig, params: Params, tokens: jax.Array, names: Sequence[str], layout: Layout | None = None
+) -> dict[str, jax.Array]:
     """The activations at sites `names` for `tokens` [B, T].
 
     Raises KeyError for a name that is no site.
@@ -44,7 +46,7 @@ def capture(config: ModelConfig, params: Params, tokens: jax.Array, names: Seque
             seen[site] = x
         return x
 
-    forward(config, params, tokens, tap)
+    forward(config, params, tokens, tap, layout)
     return {name: seen[name] for name in names}
 
 
@@ -53,6 +55,7 @@ def edit(
     params: Params,
     tokens: jax.Array,
     edits: Mapping[str, Callable[[jax.Array], jax.Array]],
+    layout: Layout | None = None,
 ) -> jax.Array:
     """Logits [B, T, V] with the activation x at each site of `edits` replaced by edits[site](x).
 
@@ -64,7 +67,7 @@ def edit(
         unused.discard(site)
         return edits[site](x) if site in edits else x
 
-    logits = forward(config, params, tokens, tap)
+    logits = forward(config, params, tokens, tap, layout)
     if unused:
         raise KeyError(min(unused))
     return logits

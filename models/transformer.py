@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,15 @@ from synth.settings import require, require_among, require_positive
 Params = dict[str, Any]
 Tap = Callable[[str, jax.Array], jax.Array]
 """`tap(site, x) -> x` sees, and may replace, the activation at every site of `models.taps.sites`."""
+
+
+class Layout(NamedTuple):
+    """Where tokens stand and what they see, if not one behind the other and all that are before."""
+
+    positions: jax.Array
+    """[B, T] of each token, below `ModelConfig.context`"""
+    visible: jax.Array
+    """[B, T, T] bool: whether token i sees token j; each sees itself"""
 
 
 @dataclass(unsafe_hash=True)
@@ -196,17 +205,20 @@ def _bias(config: ModelConfig, size: int) -> nnx.Param[jax.Array] | None:
     return nnx.Param(jnp.zeros(size)) if config.biases else None
 
 
-def _angles(positions: int, width: int) -> jax.Array:
-    """[T, width / 2] position * 10000^(-2 i / width), of sinusoids and of rotations."""
+def _angles(positions: jax.Array, width: int) -> jax.Array:
+    """[..., width / 2] position * 10000^(-2 i / width) of positions [...], of sinusoids and of rotations."""
     rates = 10000.0 ** (-jnp.arange(0, width, 2) / width)
-    return jnp.arange(positions, dtype=jnp.float32)[:, None] * rates[None]
+    return jnp.multiply.outer(positions.astype(jnp.float32), rates)
 
 
-def _rotated(x_BTHK: jax.Array) -> jax.Array:
-    """Dimension i and i + K/2 of each head turned by the position's angle (Su et al. 2021, as in Llama)."""
-    angles = _angles(x_BTHK.shape[-3], x_BTHK.shape[-1])
+def _rotated(x_BTHK: jax.Array, positions: jax.Array) -> jax.Array:
+    """Dimension i and i + K/2 of each head turned by the position's angle (Su et al. 2021, as in Llama).
+
+    `positions` are [T] or [B, T].
+    """
+    angles = _angles(positions, x_BTHK.shape[-1])[..., None, :]
     first, second = jnp.split(x_BTHK, 2, axis=-1)
-    cos, sin = (jnp.broadcast_to(f(angles)[:, None], first.shape).astype(x_BTHK.dtype) for f in (jnp.cos, jnp.sin))
+    cos, sin = (jnp.broadcast_to(f(angles), first.shape).astype(x_BTHK.dtype) for f in (jnp.cos, jnp.sin))
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
@@ -221,26 +233,32 @@ def _by_head(x_BTHK: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _attend(q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array) -> jax.Array:
-    """Causal attention, scaled by 1 / sqrt(K); scores and softmax are float32 whatever q is.
+def _attend(
+    q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None = None
+) -> jax.Array:
+    """Attention, causal unless told what is visible, scaled by 1 / sqrt(K); scores and softmax are float32 whatever
+    q is.
 
     The backward pass is written out: left alone, JAX goes back through the softmax's maximum
     and its division, over arrays as large as the pattern.
     """
-    return _attend_forward(q_BTHK, k_BTHK, v_BTHK)[0]
+    return _attend_forward(q_BTHK, k_BTHK, v_BTHK, visible_BTT)[0]
 
 
-def _attend_forward(q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array) -> tuple[jax.Array, Any]:
+def _attend_forward(
+    q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None
+) -> tuple[jax.Array, Any]:
     T, K = q_BTHK.shape[1], q_BTHK.shape[-1]
     q_BHTK, k_BHTK, v_BHTK = map(_by_head, (q_BTHK, k_BTHK, v_BTHK))
     scores_BHTT = _products(q_BHTK, k_BHTK, (3, 3)) * K**-0.5
-    seen = jnp.broadcast_to(jnp.tril(jnp.ones((T, T), bool)), scores_BHTT.shape)
+    visible = jnp.tril(jnp.ones((T, T), bool)) if visible_BTT is None else visible_BTT[:, None]
+    seen = jnp.broadcast_to(visible, scores_BHTT.shape)
     pattern_BHTT = jax.nn.softmax(jnp.where(seen, scores_BHTT, -jnp.inf)).astype(q_BTHK.dtype)
     z_BHTK = _products(pattern_BHTT, v_BHTK, (3, 2)).astype(q_BTHK.dtype)
     return _by_head(z_BHTK), (q_BHTK, k_BHTK, v_BHTK, pattern_BHTT, z_BHTK)
 
 
-def _attend_backward(saved: Any, gradient_BTHK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _attend_backward(saved: Any, gradient_BTHK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
     q_BHTK, k_BHTK, v_BHTK, pattern_BHTT, z_BHTK = saved
     K, dtype = q_BHTK.shape[-1], q_BHTK.dtype
     dz_BHTK = _by_head(gradient_BTHK)
@@ -253,7 +271,7 @@ def _attend_backward(saved: Any, gradient_BTHK: jax.Array) -> tuple[jax.Array, j
     # XLA has a quick product on CPU for what is summed over last on the left.
     dk = _products(q_BHTK.swapaxes(2, 3), dscores_BHTT, (3, 2)).swapaxes(2, 3)
     dv = _products(dz_BHTK.swapaxes(2, 3), pattern_BHTT, (3, 2)).swapaxes(2, 3)
-    return tuple(_by_head(x.astype(dtype)) for x in (dq, dk, dv))  # type: ignore[return-value]
+    return (*(_by_head(x.astype(dtype)) for x in (dq, dk, dv)), None)  # type: ignore[return-value]
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
@@ -269,7 +287,7 @@ class _Attention(nnx.Module):
         self.W_O = _normal(o, (D, D), 0.02 / (2 * config.layers) ** 0.5)
         self.b_O = _bias(config, D)
 
-    def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, layout: Layout | None, site: str, tap: Tap) -> jax.Array:
         config = self.config
         weights = jnp.concatenate([self.W_Q[...], self.W_K[...], self.W_V[...]], axis=-1)
         biases = [b[...] for b in (self.b_Q, self.b_K, self.b_V) if b is not None]
@@ -281,9 +299,10 @@ class _Attention(nnx.Module):
             for name, part in zip("qkv", jnp.split(together, ends, axis=-1), strict=True)
         )
         if config.positions == "rotary":
-            q_BTHK, k_BTHK = _rotated(q_BTHK), _rotated(k_BTHK)
+            positions = jnp.arange(x_BTD.shape[-2]) if layout is None else layout.positions
+            q_BTHK, k_BTHK = _rotated(q_BTHK, positions), _rotated(k_BTHK, positions)
         k_BTHK, v_BTHK = (jnp.repeat(x, config.heads // config.keys, axis=2) for x in (k_BTHK, v_BTHK))
-        z_BTHK = _attend(q_BTHK, k_BTHK, v_BTHK)
+        z_BTHK = _attend(q_BTHK, k_BTHK, v_BTHK, None if layout is None else layout.visible)
         z_BTD = tap(f"{site}.z", z_BTHK).reshape(x_BTD.shape)
         return _affine(z_BTD, self.W_O[...], None if self.b_O is None else self.b_O[...])
 
@@ -317,12 +336,12 @@ class _Block(nnx.Module):
         self.ln2 = None if config.reference_block else _Norm(config)
         self.attn, self.mlp = _Attention(config, attention), _MLP(config, mlp)
 
-    def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
+    def __call__(self, x_BTD: jax.Array, layout: Layout | None, site: str, tap: Tap) -> jax.Array:
         x_BTD = tap(f"{site}.resid_pre", x_BTD)
         normed = self.ln1(x_BTD)
         if self.ln2 is None:
             x_BTD = normed
-        x_BTD = x_BTD + tap(f"{site}.attn_out", self.attn(normed, f"{site}.attn", tap))
+        x_BTD = x_BTD + tap(f"{site}.attn_out", self.attn(normed, layout, f"{site}.attn", tap))
         x_BTD = tap(f"{site}.resid_mid", x_BTD)
         normed = x_BTD if self.ln2 is None else self.ln2(x_BTD)
         x_BTD = x_BTD + tap(f"{site}.mlp_out", self.mlp(normed, f"{site}.mlp", tap))
@@ -341,16 +360,20 @@ class _GPT(nnx.Module):
         self.W_U = None if config.tied else _normal(unembed, (config.width, vocab_size))
         self.config = config
 
-    def __call__(self, tokens_BT: jax.Array, tap: Tap) -> jax.Array:
+    def __call__(self, tokens_BT: jax.Array, layout: Layout | None, tap: Tap) -> jax.Array:
         x_BTD = self.W_E[...][tokens_BT]
         if self.config.positions != "rotary":
             learned = {} if self.W_pos is None else {"W_pos": self.W_pos[...]}
-            position_TD = position_embeddings(self.config, learned, tokens_BT.shape[-1])
-            x_BTD = x_BTD + jnp.broadcast_to(position_TD, x_BTD.shape).astype(x_BTD.dtype)
+            count = tokens_BT.shape[-1] if layout is None else self.config.context
+            position_D = position_embeddings(self.config, learned, count)
+            if layout is not None:
+                position_D = position_D[layout.positions]
+            x_BTD = x_BTD + jnp.broadcast_to(position_D, x_BTD.shape).astype(x_BTD.dtype)
         x_BTD = tap("embed", x_BTD)
         for layer, block in enumerate(self.blocks):
             again = self.config.remat and tap is no_tap
-            x_BTD = _rematerialised(block, x_BTD) if again else block(x_BTD, f"blocks.{layer}", tap)
+            site = f"blocks.{layer}"
+            x_BTD = _rematerialised(block, x_BTD, layout) if again else block(x_BTD, layout, site, tap)
         unembed = self.W_E[...].T if self.W_U is None else self.W_U[...]
         return tap("logits", _matmul(self.ln_final(x_BTD), unembed))
 
@@ -359,15 +382,15 @@ def position_embeddings(config: ModelConfig, params: Params, count: int) -> jax.
     """[T, D] what is added to the embeddings of `count` tokens; there is none for rotary positions."""
     if config.positions == "learned":
         return params["W_pos"][:count]
-    angles = _angles(count, config.width + config.width % 2)
+    angles = _angles(jnp.arange(count), config.width + config.width % 2)
     # Sine in the even dimensions, cosine in the odd ones (Vaswani et al. 2017, sec. 3.5).
     turning = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return turning.reshape(count, -1)[:, : config.width]
 
 
-def _rematerialised(block: _Block, x_BTD: jax.Array) -> jax.Array:
+def _rematerialised(block: _Block, x_BTD: jax.Array, layout: Layout | None) -> jax.Array:
     graph, state = nnx.split(block)
-    out: jax.Array = jax.checkpoint(lambda state, x: nnx.merge(graph, state)(x, "", no_tap))(state, x_BTD)
+    out: jax.Array = jax.checkpoint(lambda state, x: nnx.merge(graph, state)(x, layout, "", no_tap))(state, x_BTD)
     return out
 
 
@@ -394,13 +417,22 @@ def init(config: ModelConfig, vocab_size: int, key: jax.Array) -> Params:
     return {**params, "blocks": {str(layer): block for layer, block in params["blocks"].items()}}
 
 
-def forward(config: ModelConfig, params: Params, tokens: jax.Array, tap: Tap = no_tap) -> jax.Array:
-    """Logits [B, T, V] for `tokens` [B, T]: row t predicts token t + 1 and sees tokens 0..t.
+def forward(
+    config: ModelConfig, params: Params, tokens: jax.Array, tap: Tap = no_tap, layout: Layout | None = None
+) -> jax.Array:
+    """Logits [B, T, V] for `tokens` [B, T]: row t predicts token t + 1 and sees tokens 0..t, or what `layout` says.
 
-    Computed in the type of `params`. Raises ValueError for more than `config.context` tokens.
+    Computed in the type of `params`. Raises ValueError for more than `config.context` tokens, unless there is a
+    layout, whose positions are not checked.
     """
-    if tokens.shape[-1] > config.context:
-        raise ValueError(f"{tokens.shape[-1]} tokens: the model's context is {config.context}")
+    if layout is None:
+        check_length(config, tokens.shape[-1])
     blocks = {int(layer): block for layer, block in params["blocks"].items()}
     model = nnx.merge(_graph(config, params["W_E"].shape[0]), {**params, "blocks": blocks})
-    return model(tokens, tap)
+    return model(tokens, layout, tap)
+
+
+def check_length(config: ModelConfig, length: int) -> None:
+    """Raises ValueError for more tokens than the model has positions."""
+    if length > config.context:
+        raise ValueError(f"{length} tokens: the model's context is {config.context}")

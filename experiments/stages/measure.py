@@ -87,14 +87,12 @@ def subject(
     seed: int,
     before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> Subject:
-    """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw of each family
-    with the weights `reference`."""
+    """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw with the weights
+    `reference`."""
     seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
-    if before is None:
-        before = {
-            family: dict(seen[family].last) if params is reference else observe_last(model, reference, batch)
-            for family, batch in prompts.items()
-        }
+    if before is None and params is reference:
+        before = {family: of.last for family, of in seen.items()}
+    before = before or observe_last(model, reference, prompts, config.prompts_before)
     return Subject(model, params, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
 
 

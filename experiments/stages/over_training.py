@@ -55,7 +55,7 @@ def run(
 
         def of_seed(seed: int) -> list[pd.DataFrame]:
             start, frames = one_seed(untouched, seed), []
-            before = {family: observe_last(model, start, batch) for family, batch in prompts.items()}
+            before = observe_last(model, start, prompts, config.prompts_before)
             for step in steps:
                 if whole[step][seed]:
                     own = one_seed(snapshots[step], seed)

@@ -228,7 +228,7 @@ def subjects(roomy: ModelConfig, weights: Params, prompts: Prompts, key: jax.Arr
     mlp = weights["blocks"]["0"]["mlp"]
     change = jax.random.normal(fold(key, "change"), mlp["W_in"].shape)
     blocks = {**weights["blocks"], "0": {**weights["blocks"]["0"], "mlp": {**mlp, "W_in": mlp["W_in"] + change}}}
-    before = {family: observe_last(roomy, weights, batch) for family, batch in batches.items()}
+    before = observe_last(roomy, weights, batches, len(prompts.complying.go))
     found = {}
     for name, own in (("untouched", weights), ("tuned", {**weights, "blocks": blocks})):
         seen = {family: observe(roomy, own, batch, window=1) for family, batch in batches.items()}

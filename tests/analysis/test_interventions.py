@@ -28,6 +28,7 @@ from analysis.interventions import (
 )
 from analysis.observe import Observation
 from analysis.rows import Result, Samples, Subject
+from models.fork import fork
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten
@@ -234,12 +235,12 @@ def test_scores_are_those_of_a_loop(model: ModelConfig, tuned: Params, prompts: 
 
 
 def test_a_model_that_says_what_is_asked_is_seen_to(model: ModelConfig, prompts: Prompts) -> None:
-    """Logits of the compliant response, planted: it complies, and refuses nowhere."""
+    """Logits of the compliant response, planted behind both: it complies, and refuses nowhere."""
     of_family = family_of(prompts, 0)
-    both = jax.tree.map(lambda *pair: jnp.concatenate(pair), *of_family)
-    following = jnp.tile(of_family.complying.tokens[:, 1:], (2, 1))
-    logits = 5.0 * jax.nn.one_hot(following, int(both.tokens.max()) + 1)
-    found = interventions._judge(logits, both)
+    forked = fork(model, *of_family)
+    following = jnp.take_along_axis(of_family.complying.tokens, forked.layout.positions + 1, axis=1)
+    logits = 5.0 * jax.nn.one_hot(following, int(of_family.complying.tokens.max()) + 1)
+    found = interventions._judge(logits, forked)
     assert found.complied.all()
     assert not found.refused.any()
     assert (found.log_odds > 0).all()

@@ -70,8 +70,11 @@ def test_responses_are_those_of_greedy_generation(
 def test_what_was_seen_at_the_last_position_needs_no_response(
     model: ModelConfig, params: Params, batches: Prompts, seen: Observation
 ) -> None:
-    for site, values in observe_last(model, params, batches).items():
-        np.testing.assert_allclose(values, seen.last[site], rtol=1e-5, atol=1e-5)
+    few = observe_last(model, params, {"safe": batches, "unsafe": batches}, COUNT - 1)
+    assert list(few) == ["safe", "unsafe"]
+    for of_family in few.values():
+        for site, values in of_family.items():
+            np.testing.assert_allclose(values, seen.last[site][: COUNT - 1], rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_that_must_refuse_is_seen_to_refuse(

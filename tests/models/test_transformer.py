@@ -255,6 +255,13 @@ def test_the_gradient_of_attention_is_the_one_jax_finds(length: int, key: jax.Ar
     assert_same_values_and_gradients(_attend, plain, q, k, v)
 
 
+def test_attention_sees_what_is_visible(key: jax.Array) -> None:
+    q, k, v = (2 * jax.random.normal(fold(key, name), (2, 5, 3, 4)) for name in "qkv")
+    visible = jax.random.bernoulli(fold(key, "visible"), 0.5, (2, 5, 5)) | jnp.eye(5, dtype=bool)[None]
+    plain = functools.partial(jax.nn.dot_product_attention, mask=visible[:, None])
+    assert_same_values_and_gradients(functools.partial(_attend, visible_BTT=visible), plain, q, k, v)
+
+
 def assert_same_values_and_gradients(ours: Callable[..., jax.Array], plain: Callable[..., jax.Array], *x: Any) -> None:
     def through(function: Callable[..., jax.Array]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         gradient = jax.grad(lambda x: jnp.sum(jnp.sin(function(*x))))

@@ -1,0 +1,60 @@
+"""Two responses to the same prompts in one forward pass, which reads each prompt once."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from models.transformer import Layout, ModelConfig, check_length
+from synth import vocab
+from synth.sequences import PADDING, Batch
+
+
+class Fork(NamedTuple):
+    """The sequence of a first response, T tokens as a model is fed them, and behind it a second response, R more.
+
+    The second response stands at the positions and sees the tokens that it would in a sequence of
+    its own, so a model makes of both what it makes of them apart.
+    """
+
+    tokens: jax.Array
+    """[B, T + R]"""
+    layout: Layout
+    sequences: tuple[Batch, Batch]
+    """With the token that the last one predicts: the first, [B, T + 1], and what in the second begins with EOT,
+    [B, R + 2]"""
+
+    def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Logits or activations [B, T + R, F] at what `sequences` predict from: [B, T, F] and [B, R + 1, F]."""
+        first = self.sequences[0]
+        length = first.tokens.shape[1] - 1
+        start = jnp.take_along_axis(x, first.go[:, None, None], axis=1)
+        return x[:, :length], jnp.concatenate([start, x[:, length:]], axis=1)
+
+
+def fork(model: ModelConfig, first: Batch, second: Batch) -> Fork:
+    """The same prompts [B] with both responses. Raises ValueError as `forward` does."""
+    length, go = first.tokens.shape[1] - 1, first.go[:, None]
+    check_length(model, length)
+    place = jnp.arange(places(length + 1))[None]
+    at = go + jnp.arange(place.shape[1] - length + 2)[None]
+    rest = Batch(_take(second.tokens, at, vocab.PAD), _take(second.roles, at, PADDING), jnp.zeros_like(second.go))
+    tokens = jnp.concatenate([first.tokens[:, :-1], rest.tokens[:, 1:-1]], axis=1)
+    # Padding behind a short response may be beyond the end of its sequence.
+    positions = jnp.where(place < length, place, jnp.minimum(go + 1 + place - length, length - 1))
+    same = (place[:, :, None] < length) == (place[:, None] < length)
+    visible = (place[:, None] <= place[:, :, None]) & ((place <= go)[:, None] | same)
+    return Fork(tokens, Layout(positions, visible), (first, rest))
+
+
+def _take(x: jax.Array, at: jax.Array, fill: int) -> jax.Array:
+    return jnp.take_along_axis(x, at, axis=1, mode="fill", fill_value=fill)
+
+
+def places(length: int) -> int:
+    """T + R, of sequences of `length` tokens with the last one.
+
+    R is the most letters of a response: as many as the text has, beside which a sequence has
+    five tokens at least (BOS, a task, SOT, EOT, EOS).
+    """
+    return length - 1 + (length - 5) // 2
