@@ -55,7 +55,6 @@ class AnalysisConfig:
                 f"add {name} to these or leave it out",
             )
 
-
     @property
     def prompts_before(self) -> int:
         """How many prompts of each family the model before tuning must have seen, for angles to what it held."""

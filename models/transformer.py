@@ -233,9 +233,7 @@ def _by_head(x_BTHK: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def _attend(
-    q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None = None
-) -> jax.Array:
+def _attend(q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None = None) -> jax.Array:
     """Attention, causal unless told what is visible, scaled by 1 / sqrt(K); scores and softmax are float32 whatever
     q is.
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from models.fork import fork
 from models.training.loop import Terms
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
@@ -70,16 +71,17 @@ def _score(logits: jax.Array, batch: Batch) -> Score:
 
 
 def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score]:
-    """Scores of the preferred and of the dispreferred responses, by one forward pass over both."""
-    preferred, dispreferred = _pair_logits(model, params, pair)
-    return _score(preferred, pair.preferred), _score(dispreferred, pair.dispreferred)
+    """Scores of the preferred and of the dispreferred responses."""
+    return _both(model, params, pair)[:2]
 
 
-def _pair_logits(model: ModelConfig, params: Params, pair: Pair) -> tuple[jax.Array, jax.Array]:
-    """`_next_logits` of the preferred and of the dispreferred responses."""
-    both = jax.tree.map(lambda p, d: jnp.concatenate([p, d]), pair.preferred, pair.dispreferred)
-    preferred, dispreferred = jnp.split(_next_logits(model, params, both), 2)
-    return preferred, dispreferred
+def _both(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score, jax.Array]:
+    """Scores of the preferred and of the dispreferred responses, and `_next_logits` of the preferred ones."""
+    forked = fork(model, *pair)
+    logits = forward(model, params, forked.tokens, layout=forked.layout).astype(jnp.float32)
+    preferred, dispreferred = forked.apart(logits)
+    first, second = forked.sequences
+    return _score(preferred, first), _score(dispreferred, second), preferred
 
 
 class Ratios(NamedTuple):
@@ -212,10 +214,10 @@ def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: P
     (Yao et al. 2023, arXiv 2310.10683, use it to keep what is not to be unlearnt). 0 at the
     reference.
     """
-    preferred, dispreferred = _pair_logits(model, params, pair)
+    preferred, dispreferred, ours = _both(model, params, pair)
     theirs = _next_logits(model, jax.lax.stop_gradient(reference), pair.preferred)
-    plain = _descent_and_ascent(_score(preferred, pair.preferred), _score(dispreferred, pair.dispreferred), hyper.gamma)
-    kl = _divergence(preferred, theirs, pair.preferred)
+    plain = _descent_and_ascent(preferred, dispreferred, hyper.gamma)
+    kl = _divergence(ours, theirs, pair.preferred)
     drift = hyper.delta * jnp.where(is_refusal(pair.preferred), 0.0, kl)
     return Terms(plain.loss + drift, {"drift": drift, **plain.parts})
 

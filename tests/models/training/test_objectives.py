@@ -173,16 +173,19 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
 
     For y^l, 1/2 four times: log p = -4 log 2, l = log 2. The reference gives 1/2 everywhere.
     """
-    shares = {"policy": ([2.0, 4.0, 8.0, 2.0], [2.0] * 4), "reference": ([2.0] * 4, [2.0] * 4)}
+    # BOS, a task, SOT, three letters and EOT, which predicts the first letter of both; then y^p, and behind it y^l.
+    before = [2.0] * 6
+    shares = {"policy": [*before, 2.0, 4.0, 8.0, 2.0, *[2.0] * 3], "reference": [2.0] * 13}
 
-    def stub(model: Any, params: str, batch: Batch) -> jax.Array:
+    def stub(model: Any, params: str, tokens: jax.Array, layout: Any = None) -> jax.Array:
         """Logits of two letters, of which the first is the response's."""
-        share = 1 / jnp.array(shares[params])[: batch.tokens.shape[0]]
+        share = 1 / jnp.array(shares[params])[None, : tokens.shape[1]]
         return jnp.log(jnp.stack([share, 1 - share], axis=-1))
 
-    monkeypatch.setattr(objectives, "_next_logits", stub)
+    monkeypatch.setattr(objectives, "forward", stub)
     monkeypatch.setattr(objectives.jax.lax, "stop_gradient", lambda params: params)
-    one = Batch(jnp.zeros((1, 5), int), jnp.array([[0, RESPONSE, RESPONSE, RESPONSE, END]]), jnp.array([0]))
+    roles = jnp.array([[0] * 7 + [RESPONSE, RESPONSE, RESPONSE, END]])
+    one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]))
     pair, model = Pair(one, one), ModelConfig()
     log2 = float(np.log(2))
     sft = objectives.sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]
