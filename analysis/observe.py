@@ -136,10 +136,7 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
 
     def of_piece(prompts: Prompts) -> tuple[Forced, Forced, Seen, Seen]:
         forked, go = fork(model, *prompts), prompts.complying.go
-        start, along = go[:, None], jnp.arange(window)[None]
-        # The second response stands behind the whole first sequence.
-        behind = prompts.complying.tokens.shape[1] - 2 + along
-        windows = jnp.stack([start + along, jnp.where(along == 0, start, behind)])
+        windows = forked.from_eot(window)
         logits, last, over = _activations(model, params, forked.tokens, go, windows, forked.layout)
         comply, refuse = map(judged, forked.apart(logits), forked.sequences)
         refused = refuse.exact[:, None, None]

@@ -26,14 +26,25 @@ class Fork(NamedTuple):
 
     def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Logits or activations [B, T + R, F] at what `sequences` predict from: [B, T, F] and [B, R + 1, F]."""
-        first = self.sequences[0]
-        length = first.tokens.shape[1] - 1
-        start = jnp.take_along_axis(x, first.go[:, None, None], axis=1)
-        return x[:, :length], jnp.concatenate([start, x[:, length:]], axis=1)
+        start = jnp.take_along_axis(x, self.sequences[0].go[:, None, None], axis=1)
+        return x[:, : self._length], jnp.concatenate([start, x[:, self._length :]], axis=1)
+
+    def from_eot(self, count: int) -> jax.Array:
+        """[2, B, count] places, in T + R, of the first and of the second sequence from EOT on."""
+        along, start = jnp.arange(count)[None], self.sequences[0].go[:, None]
+        return jnp.stack([start + along, jnp.where(along == 0, start, self._length - 1 + along)])
+
+    @property
+    def _length(self) -> int:
+        """T"""
+        return self.sequences[0].tokens.shape[1] - 1
 
 
 def fork(model: ModelConfig, first: Batch, second: Batch) -> Fork:
-    """The same prompts [B] with both responses. Raises ValueError as `forward` does."""
+    """The same prompts [B] with both responses, which have no more letters than the prompt's text.
+
+    Raises ValueError as `forward` does.
+    """
     length, go = first.tokens.shape[1] - 1, first.go[:, None]
     check_length(model, length)
     place = jnp.arange(places(length + 1))[None]

@@ -363,15 +363,15 @@ class _GPT(nnx.Module):
         if self.config.positions != "rotary":
             learned = {} if self.W_pos is None else {"W_pos": self.W_pos[...]}
             count = tokens_BT.shape[-1] if layout is None else self.config.context
-            position_D = position_embeddings(self.config, learned, count)
-            if layout is not None:
-                position_D = position_D[layout.positions]
-            x_BTD = x_BTD + jnp.broadcast_to(position_D, x_BTD.shape).astype(x_BTD.dtype)
+            position = position_embeddings(self.config, learned, count)
+            position = position if layout is None else position[layout.positions]
+            x_BTD = x_BTD + jnp.broadcast_to(position, x_BTD.shape).astype(x_BTD.dtype)
         x_BTD = tap("embed", x_BTD)
         for layer, block in enumerate(self.blocks):
-            again = self.config.remat and tap is no_tap
-            site = f"blocks.{layer}"
-            x_BTD = _rematerialised(block, x_BTD, layout) if again else block(x_BTD, layout, site, tap)
+            if self.config.remat and tap is no_tap:
+                x_BTD = _rematerialised(block, x_BTD, layout)
+            else:
+                x_BTD = block(x_BTD, layout, f"blocks.{layer}", tap)
         unembed = self.W_E[...].T if self.W_U is None else self.W_U[...]
         return tap("logits", _matmul(self.ln_final(x_BTD), unembed))
 

@@ -16,7 +16,7 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.families import sample_batch
 from synth.prompts import HELD_OUT
-from synth.sequences import RESPONSE, Prompts
+from synth.sequences import PADDING, RESPONSE, Batch, Prompts
 from synth.world import World
 
 WINDOW = 2
@@ -48,6 +48,26 @@ def test_activations_are_those_of_the_models_own_response(
             np.testing.assert_allclose(seen.last["mlp.post"][i, layer], post[0, go[i]], **close)
             window = np.mean(post[0, go[i] : go[i] + WINDOW], axis=0)
             np.testing.assert_allclose(seen.window["mlp.post"][i, layer], window, **close)
+
+
+@pytest.mark.parametrize("which", Prompts._fields)
+def test_the_window_is_of_the_given_response_that_is_the_models_own(
+    which: str, model: ModelConfig, params: Params, batches: Prompts
+) -> None:
+    """Compliance or refusal begins, planted, as the model does; what it says beyond is not judged."""
+    given: Batch = getattr(batches, which)
+    said = jax.jit(partial(greedy, model))(params, given.tokens, given.go)
+    ahead = np.arange(said.shape[1])[None] - np.asarray(given.go)[:, None]
+    roles = np.where(ahead > 0, np.where(ahead <= WINDOW, RESPONSE, PADDING), given.roles)
+    own = Prompts(**{**batches._asdict(), which: given._replace(tokens=said, roles=jnp.asarray(roles))})
+    seen = observe(model, params, own, window=WINDOW)
+    assert (seen.teacher_complied if which == "complying" else seen.teacher_refused).all()
+    for site in ("mlp.post", "resid_post"):
+        names = [f"blocks.{layer}.{site}" for layer in range(model.layers)]
+        acts = np.stack(list(capture(model, params, said, names).values()), axis=2)
+        for i, go in enumerate(np.asarray(given.go)):
+            expected = acts[i, go : go + WINDOW].mean(axis=0)
+            np.testing.assert_allclose(seen.window[site][i], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_teacher_forcing_by_a_loop(model: ModelConfig, params: Params, batches: Prompts, seen: Observation) -> None:

@@ -125,6 +125,9 @@ def test_the_prompt_is_there_once_and_no_place_is_wasted(world: World, prompts: 
         np.testing.assert_array_equal(found, from_eot(given, refusing.go, found.shape[1]))
     np.testing.assert_array_equal(forked.tokens[:, length - 1 :], second.tokens[:, 1:-1])
     assert int(forked.layout.positions.max()) == length - 2
+    for row, given in zip(forked.from_eot(3), prompts, strict=True):
+        there = np.take_along_axis(np.asarray(forked.tokens), np.asarray(row), axis=1)
+        np.testing.assert_array_equal(there, from_eot(given.tokens, given.go, 3))
 
 
 @pytest.mark.parametrize("composed", [1, 2, 3])
