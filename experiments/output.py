@@ -115,7 +115,7 @@ class Output:
             self._write_cells(failures)
             self._write_table()
             results = Results(self.folder)
-            write_whole(self.folder / CLAIMS, scorecard.to_json(self._scorecards(results)))
+            write_whole(self.folder / CLAIMS, scorecard.to_json(scorecard.of_cells(results.table)))
             names = [cell.name for cell, _ in self.planned]
             points = samples.coordinates(models[names[0]]) if len(names) == 1 else figures.NO_POINTS
             figures.draw_all(results.table, self.folder / "figures", planned=names, points=points)
@@ -124,11 +124,6 @@ class Output:
                 digest = provenance.sha256(self.folder / RESULTS)
                 write_whole(self._done(), json.dumps({"made_from": made_from, RESULTS: digest}))
             return results
-
-    def _scorecards(self, results: Results) -> dict[str, list[scorecard.Verdict]]:
-        return {
-            cell.name: scorecard.scorecard(rows) for cell, _ in self.planned if len(rows := results.cell(cell.name))
-        }
 
     def _done(self) -> Path:
         return self.folder / DONE_FILE

@@ -16,7 +16,7 @@ the unit; no claim has its own.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -30,9 +30,12 @@ from rich.table import Table
 from analysis.stats import Paired, equivalence_p, holm, paired_test, seeds_needed
 from experiments.claims import CLAIMS, UNITS, Claim, MissingError, Results
 from experiments.results import UNTOUCHED
+from experiments.table import swept
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 LEVEL = 0.05
+RATE = "tuning.learning_rate"
+"""The setting that a claim compares values of"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,28 @@ def scorecard(table: pd.DataFrame) -> list[Verdict]:
         _verdict(name, one, test, float(p), level)
         for (name, one), test, p in zip(compared.items(), tests, corrected, strict=True)
     ]
+
+
+def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
+    """The scorecard of every cell of a study, in the order of the table.
+
+    A cell that differs from others in nothing but a higher learning rate has their models beside
+    its own, which one claim compares and no other reads.
+    """
+    cells = {str(name): rows for name, rows in table.groupby("cell", sort=False)}
+    return {name: scorecard(pd.concat([rows, *_slower(rows, cells.values())])) for name, rows in cells.items()}
+
+
+def _slower(rows: pd.DataFrame, cells: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Rows of the same methods from cells whose learning rate is lower and whose other settings are the same."""
+    settings = rows[swept(rows)].head(1).astype(object).fillna("")
+    if RATE not in settings:
+        return
+    for other in cells:
+        theirs = other[settings.columns].head(1).astype(object).fillna("")
+        same = settings.columns[(settings.to_numpy() == theirs.to_numpy())[0]]
+        if set(settings.columns) - set(same) == {RATE} and theirs[RATE].item() < settings[RATE].item():
+            yield other[other["method"].isin(rows["method"]) & (other["method"] != UNTOUCHED)]
 
 
 def evidence(table: pd.DataFrame) -> pd.DataFrame:

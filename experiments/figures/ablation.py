@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from experiments.figures.common import CONTROLS, DARK, NEUTRAL, legend, method_look, note, panels, turn
+from experiments.figures.common import CONTROLS, DARK, NEUTRAL, legend, method_look, note, page_width, panels, turn
 from experiments.outcomes import cells, interval, swept
 from experiments.results import UNTOUCHED, models, select
 
@@ -111,19 +113,27 @@ def _apart(x: np.ndarray, by: float) -> np.ndarray:
     return x + 0.012 * by * (x.max() - x.min())
 
 
-def _far_apart(x: np.ndarray) -> bool:
-    """Whether each place can have its own tick."""
+def _gap(x: np.ndarray) -> float:
+    """Between the two places that are nearest, as a share of the axis."""
     at = np.sort(np.log(x) if is_log(x) else x)
-    return bool(len(at) < 2 or np.diff(at).min() > 0.12 * np.ptp(at))
+    return float(np.diff(at).min() / np.ptp(at)) if len(at) > 1 else 1.0
+
+
+def _crowded(axis: Axes, order: Sequence[str], x: np.ndarray) -> bool:
+    """Whether numbers beside one another would touch."""
+    letter = 0.65 * FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points() / 72
+    width = axis.get_position().width * page_width()
+    return letter * max(map(len, order)) > _gap(x) * width
 
 
 def _ticks(axis: Axes, order: Sequence[str], x: np.ndarray, numeric: bool) -> None:
     if numeric and is_log(x):
         axis.set_xscale("log")
-    if not numeric or _far_apart(x):
+    if not numeric or _gap(x) > 0.12:
         axis.xaxis.set_major_locator(FixedLocator(list(x)))
         axis.xaxis.set_major_formatter(FixedFormatter(list(order)))
         axis.xaxis.set_minor_locator(NullLocator())
+        if not numeric or _crowded(axis, order, x):
+            turn(axis)
     if not numeric:
         axis.margins(x=0.1)
-        turn(axis)

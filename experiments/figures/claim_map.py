@@ -11,8 +11,7 @@ from matplotlib.patches import Rectangle
 from experiments.claims import CLAIMS
 from experiments.figures.common import legend, note, page_width, turn
 from experiments.outcomes import cells, swept
-from experiments.results import select
-from experiments.scorecard import FAILS, HOLDS, UNDECIDED, scorecard
+from experiments.scorecard import FAILS, HOLDS, UNDECIDED, of_cells
 
 LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#F0A060", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
 """Colour, symbol and the symbol's colour: in grey, too, green is the darkest and undecided the palest"""
@@ -22,8 +21,8 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     """The verdicts with numbers, a row a cell and claim."""
     found = [
         {"cell": cell, **dataclasses.asdict(one)}
-        for cell in cells(table)
-        for one in scorecard(select(table, cell=cell))
+        for cell, verdicts in of_cells(table).items()
+        for one in verdicts
         if one.n
     ]
     verdicts = pd.DataFrame(found)

@@ -1,5 +1,6 @@
 """Figures of a sweep: means, intervals and nulls by cell, gaps, the axis, and the map of claims."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,18 @@ def test_cells_lie_where_their_number_is_or_in_their_order() -> None:
     assert rules.get_xscale() == "linear"
     assert [label.get_text() for label in rules.get_xticklabels()] == ["combination", "any"]
     assert rules.get_xlabel() == "rule"
+
+
+def test_numbers_under_the_axis_do_not_touch() -> None:
+    for values, group in (([1e-4, 3e-4, 1e-3, 2e-3, 4e-3], "separation"), ([0.0, 0.5, 1.0], "behaviour")):
+        figure = figure_of(swept(values, "tuning.learning_rate"), group)
+        figure.canvas.draw()
+        for axis in figure.axes:
+            labels = sorted(axis.get_xticklabels(), key=lambda one: one.get_window_extent().x0)
+            assert {label.get_rotation() for label in labels} == {40.0 if group == "separation" else 0.0}
+            if group == "behaviour":
+                ends = [label.get_window_extent() for label in labels]
+                assert all(left.x1 < right.x0 for left, right in pairwise(ends))
 
 
 def test_the_claim_map_gives_the_verdict_of_each_cell(sweep: pd.DataFrame) -> None:

@@ -17,7 +17,19 @@ from analysis.stats import Paired, holm, paired_test
 from experiments.claims import CLAIMS
 from experiments.figures import scorecard as drawing
 from experiments.results import select
-from experiments.scorecard import FAILS, HOLDS, UNDECIDED, Verdict, evidence, judge, render, scorecard, to_json
+from experiments.scorecard import (
+    FAILS,
+    HOLDS,
+    RATE,
+    UNDECIDED,
+    Verdict,
+    evidence,
+    judge,
+    of_cells,
+    render,
+    scorecard,
+    to_json,
+)
 from experiments.table import COLUMNS
 from synth.families import JAILBREAKS
 
@@ -422,6 +434,47 @@ def test_results_of_two_worlds_are_refused(paper: pd.DataFrame, of_paper: list[V
         scorecard(pd.concat([paper, paper.assign(world="other")]))
     by_cell = paper.assign(cell=np.where(paper["learning_rate"] == 1e-3, "slow", ""))
     assert scorecard(by_cell) == of_paper
+
+
+def same(one: list[Verdict], other: list[Verdict]) -> bool:
+    """Whether equal to the bit, no number being equal to no number."""
+    return to_json({"": one}) == to_json({"": other})
+
+
+def by_rate(paper: pd.DataFrame, **settings: list[Any]) -> pd.DataFrame:
+    """Cells "fast" and "slow", each with the untouched model, and a column for each other setting: its two values."""
+    found = []
+    for i, (cell, rate) in enumerate((("fast", 2e-3), ("slow", 1e-3))):
+        rows = paper[(paper["learning_rate"] == rate) | (paper["method"] == "untouched")]
+        others = {name: values[i] for name, values in settings.items()}
+        found.append(rows.assign(cell=cell, **{RATE: rate}, **others))
+    return pd.concat(found, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"tuning.data.size": ["all", None]}, {"model.kv_heads": [None, None]}], ids=str
+)
+def test_a_cell_is_judged_beside_those_with_a_lower_learning_rate_and_nothing_else(
+    settings: dict[str, list[Any]], paper: pd.DataFrame, of_paper: list[Verdict]
+) -> None:
+    table = by_rate(paper, **settings)
+    found = of_cells(table)
+    assert list(found) == ["fast", "slow"]
+    alone = {cell: scorecard(select(table, cell=cell)) for cell in found}
+    differ = any(first != second for first, second in settings.values())
+    assert same(found["slow"], alone["slow"])
+    assert same(found["fast"], alone["fast"] if differ else of_paper)
+    claims = {one.claim: one for one in found["fast"]}
+    assert claims["learning rate"].verdict == (UNDECIDED if differ else HOLDS)
+    # Nothing else is read of the slower models.
+    for ours, theirs in zip(found["fast"], alone["fast"], strict=True):
+        assert ours.claim == "learning rate" or (repr(ours.effect), ours.n) == (repr(theirs.effect), theirs.n)
+
+
+def test_a_model_that_a_cell_does_not_have_is_not_read_from_a_slower_one(paper: pd.DataFrame) -> None:
+    table = by_rate(paper)
+    table = table[(table["method"] != "sft") | (table["cell"] == "slow")]
+    assert same(of_cells(table)["fast"], of_cells(table[table["method"] != "sft"])["fast"])
 
 
 def test_the_evidence_alone_gives_the_same_verdicts(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
