@@ -82,9 +82,12 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
 
     Raises ConfigError if they change more, with the difference.
     """
+    place = Path(folder) if Path(folder).name else Path(folder).absolute()
     try:
-        begun = yaml.safe_load((Path(folder) / "config.yaml").read_text())
+        begun = yaml.safe_load((place / "config.yaml").read_text())
         now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
+        # It may have been moved since.
+        now.output_dir = str(place.parent)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = error.strerror if isinstance(error, OSError) else explained(error)
         raise ConfigError(f"resume={folder}: no study's config.yaml ({reason}); name an output folder") from None

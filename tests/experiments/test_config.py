@@ -1,5 +1,6 @@
 """Bad settings are one clear line before any work; good ones compose."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +151,19 @@ def test_a_study_resumes_with_its_own_settings(begun: Path) -> None:
     assert config.world.grammar.branching == ((2, 3),)
     assert output.output_folder(config) == begun
     assert load([f"resume={begun}", "seeds=2", "tuning.learning_rate=1e-5"]) == config
+
+
+def test_a_study_goes_on_where_its_folder_was_moved_to(
+    begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = tmp_path / "moved" / begun.name
+    shutil.copytree(begun, moved)
+    config = load([f"resume={moved}"])
+    assert output.output_folder(config) == moved
+    assert plan(config) == plan(load([f"resume={begun}"]))
+    monkeypatch.chdir(moved)
+    assert output.output_folder(load(["resume=."])) == moved
+    assert output.output_folder(load(["resume=.", "output_dir=there"])) == Path("there") / begun.name
 
 
 def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> None:

@@ -71,8 +71,8 @@ def test_cells_lie_where_their_number_is_or_in_their_order() -> None:
 
 
 def test_numbers_under_the_axis_do_not_touch() -> None:
-    for values, group in (([1e-4, 3e-4, 1e-3, 2e-3, 4e-3], "separation"), ([0.0, 0.5, 1.0], "behaviour")):
-        figure = figure_of(swept(values, "tuning.learning_rate"), group)
+    for steps, group in (([1e-4, 3e-4, 1e-3, 2e-3, 4e-3], "separation"), ([0.0, 0.5, 1.0], "behaviour")):
+        figure = figure_of(swept(steps, "tuning.learning_rate"), group)
         figure.canvas.draw()
         for axis in figure.axes:
             labels = sorted(axis.get_xticklabels(), key=lambda one: one.get_window_extent().x0)
