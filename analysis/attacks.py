@@ -31,6 +31,7 @@ from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.sensitivity import finite, gradient_norm
 from models.decode import judged
+from models.fork import take
 from models.taps import capture
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth import vocab
@@ -116,14 +117,10 @@ def places(go: jax.Array, count: int, width: int, length: int) -> jax.Array:
     return jnp.where(token < length, here, np.iinfo(np.int32).max)
 
 
-def _take(x: jax.Array, place: jax.Array, fill: int) -> jax.Array:
-    return jnp.take_along_axis(x, place, axis=1, mode="fill", fill_value=fill)
-
-
 def insert(batch: Batch, count: int, width: int) -> Batch:
     """`batch` [B, T] as [B, width] with `count` placeholders (PAD) before EOT; tokens behind `width` are lost."""
     place = places(batch.go, count, width, batch.tokens.shape[-1])
-    return Batch(_take(batch.tokens, place, vocab.PAD), _take(batch.roles, place, PADDING), batch.go + count)
+    return Batch(take(batch.tokens, place, vocab.PAD), take(batch.roles, place, PADDING), batch.go + count)
 
 
 def with_soft_tokens(
@@ -135,7 +132,7 @@ def with_soft_tokens(
     embedded = capture(model, params, tokens, ["embed"])["embed"]
 
     def arranged(x: jax.Array, soft: jax.Array) -> jax.Array:
-        return _take(jnp.concatenate([x, soft.astype(x.dtype)], axis=1), place, 0)
+        return take(jnp.concatenate([x, soft.astype(x.dtype)], axis=1), place, 0)
 
     def put(soft: jax.Array) -> Tap:
         if shift:

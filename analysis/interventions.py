@@ -16,7 +16,7 @@ from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_fr
 from analysis.observe import LAST, at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.decode import judged
-from models.fork import Fork, fork, places
+from models.fork import Fork, fork, width
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten, unflatten
@@ -189,7 +189,7 @@ def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
 @partial(jax.jit, static_argnames=("model", "site"))
 def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array) -> jax.Array:
     """[families, N, S, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
-    at the S places of both responses to `prompts`, forked."""
+    at the S places of `prompts` and both responses as a `Fork`."""
 
     def of_piece(prompts: Prompts) -> jax.Array:
         names, forked = _sites(model, site), fork(model, *prompts)
@@ -224,7 +224,7 @@ def _few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) 
     """`function` of arrays [n, ...], prompts among them, for `arrays` with leading axes [families, N]."""
     *leading, length = prompts.complying.tokens.shape
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-    found = in_pieces(function, flat, at_once(places(length)))
+    found = in_pieces(function, flat, at_once(width(length)))
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
 
 

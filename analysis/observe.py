@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.decode import Forced, greedy, judged
-from models.fork import fork, places
+from models.fork import fork, width
 from models.transformer import Layout, ModelConfig, Params, forward
 from synth import vocab
 from synth.sequences import Prompts
@@ -142,7 +142,7 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
         refused = refuse.exact[:, None, None]
         return comply, refuse, last, {site: jnp.where(refused, own[1], own[0]) for site, own in over.items()}
 
-    return in_pieces(of_piece, prompts, at_once(places(prompts.complying.tokens.shape[-1])))
+    return in_pieces(of_piece, prompts, at_once(width(prompts.complying.tokens.shape[-1])))
 
 
 @partial(jax.jit, static_argnums=(0, 2))

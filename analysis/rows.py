@@ -69,7 +69,8 @@ class Subject(NamedTuple):
     observations: Mapping[str, Observation]
     """What the model did, by family; arrays are NumPy, without an axis of seeds"""
     before: Mapping[str, Mapping[str, np.ndarray]]
-    """Activations of the first prompts with the weights `reference`, by family, as `Observation.last`"""
+    """Activations with the weights `reference`, by family, as `Observation.last`: of the first
+    `AnalysisConfig.prompts_before` prompts"""
     key: jax.Array
     """For the measurements' controls"""
 

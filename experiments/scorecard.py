@@ -16,7 +16,7 @@ the unit; no claim has its own.
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -29,13 +29,13 @@ from rich.table import Table
 
 from analysis.stats import Paired, equivalence_p, holm, paired_test, seeds_needed
 from experiments.claims import CLAIMS, UNITS, Claim, MissingError, Results
-from experiments.results import UNTOUCHED
+from experiments.results import UNTOUCHED, select, unchanged
 from experiments.table import swept
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
 LEVEL = 0.05
-RATE = "tuning.learning_rate"
-"""The setting that a claim compares values of"""
+ACROSS, RATE = "learning rate", "tuning.learning_rate"
+"""The claim that compares cells, and the setting that it compares them by"""
 
 
 @dataclass(frozen=True)
@@ -92,23 +92,41 @@ def scorecard(table: pd.DataFrame) -> list[Verdict]:
 def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
     """The scorecard of every cell of a study, in the order of the table.
 
-    A cell that differs from others in nothing but a higher learning rate has their models beside
-    its own, which one claim compares and no other reads.
+    ACROSS is judged for a cell beside those that differ from it in nothing but a lower learning
+    rate; every other claim as if the cell were alone.
     """
-    cells = {str(name): rows for name, rows in table.groupby("cell", sort=False)}
-    return {name: scorecard(pd.concat([rows, *_slower(rows, cells.values())])) for name, rows in cells.items()}
+    cells = {str(name): rows for name, rows in table.groupby("cell", sort=False, observed=True)}
+    found = {name: scorecard(rows) for name, rows in cells.items()}
+    for name, rows in cells.items():
+        if slower := _slower(rows, cells.values()):
+            beside = scorecard(pd.concat([rows, *slower]))
+            found[name] = [two if one.claim == ACROSS else one for one, two in zip(found[name], beside, strict=True)]
+    return found
 
 
-def _slower(rows: pd.DataFrame, cells: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Rows of the same methods from cells whose learning rate is lower and whose other settings are the same."""
-    settings = rows[swept(rows)].head(1).astype(object).fillna("")
-    if RATE not in settings:
-        return
-    for other in cells:
-        theirs = other[settings.columns].head(1).astype(object).fillna("")
-        same = settings.columns[(settings.to_numpy() == theirs.to_numpy())[0]]
-        if set(settings.columns) - set(same) == {RATE} and theirs[RATE].item() < settings[RATE].item():
-            yield other[other["method"].isin(rows["method"]) & (other["method"] != UNTOUCHED)]
+def _slower(rows: pd.DataFrame, cells: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Separation in cells with a lower learning rate and no other difference, of the models that have it here too."""
+    settings = [name for name in swept(rows) if name != RATE]
+    own, found = _separation(rows), {}
+    if RATE not in rows or own.empty:
+        return []
+    for cell in cells:
+        theirs = _separation(cell)
+        alike = not theirs.empty and _settings(cell, settings) == _settings(rows, settings)
+        if alike and theirs["learning_rate"].max() < own["learning_rate"].max():
+            found[theirs["learning_rate"].max()] = theirs[theirs["method"].isin(own["method"])]
+    return list(found.values())
+
+
+def _separation(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the models that tuning ended with."""
+    rows = select(rows, metric="separation")
+    return unchanged(rows[rows["method"] != UNTOUCHED])
+
+
+def _settings(rows: pd.DataFrame, names: list[str]) -> list[object]:
+    """Of a cell, which has the same in each row."""
+    return rows[names].head(1).astype(object).fillna("").to_numpy()[0].tolist()
 
 
 def evidence(table: pd.DataFrame) -> pd.DataFrame:

@@ -27,45 +27,48 @@ class Fork(NamedTuple):
     def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Logits or activations [B, T + R, F] at what `sequences` predict from: [B, T, F] and [B, R + 1, F]."""
         start = jnp.take_along_axis(x, self.sequences[0].go[:, None, None], axis=1)
-        return x[:, : self._length], jnp.concatenate([start, x[:, self._length :]], axis=1)
+        return x[:, : self._fed], jnp.concatenate([start, x[:, self._fed :]], axis=1)
 
     def from_eot(self, count: int) -> jax.Array:
-        """[2, B, count] places, in T + R, of the first and of the second sequence from EOT on."""
+        """[2, B, count] where the first and the second sequence stand in T + R, from EOT on; `count` is R + 1 at
+        most."""
         along, start = jnp.arange(count)[None], self.sequences[0].go[:, None]
-        return jnp.stack([start + along, jnp.where(along == 0, start, self._length - 1 + along)])
+        return jnp.stack([start + along, jnp.where(along == 0, start, self._fed - 1 + along)])
 
     @property
-    def _length(self) -> int:
-        """T"""
+    def _fed(self) -> int:
+        """How many tokens of the first sequence the model is fed."""
         return self.sequences[0].tokens.shape[1] - 1
 
 
 def fork(model: ModelConfig, first: Batch, second: Batch) -> Fork:
-    """The same prompts [B] with both responses, which have no more letters than the prompt's text.
+    """The same prompts [B], so that `go` is the same too, with both responses.
 
-    Raises ValueError as `forward` does.
+    A second response has R letters at most; `sequences.assemble` makes no longer ones. Raises
+    ValueError as `forward` does.
     """
-    length, go = first.tokens.shape[1] - 1, first.go[:, None]
-    check_length(model, length)
-    place = jnp.arange(places(length + 1))[None]
-    at = go + jnp.arange(place.shape[1] - length + 2)[None]
-    rest = Batch(_take(second.tokens, at, vocab.PAD), _take(second.roles, at, PADDING), jnp.zeros_like(second.go))
+    fed, go = first.tokens.shape[1] - 1, first.go[:, None]
+    check_length(model, fed)
+    place = jnp.arange(width(fed + 1))[None]
+    at = go + jnp.arange(place.shape[1] - fed + 2)[None]
+    rest = Batch(take(second.tokens, at, vocab.PAD), take(second.roles, at, PADDING), jnp.zeros_like(second.go))
     tokens = jnp.concatenate([first.tokens[:, :-1], rest.tokens[:, 1:-1]], axis=1)
-    # Padding behind a short response may be beyond the end of its sequence.
-    positions = jnp.where(place < length, place, jnp.minimum(go + 1 + place - length, length - 1))
-    same = (place[:, :, None] < length) == (place[:, None] < length)
+    # Where R is more than the most letters, there is no position for the last place behind the longest response.
+    positions = jnp.where(place < fed, place, jnp.minimum(go + 1 + place - fed, fed - 1))
+    same = (place[:, :, None] < fed) == (place[:, None] < fed)
     visible = (place[:, None] <= place[:, :, None]) & ((place <= go)[:, None] | same)
     return Fork(tokens, Layout(positions, visible), (first, rest))
 
 
-def _take(x: jax.Array, at: jax.Array, fill: int) -> jax.Array:
-    return jnp.take_along_axis(x, at, axis=1, mode="fill", fill_value=fill)
+def take(x: jax.Array, places: jax.Array, fill: int) -> jax.Array:
+    """x [B, T, ...] at `places`, with as many axes, of the second; `fill` behind the end."""
+    return jnp.take_along_axis(x, places, axis=1, mode="fill", fill_value=fill)
 
 
-def places(length: int) -> int:
+def width(length: int) -> int:
     """T + R, of sequences of `length` tokens with the last one.
 
-    R is the most letters of a response: as many as the text has, beside which a sequence has
-    five tokens at least (BOS, a task, SOT, EOT, EOS).
+    R is no less than the most letters of a response: as many as the text has, beside which a
+    sequence has five tokens at least (BOS, a task, SOT, EOT, EOS).
     """
     return length - 1 + (length - 5) // 2

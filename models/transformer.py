@@ -234,11 +234,11 @@ def _by_head(x_BTHK: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _attend(q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None = None) -> jax.Array:
-    """Attention, causal unless told what is visible, scaled by 1 / sqrt(K); scores and softmax are float32 whatever
-    q is.
+    """Attention scaled by 1 / sqrt(K), causal unless told what is visible.
 
-    The backward pass is written out: left alone, JAX goes back through the softmax's maximum
-    and its division, over arrays as large as the pattern.
+    Scores and softmax are float32 whatever q is. The backward pass is written out: left alone,
+    JAX goes back through the softmax's maximum and its division, over arrays as large as the
+    pattern.
     """
     return _attend_forward(q_BTHK, k_BTHK, v_BTHK, visible_BTT)[0]
 
@@ -359,12 +359,12 @@ class _GPT(nnx.Module):
         self.config = config
 
     def __call__(self, tokens_BT: jax.Array, layout: Layout | None, tap: Tap) -> jax.Array:
-        x_BTD = self.W_E[...][tokens_BT]
+        x_BTD = _rows(self.W_E[...], tokens_BT)
         if self.config.positions != "rotary":
             learned = {} if self.W_pos is None else {"W_pos": self.W_pos[...]}
             count = tokens_BT.shape[-1] if layout is None else self.config.context
             position = position_embeddings(self.config, learned, count)
-            position = position if layout is None else position[layout.positions]
+            position = position if layout is None else _rows(position, layout.positions)
             x_BTD = x_BTD + jnp.broadcast_to(position, x_BTD.shape).astype(x_BTD.dtype)
         x_BTD = tap("embed", x_BTD)
         for layer, block in enumerate(self.blocks):
@@ -374,6 +374,11 @@ class _GPT(nnx.Module):
                 x_BTD = block(x_BTD, layout, f"blocks.{layer}", tap)
         unembed = self.W_E[...].T if self.W_U is None else self.W_U[...]
         return tap("logits", _matmul(self.ln_final(x_BTD), unembed))
+
+
+def _rows(table: jax.Array, which: jax.Array) -> jax.Array:
+    """The rows `which` of a table, their gradients summed in float32: in bfloat16 a sum of hundreds stops growing."""
+    return table.astype(jnp.float32)[which].astype(table.dtype)
 
 
 def position_embeddings(config: ModelConfig, params: Params, count: int) -> jax.Array:

@@ -115,15 +115,16 @@ def _apart(x: np.ndarray, by: float) -> np.ndarray:
 
 def _gap(x: np.ndarray) -> float:
     """Between the two places that are nearest, as a share of the axis."""
-    at = np.sort(np.log(x) if is_log(x) else x)
+    at = np.unique(np.log(x) if is_log(x) else x)
     return float(np.diff(at).min() / np.ptp(at)) if len(at) > 1 else 1.0
 
 
 def _crowded(axis: Axes, order: Sequence[str], x: np.ndarray) -> bool:
     """Whether numbers beside one another would touch."""
-    letter = 0.65 * FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points() / 72
-    width = axis.get_position().width * page_width()
-    return letter * max(map(len, order)) > _gap(x) * width
+    size = FontProperties(size=plt.rcParams["xtick.labelsize"]).get_size_in_points() / 72
+    # A digit of the font is 0.64 of its size wide; one more lies between two numbers.
+    needed = 0.64 * size * (1 + max(map(len, order)))
+    return needed > _gap(x) * axis.get_position().width * page_width()
 
 
 def _ticks(axis: Axes, order: Sequence[str], x: np.ndarray, numeric: bool) -> None:

@@ -90,9 +90,13 @@ def subject(
     """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw with the weights
     `reference`."""
     seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
-    if before is None and params is reference:
-        before = {family: of.last for family, of in seen.items()}
-    before = before or observe_last(model, reference, prompts, config.prompts_before)
+    if before is None:
+        most = config.prompts_before
+        before = (
+            {family: {site: acts[:most] for site, acts in of.last.items()} for family, of in seen.items()}
+            if params is reference
+            else observe_last(model, reference, prompts, most)
+        )
     return Subject(model, params, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
 
 

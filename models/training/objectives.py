@@ -72,7 +72,8 @@ def _score(logits: jax.Array, batch: Batch) -> Score:
 
 def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score]:
     """Scores of the preferred and of the dispreferred responses."""
-    return _both(model, params, pair)[:2]
+    preferred, dispreferred, _ = _both(model, params, pair)
+    return preferred, dispreferred
 
 
 def _both(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score, jax.Array]:

@@ -11,6 +11,7 @@ from scipy.linalg import subspace_angles
 from scipy.stats import entropy, ks_2samp
 
 from analysis import nullspace
+from analysis.attacks import AttacksConfig
 from analysis.nullspace import (
     NullspaceConfig,
     by_alignment,
@@ -30,6 +31,7 @@ from analysis.nullspace import (
 )
 from analysis.observe import LAST
 from analysis.rows import Result, Subject, rows
+from analysis.suite import AnalysisConfig
 from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
 from synth.keys import fold
@@ -262,6 +264,16 @@ def test_activations_that_did_not_change_are_at_no_angle(subject: Subject, measu
     inside = [np.linalg.norm(bases[1].T @ vector) for vector in bases[0].T]
     assert control.value == pytest.approx(np.mean([np.sqrt(1 - length**2) for length in inside]))
     assert control.n == bases[0].shape[1]
+
+
+def test_of_the_model_before_no_more_is_read_than_it_is_asked_for(subject: Subject, measured: list[Result]) -> None:
+    most = AnalysisConfig(nullspace=CONFIG).prompts_before
+    assert most < len(subject.before["safe"]["mlp.post"])
+    few = {family: {site: acts[:most] for site, acts in of.items()} for family, of in subject.before.items()}
+    found = nullspace.measure(subject._replace(before=few), CONFIG)
+    assert [repr(row) for row in rows(found)] == [repr(row) for row in rows(measured)]
+    attacked = AnalysisConfig(nullspace=CONFIG, attacks=AttacksConfig(enabled=True, prompts=most + 1))
+    assert attacked.prompts_before == most + 1
 
 
 def test_a_matrix_without_a_change_says_so(measured: list[Result]) -> None:

@@ -90,11 +90,17 @@ def test_responses_are_those_of_greedy_generation(
 def test_what_was_seen_at_the_last_position_needs_no_response(
     model: ModelConfig, params: Params, batches: Prompts, seen: Observation
 ) -> None:
-    few = observe_last(model, params, {"safe": batches, "unsafe": batches}, COUNT - 1)
-    assert list(few) == ["safe", "unsafe"]
-    for of_family in few.values():
-        for site, values in of_family.items():
-            np.testing.assert_allclose(values, seen.last[site][: COUNT - 1], rtol=1e-5, atol=1e-5)
+    go, length = np.asarray(batches.complying.go), COUNT // 2
+    chosen = {"safe": np.argsort(go)[:length], "unsafe": np.argsort(go)[-length:]}
+    families: dict[str, Prompts] = {
+        family: jax.tree.map(lambda x, which=which: x[which], batches) for family, which in chosen.items()
+    }
+    assert families["safe"].complying.go.max() < families["unsafe"].complying.go.max()
+    few = observe_last(model, params, families, length - 1)
+    assert list(few) == list(families)
+    for family, which in chosen.items():
+        for site, values in few[family].items():
+            np.testing.assert_allclose(values, seen.last[site][which[:-1]], rtol=1e-5, atol=1e-5)
 
 
 def test_a_model_that_must_refuse_is_seen_to_refuse(

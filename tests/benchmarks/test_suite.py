@@ -21,7 +21,7 @@ from experiments.config import load
 from experiments.schema import StudyConfig
 from experiments.stages.measure import prompts_of, subject
 from experiments.stages.seeds import of_each
-from models.fork import places
+from models.fork import width
 from models.training.loop import seed_keys
 from models.transformer import Params, init
 from models.weights import one_seed
@@ -64,7 +64,7 @@ def endless(prompts: Prompts) -> Prompts:
     """Refused by as many null tokens as a response can have, without an end."""
     refusing, length = prompts.refusing, prompts.refusing.tokens.shape[1]
     ahead = jnp.arange(length)[None] - refusing.go[:, None]
-    behind = (ahead > 0) & (ahead <= places(length) - (length - 1))
+    behind = (ahead > 0) & (ahead <= width(length) - (length - 1))
     tokens = jnp.where(behind, vocab.NULL, refusing.tokens)
     roles = jnp.where(behind, RESPONSE, jnp.where(ahead > 0, PADDING, refusing.roles))
     return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles))

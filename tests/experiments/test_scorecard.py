@@ -18,6 +18,7 @@ from experiments.claims import CLAIMS
 from experiments.figures import scorecard as drawing
 from experiments.results import select
 from experiments.scorecard import (
+    ACROSS,
     FAILS,
     HOLDS,
     RATE,
@@ -454,27 +455,48 @@ def by_rate(paper: pd.DataFrame, **settings: list[Any]) -> pd.DataFrame:
 @pytest.mark.parametrize(
     "settings", [{}, {"tuning.data.size": ["all", None]}, {"model.kv_heads": [None, None]}], ids=str
 )
-def test_a_cell_is_judged_beside_those_with_a_lower_learning_rate_and_nothing_else(
+def test_one_claim_compares_a_cell_with_those_that_have_a_lower_learning_rate_and_no_other_difference(
     settings: dict[str, list[Any]], paper: pd.DataFrame, of_paper: list[Verdict]
 ) -> None:
     table = by_rate(paper, **settings)
     found = of_cells(table)
     assert list(found) == ["fast", "slow"]
     alone = {cell: scorecard(select(table, cell=cell)) for cell in found}
-    differ = any(first != second for first, second in settings.values())
     assert same(found["slow"], alone["slow"])
-    assert same(found["fast"], alone["fast"] if differ else of_paper)
-    claims = {one.claim: one for one in found["fast"]}
-    assert claims["learning rate"].verdict == (UNDECIDED if differ else HOLDS)
-    # Nothing else is read of the slower models.
-    for ours, theirs in zip(found["fast"], alone["fast"], strict=True):
-        assert ours.claim == "learning rate" or (repr(ours.effect), ours.n) == (repr(theirs.effect), theirs.n)
+    differ = any(first != second for first, second in settings.values())
+    for ours, theirs, together in zip(found["fast"], alone["fast"], of_paper, strict=True):
+        assert same([ours], [together if ours.claim == ACROSS and not differ else theirs])
+    assert {one.claim: one.verdict for one in found["fast"]}[ACROSS] == (UNDECIDED if differ else HOLDS)
 
 
-def test_a_model_that_a_cell_does_not_have_is_not_read_from_a_slower_one(paper: pd.DataFrame) -> None:
+@pytest.mark.parametrize("without", [{"method": "sft"}, {"metric": "separation"}, {"metric": "lipschitz"}], ids=str)
+def test_what_a_cell_does_not_have_is_not_read_from_a_slower_one(without: dict[str, str], paper: pd.DataFrame) -> None:
+    """Although the slower one has all of it, and the cell has a row of the model on the way."""
+    fast = paper[(paper["learning_rate"] == 2e-3) | (paper["method"] == "untouched")]
+    rates = fast["learning_rate"].replace(2e-3, 1e-3)
+    slow = fast.assign(cell="slow", learning_rate=rates, value=fast["value"] * 0.5, **{RATE: 1e-3})
+    ((column, name),) = without.items()
+    left = fast[fast[column] != name]
+    left = pd.concat([left, select(fast, **without).assign(variant="step 25")])
+    found = of_cells(pd.concat([left.assign(cell="fast", **{RATE: 2e-3}), slow], ignore_index=True))
+    for ours, theirs in zip(found["fast"], scorecard(left.assign(cell="fast", **{RATE: 2e-3})), strict=True):
+        assert ours.claim == ACROSS or same([ours], [theirs])
+    one = {one.claim: one for one in found["fast"]}[ACROSS]
+    assert one.note.startswith("of dpo, unlearning") == (name == "sft")
+    assert (one.n > 0) == (name != "separation")
+
+
+def test_of_several_lower_learning_rates_the_lowest_is_compared(paper: pd.DataFrame) -> None:
     table = by_rate(paper)
-    table = table[(table["method"] != "sft") | (table["cell"] == "slow")]
-    assert same(of_cells(table)["fast"], of_cells(table[table["method"] != "sft"])["fast"])
+    slow = table[(table["cell"] == "slow") & (table["method"] != "untouched")]
+    slower = slow.assign(cell="slower", learning_rate=1e-4, value=slow["value"] / 2, **{RATE: 1e-4})
+    # The same once more under another name.
+    again = slower.assign(cell="again")
+    found = of_cells(pd.concat([table, slower, again], ignore_index=True))
+    claims = {cell: {one.claim: one for one in verdicts}[ACROSS] for cell, verdicts in found.items()}
+    assert [claims[cell].n for cell in ("fast", "slow", "slower", "again")] == [5, 5, 0, 0]
+    assert claims["slow"].contrast == pytest.approx(2.0)
+    assert claims["fast"].control == pytest.approx(claims["slow"].control)
 
 
 def test_the_evidence_alone_gives_the_same_verdicts(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:

@@ -1,6 +1,7 @@
 """Tests of `models/fork.py`: two responses in one sequence are to a model what they are apart."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,26 +11,31 @@ import numpy as np
 import pytest
 
 from models.decode import judged
-from models.fork import Fork, fork, places
+from models.fork import Fork, fork, width
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward, init
 from synth import sequences
 from synth.families import sample_batch
 from synth.keys import fold
 from synth.prompts import TRAIN
-from synth.sequences import PADDING, Batch, Prompts
-from synth.world import World
+from synth.sequences import END, PADDING, RESPONSE, Batch, Prompts
+from synth.tasks import TasksConfig
+from synth.world import World, build_world
 from tests.models.test_transformer import SHAPES, TOLERANCE
 
 SITES = ("logits", "blocks.1.mlp.post")
 
 
-@pytest.fixture(scope="module")
-def prompts(world: World, key: jax.Array) -> Prompts:
+def asked(world: World, key: jax.Array) -> Prompts:
     """Random texts of every length."""
     drawn, size = sample_batch(world, "pretraining", TRAIN, key, world.max_text), (world.max_text, world.max_text)
     text = jax.random.randint(fold(key, "text"), size, 0, len(world.vocab.letters))
     return sequences.both(world, drawn._replace(text=text, length=1 + jnp.arange(world.max_text)))
+
+
+@pytest.fixture(scope="module")
+def prompts(world: World, key: jax.Array) -> Prompts:
+    return asked(world, key)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +48,11 @@ def live(batch: Batch) -> np.ndarray:
     return np.asarray(batch.roles[:, :-1] != PADDING)
 
 
-def from_eot(x: Any, go: jax.Array, width: int) -> np.ndarray:
-    """[B, width, ...] what of [B, T, ...] begins with EOT, zeros where there is no more of it."""
-    found = np.zeros((len(x), width, *x.shape[2:]), x.dtype)
+def from_eot(x: Any, go: jax.Array, count: int) -> np.ndarray:
+    """[B, count, ...] what of [B, T, ...] begins with EOT, zeros where there is no more of it."""
+    found = np.zeros((len(x), count, *x.shape[2:]), x.dtype)
     for row, start in enumerate(np.asarray(go)):
-        rest = np.asarray(x[row, start : start + width])
+        rest = np.asarray(x[row, start : start + count])
         found[row, : len(rest)] = rest
     return found
 
@@ -56,11 +62,7 @@ def compare(found: Any, expected: np.ndarray, where: np.ndarray) -> None:
     np.testing.assert_allclose(np.asarray(found)[where], expected[where], **TOLERANCE)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_both_responses_are_what_they_are_apart(
-    shape: str, world: World, model: ModelConfig, prompts: Prompts, key: jax.Array
-) -> None:
-    config = dataclasses.replace(model, **SHAPES[shape])
+def compare_with_both_apart(config: ModelConfig, world: World, prompts: Prompts, key: jax.Array) -> None:
     params: Params = jax.tree.map(lambda x: 10 * x, init(config, world.vocab.size, key))
 
     @jax.jit
@@ -75,9 +77,31 @@ def test_both_responses_are_what_they_are_apart(
     for site, (ours, others) in found.items():
         expected, rest = (np.asarray(alone(params, batch.tokens[:, :-1])[site]) for batch in prompts)
         compare(ours, expected, live(first))
-        width = others.shape[1]
-        compare(others, from_eot(rest, second.go, width), from_eot(live(second), second.go, width))
+        count = others.shape[1]
+        compare(others, from_eot(rest, second.go, count), from_eot(live(second), second.go, count))
         assert np.abs(expected - rest).max() > 0.1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_both_responses_are_what_they_are_apart(
+    shape: str, world: World, model: ModelConfig, prompts: Prompts, key: jax.Array
+) -> None:
+    compare_with_both_apart(dataclasses.replace(model, **SHAPES[shape]), world, prompts, key)
+
+
+@pytest.mark.parametrize("composed", [1, 3, 4])
+def test_so_are_those_of_prompts_of_few_and_many_tasks(
+    composed: int, world: World, model: ModelConfig, key: jax.Array
+) -> None:
+    other = build_world(dataclasses.replace(world.config, tasks=TasksConfig(count=4, composed=composed)))
+    prompts, length = asked(other, key), other.sequence_length
+    # Four composed tasks leave a place that no response needs.
+    assert width(length) == length - 1 + other.max_text + (composed > 2)
+    compare_with_both_apart(dataclasses.replace(model, context=length - 1), other, prompts, key)
+    given, whole = fork(dataclasses.replace(model, context=length - 1), *prompts).sequences
+    assert given is prompts.complying
+    np.testing.assert_array_equal(np.sum(whole.roles == END, axis=1), 1)
+    np.testing.assert_array_equal(np.sum(whole.roles == RESPONSE, axis=1), 1 + np.arange(other.max_text))
 
 
 def test_neither_response_sees_the_other(model: ModelConfig, params: Params, prompts: Prompts, forked: Fork) -> None:
@@ -94,30 +118,53 @@ def test_neither_response_sees_the_other(model: ModelConfig, params: Params, pro
         assert np.abs(np.asarray(found[changed] - plain[changed])).max() > 0.1
 
 
-def test_gradients_are_those_of_both_apart(model: ModelConfig, params: Params, prompts: Prompts) -> None:
+def loss(logits: jax.Array, batch: Batch) -> jax.Array:
+    return -jnp.sum(judged(logits, batch).logp)
+
+
+def together(model: ModelConfig, prompts: Prompts, params: Params) -> jax.Array:
+    forked = fork(model, *prompts)
+    first, second = map(
+        loss, forked.apart(forward(model, params, forked.tokens, layout=forked.layout)), forked.sequences
+    )
+    return first + second
+
+
+def apart(model: ModelConfig, prompts: Prompts, params: Params) -> jax.Array:
+    first, second = (loss(forward(model, params, batch.tokens[:, :-1]), batch) for batch in prompts)
+    return first + second
+
+
+@pytest.mark.parametrize("shape", ["default", "remat", "llama", "sinusoid"])
+def test_gradients_are_those_of_both_apart(
+    shape: str, world: World, model: ModelConfig, prompts: Prompts, key: jax.Array
+) -> None:
     """What both give the prompt they share adds up."""
-
-    def loss(logits: jax.Array, batch: Batch) -> jax.Array:
-        return -jnp.sum(judged(logits, batch).logp)
-
-    def together(params: Params) -> jax.Array:
-        forked = fork(model, *prompts)
-        logits = forward(model, params, forked.tokens, layout=forked.layout)
-        first, second = map(loss, forked.apart(logits), forked.sequences)
-        return first + second
-
-    def apart(params: Params) -> jax.Array:
-        first, second = (loss(forward(model, params, batch.tokens[:, :-1]), batch) for batch in prompts)
-        return first + second
-
-    (ours, found), (theirs, expected) = (jax.jit(jax.value_and_grad(f))(params) for f in (together, apart))
+    config = dataclasses.replace(model, **SHAPES.get(shape, {"remat": True}))
+    params: Params = jax.tree.map(lambda x: 5 * x, init(config, world.vocab.size, key))
+    (ours, found), (theirs, expected) = (
+        jax.jit(jax.value_and_grad(partial(function, config, prompts)))(params) for function in (together, apart)
+    )
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-3), found, expected)
 
 
+def test_models_side_by_side_are_what_they_are_alone(model: ModelConfig, params: Params, prompts: Prompts) -> None:
+    """As runs are on a GPU."""
+    several = jax.tree.map(lambda x: jnp.stack([x, 0.8 * x]), params)
+    gradient: Callable[[Params], tuple[jax.Array, Params]] = jax.value_and_grad(partial(together, model, prompts))
+    values, slopes = jax.jit(jax.vmap(gradient))(several)
+    for run in range(2):
+        value, slope = jax.jit(gradient)(jax.tree.map(lambda x, run=run: x[run], several))
+        assert values[run].item() == pytest.approx(value.item(), rel=1e-5)
+        jax.tree.map(
+            lambda ours, own, run=run: np.testing.assert_allclose(ours[run], own, rtol=1e-3, atol=1e-3), slopes, slope
+        )
+
+
 def test_the_prompt_is_there_once_and_no_place_is_wasted(world: World, prompts: Prompts, forked: Fork) -> None:
     length = world.sequence_length
-    assert forked.tokens.shape == (world.max_text, places(length)) == (world.max_text, length - 1 + world.max_text)
+    assert forked.tokens.shape == (world.max_text, width(length)) == (world.max_text, length - 1 + world.max_text)
     np.testing.assert_array_equal(forked.tokens[:, : length - 1], prompts.complying.tokens[:, :-1])
     second, refusing = forked.sequences[1], prompts.refusing
     for found, given in ((second.tokens, refusing.tokens), (second.roles, refusing.roles)):
@@ -125,16 +172,16 @@ def test_the_prompt_is_there_once_and_no_place_is_wasted(world: World, prompts: 
         np.testing.assert_array_equal(found, from_eot(given, refusing.go, found.shape[1]))
     np.testing.assert_array_equal(forked.tokens[:, length - 1 :], second.tokens[:, 1:-1])
     assert int(forked.layout.positions.max()) == length - 2
-    for row, given in zip(forked.from_eot(3), prompts, strict=True):
-        there = np.take_along_axis(np.asarray(forked.tokens), np.asarray(row), axis=1)
-        np.testing.assert_array_equal(there, from_eot(given.tokens, given.go, 3))
+    for places, batch in zip(forked.from_eot(3), prompts, strict=True):
+        there = np.take_along_axis(np.asarray(forked.tokens), np.asarray(places), axis=1)
+        np.testing.assert_array_equal(there, from_eot(batch.tokens, batch.go, 3))
 
 
-@pytest.mark.parametrize("composed", [1, 2, 3])
+@pytest.mark.parametrize("composed", [1, 2, 3, 4])
 def test_there_is_room_for_every_response(composed: int) -> None:
     for text in range(1, 60):
         length = 4 + composed + 2 * text
-        assert places(length) >= length - 1 + text
+        assert width(length) >= length - 1 + text
 
 
 def test_a_prompt_longer_than_the_model_can_read(model: ModelConfig, prompts: Prompts) -> None:

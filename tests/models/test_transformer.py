@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from models.taps import capture, edit, sites
-from models.transformer import ModelConfig, Params, _attend, _matmul, _norm, forward, init
+from models.transformer import Layout, ModelConfig, Params, _attend, _matmul, _norm, forward, init
 from models.weights import flatten
 from synth.keys import fold
 from synth.settings import SettingError
@@ -253,6 +253,26 @@ def test_the_gradient_of_attention_is_the_one_jax_finds(length: int, key: jax.Ar
     q, k, v = (2 * jax.random.normal(fold(key, name), (2, length, 3, 4)) for name in "qkv")
     plain = functools.partial(jax.nn.dot_product_attention, is_causal=True)
     assert_same_values_and_gradients(_attend, plain, q, k, v)
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_in_bfloat16_the_gradient_of_a_table_does_not_stop_growing(
+    forked: bool, world: World, model: ModelConfig
+) -> None:
+    """Of a thousand equal prompts, whose gradients have one sign."""
+    params = noisy(model, world.vocab.size, jax.random.key(0))
+    tokens = jnp.full((1024, 4), 3)
+    causal = jnp.broadcast_to(jnp.tril(jnp.ones((4, 4), bool)), (1024, 4, 4))
+    layout = Layout(jnp.tile(jnp.arange(4), (1024, 1)), causal) if forked else None
+
+    def first(params: Params) -> jax.Array:
+        return jnp.sum(forward(model, params, tokens, layout=layout)[:, -1, 0].astype(jnp.float32))
+
+    gradient = jax.jit(jax.grad(first))
+    wide, narrow = (jax.tree.map(np.asarray, gradient(weights)) for weights in (params, half(params)))
+    for table, row in (("W_E", 3), ("W_pos", 3)):
+        sizes = [np.linalg.norm(np.asarray(found[table][row], float)) for found in (wide, narrow)]
+        assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
 def test_attention_sees_what_is_visible(key: jax.Array) -> None:

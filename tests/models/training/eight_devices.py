@@ -10,11 +10,13 @@ import pytest
 
 from experiments.progress import Reporter
 from experiments.training import Runner, Watch, train
-from models.training import devices
+from models.training import devices, objectives, tuning
 from models.training.devices import mesh, spread
 from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start
 from models.training.memory import runs_at_once
-from models.transformer import Params
+from models.transformer import ModelConfig, Params
+from synth.tuning_data import TuningData
+from synth.world import World
 from tests.models.training.programs import regression, zeros
 
 STEPS = 12
@@ -90,6 +92,29 @@ def test_eight_devices_equal_one(runs: int, accumulate: int, held: tuple[int, ..
         np.testing.assert_allclose(its_log[name], rows, rtol=5e-6, atol=1e-6, err_msg=name)
     for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(many), strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=5e-6, atol=1e-6)
+
+
+def test_pairs_on_eight_devices_are_tuned_as_on_one(world: World, model: ModelConfig, params: Params) -> None:
+    """By DPO, 2 runs, each with the examples of its batch over 4."""
+    program = tuning.program(objectives.dpo, 8, OptimizerConfig(), model, world.config)
+    hyper = tuning.Traced(objectives.DPO(), TuningData(0, 0.5, 0.0))
+    runs = across([Schedule(3, 1e-3, hyper)], 2), jax.tree.map(lambda w: jnp.stack([w, 0.9 * w]), params)
+
+    def tuned(grid: jax.sharding.Mesh | None) -> tuple[State, dict[str, np.ndarray]]:
+        schedule, reference, keys = spread((*runs, seed_keys(jax.random.key(3), 2)), grid)
+        state, log = run_chunk(program, schedule, 3, spread(start(program, runs[1]), grid), reference, keys, grid)
+        return state, {name: np.asarray(rows[:3]) for name, rows in log.items()}
+
+    (one, log), (many, its_log) = tuned(None), tuned(mesh(2, 8))
+    assert len(shards(many.params["W_E"])) == 8
+    for name, rows in log.items():
+        np.testing.assert_allclose(its_log[name], rows, rtol=1e-4, atol=1e-4, err_msg=name)
+    # Adam's first steps have the size of the learning rate whatever the gradient's, and its sign where that is noise.
+    moved = [
+        np.mean(np.abs(np.asarray(ours) - np.asarray(theirs)) > 1e-4)
+        for ours, theirs in zip(jax.tree.leaves(one.params), jax.tree.leaves(many.params), strict=True)
+    ]
+    assert max(moved) < 0.02
 
 
 def test_the_examples_of_a_batch_lie_on_the_devices_of_their_run() -> None:
