@@ -150,7 +150,7 @@ def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
     except ModuleNotFoundError:
         there = None
     if there is None:
-        raise ConfigError(f"launcher={launcher.name} is not installed; pip install -e '.[{extra}]'")
+        raise ConfigError(f"launcher={launcher.name} is not installed; python -m pip install -e '.[{extra}]'")
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.job.name=job")
     composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet], return_hydra_config=True)
     composed.hydra.sweep.dir = str(logs)  # No override, in which a path's quotes would end the text.

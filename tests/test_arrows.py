@@ -44,4 +44,4 @@ def test_side_effects_live_in_experiments(library: str) -> None:
 
 
 def test_matplotlib_is_for_figures() -> None:
-    assert all(name.startswith(("experiments/figures/", "analysis/plots")) for name in importers("matplotlib"))
+    assert all(name.startswith("experiments/figures/") for name in importers("matplotlib"))

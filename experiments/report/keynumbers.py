@@ -14,10 +14,10 @@ MEANING = {
     "safe complied": "safe prompts answered in full",
     "unsafe refused": "unsafe prompts refused in full",
     "attack": "jailbreak prompts answered in full, of all attempts",
-    "separation,": "distance between safe and unsafe activations, deepest layer",
+    "separation,": "mean tau of safe prompts less that of unsafe ones, deepest layer",
     "separation /": "the same, divided by the spread within the clusters",
     "sin - random": "sine of the change of weights to the column space, beyond that of random directions",
-    "prompts seen": "share of tuning prompts that pretraining had shown",
+    "prompts seen": "share of tuning prompts that tuning had shown before",
 }
 
 

@@ -143,7 +143,7 @@ def _pytorch() -> Callable[..., Callable[[int], None]] | None:
     try:
         from tests.benchmarks.reference import training_steps
     except ImportError:
-        print("\nPyTorch is not here: pip install -e .[bench]")
+        print("\nPyTorch is not here: python -m pip install -e '.[bench]'")
         return None
     return training_steps
 

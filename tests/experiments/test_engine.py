@@ -162,5 +162,5 @@ def test_a_launcher_that_cannot_be_is_one_line(launcher: LauncherConfig, message
 
 def test_a_launcher_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engine.EXTRAS, "ray", ("ray", "hydra_plugins.not_there"))
-    with pytest.raises(ConfigError, match=r"launcher=ray is not installed; pip install -e '.\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"launcher=ray is not installed; python -m pip install -e '.\[ray\]'"):
         engine.check(LauncherConfig("ray"))
