@@ -79,14 +79,7 @@ class _Compared(NamedTuple):
 
 def scorecard(table: pd.DataFrame) -> list[Verdict]:
     """A verdict on each of CLAIMS, in their order, from the results of one world and architecture."""
-    compared = _compare_all(table)
-    tests = [_test(CLAIMS[name], one) for name, one in compared.items()]
-    corrected = holm(np.array([test.p for test in tests]))
-    level = LEVEL / max(1, int(np.count_nonzero(~np.isnan(corrected))))
-    return [
-        _verdict(name, one, test, float(p), level)
-        for (name, one), test, p in zip(compared.items(), tests, corrected, strict=True)
-    ]
+    return _verdicts(_compare_all(table))
 
 
 def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
@@ -95,38 +88,31 @@ def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
     ACROSS is judged for a cell beside those that differ from it in nothing but a lower learning
     rate; every other claim as if the cell were alone.
     """
-    cells = {str(name): rows for name, rows in table.groupby("cell", sort=False, observed=True)}
-    found = {name: scorecard(rows) for name, rows in cells.items()}
-    for name, rows in cells.items():
-        if slower := _slower(rows, cells.values()):
-            beside = scorecard(pd.concat([rows, *slower]))
-            found[name] = [two if one.claim == ACROSS else one for one, two in zip(found[name], beside, strict=True)]
+    across, found = _across(table), {}
+    for name, rows in table.groupby("cell", sort=False, observed=True):
+        compared = _compare_all(rows)
+        found[str(name)] = verdicts = _verdicts(compared)
+        if name in across:
+            beside = _verdicts({**compared, ACROSS: across[name]})
+            found[str(name)] = [two if one.claim == ACROSS else one for one, two in zip(verdicts, beside, strict=True)]
     return found
 
 
-def _slower(rows: pd.DataFrame, cells: Iterable[pd.DataFrame]) -> list[pd.DataFrame]:
-    """Separation in cells with a lower learning rate and no other difference, of the models that have it here too."""
-    settings = [name for name in swept(rows) if name != RATE]
-    own, found = _separation(rows), {}
-    if RATE not in rows or own.empty:
-        return []
-    for cell in cells:
-        theirs = _separation(cell)
-        alike = not theirs.empty and _settings(cell, settings) == _settings(rows, settings)
-        if alike and theirs["learning_rate"].max() < own["learning_rate"].max():
-            found[theirs["learning_rate"].max()] = theirs[theirs["method"].isin(own["method"])]
-    return list(found.values())
-
-
-def _separation(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of the models that tuning ended with."""
-    rows = select(rows, metric="separation")
-    return unchanged(rows[rows["method"] != UNTOUCHED])
-
-
-def _settings(rows: pd.DataFrame, names: list[str]) -> list[object]:
-    """Of a cell, which has the same in each row."""
-    return rows[names].head(1).astype(object).fillna("").to_numpy()[0].tolist()
+def _across(table: pd.DataFrame) -> dict[object, _Compared]:
+    """ACROSS in every cell that has others like it at a lower learning rate, of the models that are in both."""
+    found: dict[object, _Compared] = {}
+    if RATE not in table:
+        return found
+    rows = unchanged(select(table[table["method"] != UNTOUCHED], metric="separation"))
+    settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
+    for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
+        for name, own in alike.groupby("cell", sort=False, observed=True):
+            slower = alike[(alike["learning_rate"] < own["learning_rate"].max()) & alike["method"].isin(own["method"])]
+            # Of cells that are the same but for their name, one.
+            slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
+            if len(slower):
+                found[name] = _compare(Results(pd.concat([own, slower])), CLAIMS[ACROSS])
+    return found
 
 
 def evidence(table: pd.DataFrame) -> pd.DataFrame:
@@ -170,6 +156,17 @@ def _compare(results: Results, claim: Claim) -> _Compared:
     if pairs.empty:
         note = "no seed has both effect and control"
     return _Compared(pairs, note, 1 / results.fewest() if claim.unit == "share" else 0.0, results.read)
+
+
+def _verdicts(compared: Mapping[str, _Compared]) -> list[Verdict]:
+    """Judged together: p is corrected for all of them."""
+    tests = [_test(CLAIMS[name], one) for name, one in compared.items()]
+    corrected = holm(np.array([test.p for test in tests]))
+    level = LEVEL / max(1, int(np.count_nonzero(~np.isnan(corrected))))
+    return [
+        _verdict(name, one, test, float(p), level)
+        for (name, one), test, p in zip(compared.items(), tests, corrected, strict=True)
+    ]
 
 
 def _test(claim: Claim, compared: _Compared) -> Paired:

@@ -66,12 +66,12 @@ def compare_with_both_apart(config: ModelConfig, world: World, prompts: Prompts,
     params: Params = jax.tree.map(lambda x: 10 * x, init(config, world.vocab.size, key))
 
     @jax.jit
-    def together(params: Params, prompts: Prompts) -> dict[str, tuple[jax.Array, jax.Array]]:
+    def both(params: Params, prompts: Prompts) -> dict[str, tuple[jax.Array, jax.Array]]:
         forked = fork(config, *prompts)
         seen = capture(config, params, forked.tokens, SITES, forked.layout)
         return {site: forked.apart(x) for site, x in seen.items()}
 
-    found = together(params, prompts)
+    found = both(params, prompts)
     alone = jax.jit(lambda params, tokens: capture(config, params, tokens, SITES))
     first, second = prompts
     for site, (ours, others) in found.items():
