@@ -123,12 +123,41 @@ def welch_test(first: np.ndarray, second: np.ndarray, least_spread: float = 0.0,
     return whole._replace(low=mean - half, high=mean + half, p=float(2 * stats.t.sf(abs(mean) / error, freedom)))
 
 
-def equivalence_p(test: Paired, margin: float) -> float:
-    """p that the mean lies outside +-`margin`: the larger of two one-sided t-tests (Schuirmann 1987)."""
+def one_sided_p(test: Paired, bound: float = 0.0, above: bool = True) -> float:
+    """p of Student's t that the mean does not lie above `bound` (or, if not `above`, below it).
+
+    Equal differences have no spread: 1 unless there is a difference, nan where there is one.
+    """
+    if test.n < 2 or np.isnan(test.spread):
+        return np.nan
+    distance = test.mean - bound if above else bound - test.mean
     if test.spread == 0:
-        return 0.0
-    inside = margin - abs(test.mean)
-    return float(stats.t.sf(inside / (test.spread / np.sqrt(test.n)), test.n - 1)) if test.n > 1 else np.nan
+        return 0.0 if distance > 0 else 1.0
+    return float(stats.t.sf(distance / (test.spread / np.sqrt(test.n)), test.n - 1))
+
+
+def variance_shares(values: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Shares of the variance of `values` [n] between and within `groups` [n], which sum to 1; nan where unknown.
+
+    By the mean squares of a one-way random-effects analysis of variance, which allow for groups of
+    unequal size; a negative estimate between groups counts as 0. Needs two groups and one with two values.
+    """
+    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    if k < 2 or n == k:
+        return np.nan, np.nan
+    means = np.bincount(which, values) / sizes
+    within = float(np.sum((values - means[which]) ** 2) / (n - k))
+    between = float(np.sum(sizes * (means - np.mean(values)) ** 2) / (k - 1))
+    typical = (n - np.sum(sizes**2) / n) / (k - 1)
+    component = max(0.0, (between - within) / typical)
+    whole = component + within
+    return (component / whole, within / whole) if whole > 0 else (np.nan, np.nan)
+
+
+def equivalence_p(test: Paired, margin: float) -> float:
+    """p that the mean lies no further inside than +-`margin`: the larger of two one-sided t-tests (Schuirmann 1987)."""
+    return float(np.maximum(one_sided_p(test, -margin), one_sided_p(test, margin, above=False)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -145,7 +174,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def seeds_needed(test: Paired, level: float, most: int = 100) -> int | None:
-    """Fewest seeds at which this mean and this spread would give p < `level`; None if more than `most`."""
+    """Fewest seeds at which this mean and this spread would give a one-sided p < `level`; None if more than `most`."""
     n = np.arange(2, most + 1)
-    enough = 2 * stats.t.sf(abs(test.effect_size) * np.sqrt(n), n - 1) < level
+    enough = stats.t.sf(abs(test.effect_size) * np.sqrt(n), n - 1) < level
     return int(n[enough.argmax()]) if enough.any() else None

@@ -186,6 +186,7 @@ class Output:
                 "study": self.config.study,
                 "cell": cell.name,
                 "world": config.world.name,
+                "world_seed": config.world.seed,
                 "model": config.model.name,
                 "learning_rate": config.tuning.learning_rate,
                 **{name: values[i] for name, values in self.swept.items()},

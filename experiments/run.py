@@ -20,7 +20,8 @@ def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
     reporter.show(summary.render(results.table))
     if not config.ablation.name:
-        reporter.show(scorecard.render(scorecard.scorecard(results.table)))
+        claims = scorecard.render(scorecard.scorecard(results.table))
+        reporter.say(claims) if isinstance(claims, str) else reporter.show(claims)
     reporter.say(f"results in {results.folder}")
 
 

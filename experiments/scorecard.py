@@ -1,24 +1,33 @@
-"""The scorecard: which of the paper's claims hold in a world, which do not, and which cannot be told.
+"""The scorecard: what a study says of each of the paper's claims, and what it says of placebos.
 
-Effect is compared with control within each seed, averaged over the claim's methods; the
-test is over seeds. A claim
+Effect is compared with control within each seed, for each method that the claim is about on its
+own. The unit of replication is the world: of several seeds of a world the mean counts once, and
+where there is one world the seeds count, and the verdict is about that world. Tests are Student's
+t over replicates. A method's verdict is
 
-- "holds" if the contrast has the claimed sign, its 95 % interval excludes none, and p is below
-  0.05 after Holm's correction over all claims of the scorecard;
-- "does not hold" if the interval excludes every contrast of the claimed sign above the margin:
-  it lies on the other side, or within the margin of none;
-- is "undecided" otherwise: too few seeds, too wide a spread, or rows that the table does not have.
+- "supported": the contrast has the claimed sign (one-sided test);
+- "opposite": it has the other sign (one-sided test);
+- "no effect": it lies within the margin of none (two one-sided tests), whatever its sign;
+- "undecided": none of these can be told;
+- "untestable": there is nothing to compare: no rows, or both numbers at the floor or ceiling of
+  what can be measured.
 
-A claim that two things are the same holds if the contrast lies within the margin (two one-sided
-tests, Holm's correction likewise), and does not if its interval lies beyond. Margins belong to
-the unit; no claim has its own.
+A claim that two things are the same is supported if the contrast lies within the margin, and
+opposite if it lies beyond it. Errors are controlled on both sides: over the claims of a family
+(those of one observation of the paper; those derived from it) and their methods, the chance of
+any false "supported" is at most 5 %, and so is that of any false "opposite" or "no effect"
+(Holm's correction each). A claim's verdict is the one on which all its methods agree: being an
+intersection of tests it needs no further correction. Where one method is decided in another way
+than the next it "differs", and is read by method.
+
+Every claim is also judged of every placebo, by the same rule. A claim that a placebo supports as
+well is "unspecific": as claimed, but not by safety.
 """
 
-import dataclasses
+import functools
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,29 +36,33 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.stats import Paired, equivalence_p, holm, paired_test, seeds_needed
-from experiments.claims import CLAIMS, UNITS, Claim, MissingError, Results
+from analysis.stats import Paired, equivalence_p, holm, one_sided_p, paired_test, seeds_needed, variance_shares
+from experiments.claims import CLAIMS, UNITS, Claim
+from experiments.claims.measures import PLACEBOS
+from experiments.claims.reading import MissingError, Results
 from experiments.results import UNTOUCHED, select, unchanged
 from experiments.table import swept
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "undecided"
+SUPPORTED, OPPOSITE, NO_EFFECT, UNDECIDED, UNTESTABLE = "supported", "opposite", "no effect", "undecided", "untestable"
+UNSPECIFIC, DIFFERS = "unspecific", "differs"
+VERDICTS = (SUPPORTED, UNSPECIFIC, OPPOSITE, NO_EFFECT, DIFFERS, UNDECIDED, UNTESTABLE)
 LEVEL = 0.05
+LEAST = 5
+"""Replicates below which no scorecard is printed."""
+FLOOR = 0.02
+"""A share no further from 0 or 1 is at the end of what can be measured."""
 ACROSS, RATE = "learning rate", "tuning.learning_rate"
-"""The claim that compares cells, and the setting that it compares them by"""
+"""The claim that compares cells, and the setting that it compares them by."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a table says of a claim. Numbers are nan where there are none."""
+class Judged:
+    """What a table says of a claim for one model. Numbers are nan where there are none."""
 
-    claim: str
-    source: str
-    sentence: str
+    method: str
     verdict: str
-    unit: str
-    expects: str
     effect: float
-    """Mean over seeds; the geometric mean where the unit is ratio"""
+    """Mean over replicates; the geometric mean where the unit is ratio"""
     control: float
     contrast: float
     """Effect - control; effect / control where the unit is ratio"""
@@ -59,27 +72,120 @@ class Verdict:
     margin: float
     """A contrast no further from none than this is as good as none"""
     n: int
-    """Seeds that have both effect and control"""
+    """Replicates that have both effect and control"""
     p: float
+    """One-sided, that the contrast is not as claimed"""
     p_holm: float
-    effect_size: float
-    """Cohen's d_z of effect - control, of their logarithms where the unit is ratio"""
+    p_against: float
+    """That it is neither of the other sign nor within the margin, the smaller of both"""
+    p_against_holm: float
     note: str
-    """Which models it is of where some are missing; what is not in the table; why it is undecided"""
+    """Why it is untestable or undecided"""
 
 
-class _Compared(NamedTuple):
-    pairs: pd.DataFrame
-    """Columns effect and control on the unit's scale, a row a seed, the mean over methods"""
+@dataclass(frozen=True)
+class Verdict:
+    """What a table says of a claim."""
+
+    claim: str
+    source: str
+    sentence: str
+    family: str
+    """The claims that were corrected together"""
+    verdict: str
+    unit: str
+    expects: str
+    effect: float
+    """This and the following are means over the methods that have numbers, on the unit's scale"""
+    control: float
+    contrast: float
+    low: float
+    high: float
+    margin: float
+    n: int
+    """Replicates: worlds, or seeds where there is one world"""
+    worlds: int
+    world_share: float
+    """Of the contrast's variance, the share that lies between worlds; nan without several seeds of several worlds"""
+    methods: tuple[Judged, ...]
+    placebos: tuple[Judged, ...]
+    """The same claim of models without safety in their tuning"""
     note: str
-    resolution: float
-    read: np.ndarray
-    """Which rows of the table they are from"""
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """The placebos that support it too."""
+        return tuple(one.method for one in self.placebos if one.verdict == SUPPORTED)
+
+
+class Pairs(NamedTuple):
+    """Effect and control on the unit's scale, of each replicate; arrays [n]."""
+
+    seed: np.ndarray
+    """Ascending"""
+    world: np.ndarray
+    effect: np.ndarray
+    control: np.ndarray
+
+    @property
+    def contrast(self) -> np.ndarray:
+        return self.effect - self.control
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """Of effect and control; nan where there are none."""
+        return (float(self.effect.mean()), float(self.control.mean())) if len(self.seed) else (np.nan, np.nan)
+
+    def by_world(self) -> "Pairs":
+        """The means of each world's seeds; as it is where there is one world."""
+        worlds, first, which, sizes = np.unique(self.world, True, True, True)
+        if len(worlds) < 2:
+            return self
+        effect, control = (np.bincount(which, values) / sizes for values in (self.effect, self.control))
+        return Pairs(self.seed[first], worlds, effect, control)
+
+
+NONE = Pairs(*np.zeros((4, 0)))
+
+
+class Compared(NamedTuple):
+    """Effect and control of one claim and model, or why there are none."""
+
+    pairs: Pairs
+    """One per seed"""
+    missing: str = ""
+    resolution: float = 0.0
+
+
+class Evidence(NamedTuple):
+    """The test of one claim and model."""
+
+    test: Paired
+    means: tuple[float, float]
+    """Of effect and control, on the unit's scale"""
+    margin: float
+    untestable: str
+    """Why, if so"""
+    claimed: float
+    """p that it is not as claimed"""
+    contrary: float
+    """p that it has not the other sign; where a claim is that two are the same, that they do not differ"""
+    equal: float
+    """p that it is not within the margin; nan where that is claimed"""
+
+    @property
+    def against(self) -> float:
+        """p of whichever speaks against the claim."""
+        return float(np.fmin(self.contrary, self.equal))
+
+
+Of = Mapping[tuple[str, str], Compared]
+"""By claim and model."""
 
 
 def scorecard(table: pd.DataFrame) -> list[Verdict]:
-    """A verdict on each of CLAIMS, in their order, from the results of one world and architecture."""
-    return _verdicts(_compare_all(table))
+    """A verdict on each of CLAIMS, in their order, from the results of one cell."""
+    return _verdicts(_compare_all(Results(_one_run(table))))
 
 
 def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
@@ -90,17 +196,17 @@ def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
     """
     across, found = _across(table), {}
     for name, rows in table.groupby("cell", sort=False, observed=True):
-        compared = _compare_all(rows)
+        compared = _compare_all(Results(_one_run(rows)))
         found[str(name)] = verdicts = _verdicts(compared)
         if name in across:
-            beside = _verdicts({**compared, ACROSS: across[name]})
+            beside = _verdicts({**compared, **across[name]})
             found[str(name)] = [two if one.claim == ACROSS else one for one, two in zip(verdicts, beside, strict=True)]
     return found
 
 
-def _across(table: pd.DataFrame) -> dict[object, _Compared]:
+def _across(table: pd.DataFrame) -> dict[object, Of]:
     """ACROSS in every cell that has others like it at a lower learning rate, of the models that are in both."""
-    found: dict[object, _Compared] = {}
+    found: dict[object, Of] = {}
     if RATE not in table:
         return found
     rows = unchanged(select(table[table["method"] != UNTOUCHED], metric="separation"))
@@ -111,141 +217,296 @@ def _across(table: pd.DataFrame) -> dict[object, _Compared]:
             # Of cells that are the same but for their name, one.
             slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
             if len(slower):
-                found[name] = _compare(Results(pd.concat([own, slower])), CLAIMS[ACROSS])
+                results = Results(pd.concat([own, slower]))
+                found[name] = {(ACROSS, model): _compare(results, ACROSS, model) for model in _models(ACROSS)}
     return found
 
 
 def evidence(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the table that the verdicts rest on."""
-    return table[np.any([one.read for one in _compare_all(table).values()], axis=0)]
+    results = Results(_one_run(table))
+    _compare_all(results)
+    return table[results.read]
 
 
-def _compare_all(table: pd.DataFrame) -> dict[str, _Compared]:
-    _require_one_run(table)
-    results = Results(table)
-    return {name: _compare(results, claim) for name, claim in CLAIMS.items()}
+def _models(claim: str) -> tuple[str, ...]:
+    """Those that a claim is judged of, placebos last."""
+    return (*CLAIMS[claim].methods, *PLACEBOS)
 
 
-def _require_one_run(table: pd.DataFrame) -> None:
-    """Raises ValueError where a method was tuned twice at one learning rate: results of two are no seeds of one."""
-    runs = table[["study", "cell", "world", "model", "method", "learning_rate"]].drop_duplicates()
-    again = runs[runs.duplicated(["method", "learning_rate"]) & (runs["method"] != UNTOUCHED)]
+def _compare_all(results: Results) -> Of:
+    return {(claim, model): _compare(results, claim, model) for claim in CLAIMS for model in _models(claim)}
+
+
+def _one_run(table: pd.DataFrame) -> pd.DataFrame:
+    """The table. Raises ValueError where a method was tuned twice in a world at one learning rate: no seeds of one."""
+    runs = table[["study", "cell", "world", "world_seed", "model", "method", "learning_rate"]].drop_duplicates()
+    again = runs[runs.duplicated(["world_seed", "method", "learning_rate"]) & (runs["method"] != UNTOUCHED)]
     if len(again):
         raise ValueError(
             f"{again.iloc[0]['method']} is in the table from several cells, worlds or architectures: "
             "pass the rows of one at a time"
         )
+    return table
 
 
-def _compare(results: Results, claim: Claim) -> _Compared:
-    results.read = np.zeros_like(results.read)
-    found, missing = {}, []
-    for method in claim.methods:
-        try:
-            effect, control = claim.measure(results, method)
-        except MissingError as error:
-            missing.append(str(error))
-        else:
-            found[method] = UNITS[claim.unit].scale(pd.DataFrame({"effect": effect, "control": control}, dtype=float))
-    if not found:
-        nothing = pd.DataFrame({"effect": [], "control": []}, dtype=float)
-        return _Compared(nothing, missing[0], 0.0, results.read)
-    # Infinite is what was divided by nothing.
-    pairs = (reduce(pd.DataFrame.add, found.values()) / len(found)).replace([np.inf, -np.inf], np.nan).dropna()
-    note = f"of {', '.join(found)}" if missing else ""
-    if pairs.empty:
-        note = "no seed has both effect and control"
-    return _Compared(pairs, note, 1 / results.fewest() if claim.unit == "share" else 0.0, results.read)
+def _compare(results: Results, name: str, model: str) -> Compared:
+    claim = CLAIMS[name]
+    before, results.read = results.read, np.zeros_like(results.read)
+    try:
+        effect, control = claim.measure(results, model)
+        if isinstance(control, pd.Series):
+            effect, control = effect.align(control, join="inner")
+        seed = effect.index.to_numpy()
+        both = [UNITS[claim.unit].scale(np.broadcast_to(x, seed.shape).astype(float)) for x in (effect, control)]
+        there = np.isfinite(both).all(axis=0)  # Infinite is what was divided by nothing.
+        pairs = Pairs(seed[there], results.world_of(seed[there]), *(x[there] for x in both))
+        resolution = 1 / results.fewest() if claim.unit == "share" else UNITS[claim.unit].resolution
+        found = Compared(pairs, "" if there.any() else "no seed has both effect and control", resolution)
+    except MissingError as error:
+        found = Compared(NONE, str(error))
+    results.read |= before
+    return found
 
 
-def _verdicts(compared: Mapping[str, _Compared]) -> list[Verdict]:
-    """Judged together: p is corrected for all of them."""
-    tests = [_test(CLAIMS[name], one) for name, one in compared.items()]
-    corrected = holm(np.array([test.p for test in tests]))
-    level = LEVEL / max(1, int(np.count_nonzero(~np.isnan(corrected))))
+def weigh(claim: Claim, compared: Compared) -> Evidence:
+    """The tests of one claim and model, not yet corrected."""
+    pairs, unit = compared.pairs.by_world(), UNITS[claim.unit]
+    effect, control = pairs.means
+    test = paired_test(pairs.contrast, compared.resolution)
+    margin, why = unit.margin, compared.missing
+    if claim.unit == "share" and not why:
+        margin, why = attainable(claim.expects, effect, control, margin)
+    equal = equivalence_p(test, margin)
+    above, below = (one_sided_p(test, above=up) for up in (True, False))
+    if claim.expects == "same":
+        beyond = np.fmin(one_sided_p(test, margin), one_sided_p(test, -margin, above=False))
+        tests = equal, float(beyond), np.nan
+    else:
+        tests = (above, below, equal) if claim.expects == "above" else (below, above, equal)
+    if why:
+        tests = np.nan, np.nan, np.nan
+    return Evidence(test, (effect, control), margin, why, *tests)
+
+
+def attainable(expects: str, effect: float, control: float, margin: float) -> tuple[float, str]:
+    """The margin of shares of prompts, and why they cannot be compared, if so.
+
+    Near 0 or 1 there is less to attain than the margin asks for: then half of it is the margin.
+    """
+    for end, name in ((0.0, "floor"), (1.0, "ceiling")):
+        near = [abs(value - end) <= FLOOR for value in (effect, control)]
+        if expects != "same" and all(near):
+            return margin, f"{name}: effect and control are both at {end:.0%}"
+        if near[1] and expects == ("below" if end == 0 else "above"):
+            return margin, f"{name}: the control is at {control:.0%} already"
+    if expects == "same":
+        return margin, ""
+    return min(margin, (1 - control if expects == "above" else control) / 2), ""
+
+
+def judge(of_family: Sequence[tuple[str, Evidence]]) -> list[tuple[str, float, float]]:
+    """Verdict, p and p against the claim after Holm's correction, for what is corrected together.
+
+    Each comes with what its claim expects. Within the margin is "no effect" even where the sign is
+    told: in that order no truth has two false verdicts that could both be given.
+    """
+    claimed = holm(np.array([one.claimed for _, one in of_family]))
+    against = holm(np.array([one.against for _, one in of_family]))
     return [
-        _verdict(name, one, test, float(p), level)
-        for (name, one), test, p in zip(compared.items(), tests, corrected, strict=True)
+        (_of_p(expects, one, float(for_it), float(against_it)), float(for_it), float(against_it))
+        for (expects, one), for_it, against_it in zip(of_family, claimed, against, strict=True)
     ]
 
 
-def _test(claim: Claim, compared: _Compared) -> Paired:
-    """The test of effect - control; its p is that of the claim."""
-    pairs = compared.pairs
-    test = paired_test((pairs["effect"] - pairs["control"]).to_numpy(), compared.resolution)
-    return test._replace(p=equivalence_p(test, UNITS[claim.unit].margin)) if claim.expects == "same" else test
+def _of_p(expects: str, one: Evidence, claimed: float, against: float) -> str:
+    if one.untestable:
+        return UNTESTABLE
+    if against < LEVEL:
+        # Corrected as the smaller of the two was.
+        factor = against / one.against if one.against > 0 else 1.0
+        return NO_EFFECT if expects != "same" and one.equal * factor < LEVEL else OPPOSITE
+    return SUPPORTED if claimed < LEVEL else UNDECIDED
 
 
-def _verdict(name: str, compared: _Compared, test: Paired, p_holm: float, level: float) -> Verdict:
-    """`level` is what p must be below if no other claim's is smaller."""
+def _verdicts(compared: Of) -> list[Verdict]:
+    weighed = {key: weigh(CLAIMS[key[0]], one) for key, one in compared.items()}
+    safety = {key: one for key, one in weighed.items() if key[1] in CLAIMS[key[0]].methods}
+    judged = _judge_families(safety)
+    for placebo in PLACEBOS:
+        # As if it were the method: its claims are corrected among themselves.
+        judged |= _judge_families({key: one for key, one in weighed.items() if key[1] == placebo})
+    return [
+        _verdict(
+            name,
+            [judged[name, model] for model in claim.methods],
+            [judged[name, model] for model in PLACEBOS],
+            [compared[name, model].pairs for model in claim.methods],
+        )
+        for name, claim in CLAIMS.items()
+    ]
+
+
+def _judge_families(weighed: Mapping[tuple[str, str], Evidence]) -> dict[tuple[str, str], Judged]:
+    found: dict[tuple[str, str], Judged] = {}
+    for family in dict.fromkeys(claim.family for claim in CLAIMS.values()):
+        keys = [key for key in weighed if CLAIMS[key[0]].family == family]
+        verdicts = judge([(CLAIMS[name].expects, weighed[name, model]) for name, model in keys])
+        tests = int(sum(not np.isnan(weighed[key].claimed) for key in keys))
+        for key, (verdict, claimed, against) in zip(keys, verdicts, strict=True):
+            found[key] = _judged(CLAIMS[key[0]], key[1], weighed[key], verdict, claimed, against, LEVEL / max(1, tests))
+    return found
+
+
+def _judged(
+    claim: Claim, method: str, one: Evidence, verdict: str, claimed: float, against: float, level: float
+) -> Judged:
+    unit, test = UNITS[claim.unit], one.test
+    numbers = [unit.back(value) for value in (*one.means, test.mean, test.low, test.high, one.margin)]
+    effect, control, contrast, low, high, margin = numbers
+    return Judged(
+        method=method,
+        verdict=verdict,
+        effect=effect,
+        control=control,
+        contrast=contrast,
+        low=low,
+        high=high,
+        margin=margin,
+        n=test.n,
+        p=one.claimed,
+        p_holm=claimed,
+        p_against=one.against,
+        p_against_holm=against,
+        note=one.untestable or (_why(one, level) if verdict == UNDECIDED else ""),
+    )
+
+
+def _why(one: Evidence, level: float) -> str:
+    """Why replicates that have effect and control do not decide. `level` is for p if no other claim's is smaller."""
+    if one.test.n == 1:
+        return "one replicate has no spread"
+    if np.isnan(one.claimed):
+        return "equal in every replicate, so that their spread is not known"
+    needed = seeds_needed(one.test, level) if one.claimed < LEVEL < one.against else None
+    said = f"p = {one.claimed:.2g}"
+    return f"{said}; {needed} replicates of this spread would tell" if needed else said
+
+
+def agreed(judged: Sequence[Judged]) -> str:
+    """The verdict that all models share; UNDECIDED where some are, DIFFERS where they are decided in different ways.
+
+    Models of which nothing can be tested are left out where there are others.
+    """
+    found = list(dict.fromkeys(one.verdict for one in judged if one.verdict != UNTESTABLE)) or [UNTESTABLE]
+    if len(found) == 1:
+        return found[0]
+    return UNDECIDED if len(set(found) - {UNDECIDED}) == 1 else DIFFERS
+
+
+def _verdict(name: str, judged: list[Judged], placebos: list[Judged], pairs: list[Pairs]) -> Verdict:
     claim = CLAIMS[name]
-    unit = UNITS[claim.unit]
-    verdict = judge(claim.expects, test, p_holm, unit.margin)
-    note, means = compared.note, compared.pairs.mean()
-    if verdict == UNDECIDED and test.n:
-        note = "; ".join(part for part in (note, _why(claim, test, p_holm, level)) if part)
+    unit, verdict = UNITS[claim.unit], agreed(judged)
+    if verdict == SUPPORTED and any(one.verdict == SUPPORTED for one in placebos):
+        verdict = UNSPECIFIC
+    pooled = _pooled([of_method for of_method in pairs if len(of_method.seed)])
+    over = pooled.by_world()
+    test = paired_test(over.contrast)
+    numbers = (*over.means, test.mean, test.low, test.high)
     return Verdict(
         claim=name,
         source=claim.source,
         sentence=claim.sentence,
+        family=claim.family,
         verdict=verdict,
         unit=claim.unit,
         expects=claim.expects,
-        effect=unit.back(means["effect"]),
-        control=unit.back(means["control"]),
-        contrast=unit.back(test.mean),
-        low=unit.back(test.low),
-        high=unit.back(test.high),
-        margin=unit.back(unit.margin),
+        **dict(zip(("effect", "control", "contrast", "low", "high"), map(unit.back, numbers), strict=True)),
+        margin=max(one.margin for one in judged),
         n=test.n,
-        p=test.p,
-        p_holm=p_holm,
-        effect_size=test.effect_size,
-        note=note,
+        worlds=len(np.unique(pooled.world)),
+        world_share=variance_shares(pooled.contrast, pooled.world)[0],
+        methods=tuple(judged),
+        placebos=tuple(placebos),
+        note=_note(verdict, judged),
     )
 
 
-def judge(expects: str, test: Paired, p_holm: float, margin: float) -> str:
-    """Holds, does not hold or undecided, on the unit's scale, as this file's text says."""
-    if expects == "same":
-        beyond = test.low > margin or test.high < -margin
-        return FAILS if beyond else HOLDS if p_holm < LEVEL else UNDECIDED
-    low, high = (test.low, test.high) if expects == "above" else (-test.high, -test.low)
-    return FAILS if high <= margin else HOLDS if low > 0 and p_holm < LEVEL else UNDECIDED
+def _pooled(pairs: list[Pairs]) -> Pairs:
+    """The mean over models, of the seeds that all of them have."""
+    if not pairs:
+        return NONE
+    seeds = functools.reduce(np.intersect1d, [one.seed for one in pairs])
+    chosen = [Pairs(*(values[np.isin(one.seed, seeds)] for values in one)) for one in pairs]
+    effect, control = (np.mean([getattr(one, name) for one in chosen], axis=0) for name in ("effect", "control"))
+    return Pairs(seeds, chosen[0].world, effect, control)
 
 
-def _why(claim: Claim, test: Paired, p_holm: float, level: float) -> str:
-    """Why seeds that have effect and control do not decide."""
-    if test.n == 1:
-        return "one seed has no spread"
-    if np.isnan(test.p):
-        return "equal in every seed, so that their spread is not known"
-    said = f"p = {test.p:.2g}, {p_holm:.2g} after Holm's correction"
-    towards = {"above": test.mean, "below": -test.mean, "same": 0.0}[claim.expects]
-    claimed = test.p < LEVEL and towards > UNITS[claim.unit].margin
-    needed = seeds_needed(test, level) if claimed else None
-    return f"{said}; {needed} seeds of this spread would tell" if needed else said
+def _note(verdict: str, judged: Sequence[Judged]) -> str:
+    """What is to be said beside the verdict: of which models it is, or why there is none."""
+    if verdict == UNTESTABLE:
+        return judged[0].note
+    absent = [one for one in judged if one.verdict == UNTESTABLE]
+    if verdict in (UNDECIDED, DIFFERS):
+        said = [f"{one.method} {one.verdict}" for one in judged]
+        alone = len(judged) == 1 or all(one.verdict == UNDECIDED for one in judged)
+        return judged[0].note if alone else ", ".join(said)
+    if absent:
+        there = ", ".join(one.method for one in judged if one not in absent)
+        return f"of {there}; {absent[0].method} untestable: {absent[0].note}"
+    return ""
 
 
 def to_json(scorecards: Mapping[str, Iterable[Verdict]]) -> str:
-    """A list of objects, one a verdict of a cell; null where there is no number. `scorecards` are by cell."""
-    plain = [
-        {"cell": cell} | {key: None if isinstance(item, float) and np.isnan(item) else item for key, item in fields}
+    """A list of objects, one per verdict of a cell; null where there is no number. `scorecards` are by cell."""
+
+    def plain(item: object) -> object:
+        if isinstance(item, dict):
+            return {key: plain(value) for key, value in item.items()}
+        if isinstance(item, list | tuple):
+            return [plain(value) for value in item]
+        return None if isinstance(item, float) and not np.isfinite(item) else item
+
+    said = [
+        {"cell": cell, **asdict(one), "also": list(one.also)}
         for cell, verdicts in scorecards.items()
-        for fields in (dataclasses.asdict(one).items() for one in verdicts)
+        for one in verdicts
     ]
-    return json.dumps(plain, indent=1, allow_nan=False)
+    return json.dumps(plain(said), indent=1, allow_nan=False)
 
 
-COLOURS = {HOLDS: "green", FAILS: "red", UNDECIDED: "yellow"}
+COLOURS = {
+    SUPPORTED: "green",
+    UNSPECIFIC: "cyan",
+    OPPOSITE: "red",
+    NO_EFFECT: "magenta",
+    DIFFERS: "blue",
+    UNDECIDED: "yellow",
+    UNTESTABLE: "bright_black",
+}
 
 
-def render(verdicts: Iterable[Verdict]) -> Table:
-    """A row for each verdict, in 100 columns; below, the claims for which the table has no numbers."""
+def replicates_note(verdicts: Sequence[Verdict]) -> str:
+    """What the verdicts are about: how many worlds, or seeds of one."""
+    told = [one for one in verdicts if one.n]
+    n, worlds = (max((getattr(one, name) for one in told), default=0) for name in ("n", "worlds"))
+    return f"{n} worlds" if worlds > 1 else f"{n} seed{'s' * (n != 1)} of one world"
+
+
+def render(verdicts: Iterable[Verdict]) -> Table | str:
+    """A row for each verdict, in 100 columns, and below it one for each method where they are not of one mind.
+
+    Under LEAST replicates a line that says why there is none.
+    """
     verdicts = list(verdicts)
-    counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in COLOURS)
+    over = replicates_note(verdicts)
+    if max((one.n for one in verdicts), default=0) < LEAST:
+        return (
+            f"no scorecard: {over}; below {LEAST} replicates tests decide next to nothing, set worlds={LEAST} or more"
+        )
+    counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in VERDICTS)
     out = Table(
-        title=f"Claims: {counts}",
+        title=f"Claims over {over}: {counts}",
         caption=escape(_without_numbers(verdicts)),
         box=SIMPLE,
         width=100,
@@ -254,13 +515,26 @@ def render(verdicts: Iterable[Verdict]) -> Table:
         title_justify="left",
         caption_justify="left",
     )
-    out.add_column("", min_width=13, no_wrap=True)
+    out.add_column("", min_width=10, no_wrap=True)
     out.add_column("claim")
-    for heading in ("effect", "control", "contrast, 95 %", "n"):
+    for heading in ("effect", "control", "contrast, 95 %"):
         out.add_column(heading, justify="right", no_wrap=True)
+    family = ""
     for one in verdicts:
-        if one.n:
-            out.add_row(*_cells(one))
+        if not one.n or one.verdict == UNTESTABLE:
+            continue
+        if one.family != family:
+            out.add_section()
+            family = one.family
+        also = f" [cyan](also holds for: {', '.join(one.also)})[/cyan]" if one.also else ""
+        said = f"[dim]{one.source}:[/dim] {escape(one.sentence)}{also}"
+        alike = len({each.verdict for each in one.methods}) == 1
+        numbers = _numbers(one, one.unit) if alike else ("", "", "")
+        out.add_row(f"[{COLOURS[one.verdict]}]{one.verdict}[/{COLOURS[one.verdict]}]", said, *numbers)
+        for each in one.methods if not alike else ():
+            colour = COLOURS[each.verdict]
+            numbers = _numbers(each, one.unit) if each.n else ("", "", "")
+            out.add_row("", f"  {each.method}: [{colour}]{each.verdict}[/{colour}]", *numbers)
     return out
 
 
@@ -268,20 +542,13 @@ def _without_numbers(verdicts: list[Verdict]) -> str:
     """Why, and in brackets the claims."""
     claims: dict[str, list[str]] = {}
     for one in verdicts:
-        if not one.n:
+        if one.verdict == UNTESTABLE:
             claims.setdefault(one.note, []).append(one.claim)
-    return "\n".join(f"undecided, {note} ({'; '.join(names)})" for note, names in claims.items())
+    return "\n".join(f"untestable, {note} ({'; '.join(names)})" for note, names in claims.items())
 
 
-def _cells(one: Verdict) -> tuple[str, ...]:
-    colour = COLOURS[one.verdict]
-    contrast, low, high = (format(value, UNITS[one.unit].form) for value in (one.contrast, one.low, one.high))
-    times = "x " if one.unit == "ratio" else ""
-    return (
-        f"[{colour}]{one.verdict}[/{colour}]",
-        f"[dim]{one.source}:[/dim] {escape(one.sentence)}" + (f" [dim]({escape(one.note)})[/dim]" if one.note else ""),
-        f"{one.effect:.3g}",
-        f"{one.control:.3g}",
-        f"{times}{contrast}" + ("" if np.isnan(one.low) else f"\n[dim]{low} to {high}[/dim]"),
-        str(one.n),
-    )
+def _numbers(one: Verdict | Judged, unit: str) -> tuple[str, str, str]:
+    contrast, low, high = (format(value, UNITS[unit].form) for value in (one.contrast, one.low, one.high))
+    times = "x " if unit == "ratio" else ""
+    interval = "" if np.isnan(one.low) else f"\n[dim]{low} to {high}[/dim]"
+    return f"{one.effect:.3g}", f"{one.control:.3g}", f"{times}{contrast}{interval}"

@@ -1,6 +1,5 @@
 """The scorecard of every cell of a sweep: which claim holds where."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -11,19 +10,51 @@ from matplotlib.patches import Rectangle
 from experiments.claims import CLAIMS
 from experiments.figures.common import legend, note, page_width, turn
 from experiments.outcomes import cells, swept
-from experiments.scorecard import FAILS, HOLDS, UNDECIDED, of_cells
+from experiments.scorecard import (
+    DIFFERS,
+    NO_EFFECT,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+    UNSPECIFIC,
+    UNTESTABLE,
+    of_cells,
+)
 
-LOOKS = {HOLDS: ("#009E73", "+", "white"), FAILS: ("#F0A060", "x", "black"), UNDECIDED: ("#E3E3E3", ".", "0.3")}
-"""Colour, symbol and the symbol's colour: in grey, too, green is the darkest and undecided the palest"""
+LOOKS = {
+    SUPPORTED: ("#009E73", "+", "white"),
+    UNSPECIFIC: ("#9BD3C0", "*", "black"),
+    OPPOSITE: ("#D55E00", "x", "white"),
+    NO_EFFECT: ("#F0A060", "_", "black"),
+    DIFFERS: ("#C8B4DC", "d", "black"),
+    UNDECIDED: ("#E3E3E3", ".", "0.3"),
+}
+"""Colour, symbol and the symbol's colour: in grey, too, what is decided is darker than what is not"""
+
+
+COLUMNS = (
+    "claim",
+    "source",
+    "family",
+    "verdict",
+    "effect",
+    "control",
+    "contrast",
+    "low",
+    "high",
+    "n",
+    "worlds",
+    "note",
+)
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts with numbers, a row a cell and claim."""
+    """The verdicts on what can be tested: a row per cell and claim, with the placebos that support it too in `also`."""
     found = [
-        {"cell": cell, **dataclasses.asdict(one)}
+        {"cell": cell, **{name: getattr(one, name) for name in COLUMNS}, "also": ", ".join(one.also)}
         for cell, verdicts in of_cells(table).items()
         for one in verdicts
-        if one.n
+        if one.verdict != UNTESTABLE
     ]
     verdicts = pd.DataFrame(found)
     settings = table[["cell", *swept(table)]].drop_duplicates("cell")
@@ -46,6 +77,8 @@ def draw(verdicts: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
             axis.text(x + 0.15, y, str(n), color=ink, ha="center", va="center", fontsize=5.5)
     for verdict, (colour, symbol, _) in LOOKS.items():
         count = int((verdicts["verdict"] == verdict).sum())
+        if not count:
+            continue
         axis.plot([], [], "s", color=colour, markersize=7, label=f"{symbol} {verdict} ({count})")
     axis.set_xlim(-0.5, len(order) - 0.5)
     axis.set_ylim(len(claims) - 0.5, -0.5)
@@ -60,6 +93,7 @@ def draw(verdicts: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
     axis.set_xlabel(", ".join(names) if len(names) == 1 else "cell")
     legend(figure, [axis])
     seeds = sorted(set(verdicts["n"]))
-    text = f"n = {'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds"
-    note(figure, f"{text}; 95 %, Holm's correction within a cell; blank: no rows")
+    unit = "worlds" if verdicts["worlds"].max() > 1 else "seeds"
+    text = f"n = {'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} {unit}"
+    note(figure, f"{text}; Holm's correction within a cell and family of claims; blank: untestable")
     return figure

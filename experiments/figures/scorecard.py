@@ -8,17 +8,38 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from experiments.claims import UNITS
-from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, legend, note, page_width
-from experiments.scorecard import FAILS, HOLDS, UNDECIDED, Verdict, evidence, scorecard
+from experiments.figures.common import NEUTRAL, ORANGE, PINK, SAFE, SKY, UNSAFE, legend, note, page_width
+from experiments.scorecard import (
+    DIFFERS,
+    NO_EFFECT,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+    UNSPECIFIC,
+    UNTESTABLE,
+    Verdict,
+    evidence,
+    replicates_note,
+    scorecard,
+)
 
-COLOURS = {HOLDS: SAFE, FAILS: UNSAFE, UNDECIDED: "0.45"}
-DASHES = {HOLDS: "-", FAILS: (0, (3, 1)), UNDECIDED: (0, (1, 1))}
+COLOURS = {
+    SUPPORTED: SAFE,
+    UNSPECIFIC: SKY,
+    OPPOSITE: UNSAFE,
+    NO_EFFECT: ORANGE,
+    DIFFERS: PINK,
+    UNDECIDED: "0.45",
+}
+DASHES = {SUPPORTED: "-", UNSPECIFIC: (0, (5, 1)), OPPOSITE: (0, (3, 1)), NO_EFFECT: (0, (2, 1))}
+DOTTED = (0, (1, 1))
 MARKERS = {"above": ">", "below": "<", "same": "o"}
 TITLES = {
     "ratio": "effect / control",
     "share": "effect - control, shares of prompts",
     "part": "effect - control, other shares",
     "sine": "effect - control, sines",
+    "rank": "Spearman's correlation with alpha",
 }
 
 
@@ -28,12 +49,13 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel a unit; lines are 95 % intervals, the dotted line is the control, the band the margin about it.
+    """A panel per unit; lines are 95 % intervals, the dotted line is the control, the band the margin about it.
 
-    A marker points to where the claim says that the effect lies.
+    A marker points to where the claim says that the effect lies, small ones are single methods, and
+    crosses are the same contrast of models tuned without safety.
     """
     verdicts = scorecard(rows)
-    told = [one for one in verdicts if one.n]
+    told = [one for one in verdicts if one.verdict != UNTESTABLE and one.n]
     units = [unit for unit in UNITS if any(one.unit == unit for one in told)]
     of_unit = {unit: [one for one in told if one.unit == unit] for unit in units}
     heights = [len(of_unit[unit]) + 1.5 for unit in units]
@@ -42,29 +64,38 @@ def draw(rows: pd.DataFrame) -> Figure:
     )
     for axis, unit in zip(axes[:, 0], units, strict=True):
         _panel(axis, unit, of_unit[unit])
+    first = axes[0, 0]
     for verdict, colour in COLOURS.items():
         number = sum(one.verdict == verdict for one in told)
-        inside = "none" if verdict == UNDECIDED else colour
-        axes[0, 0].plot([], [], "s", color=colour, markersize=4, mfc=inside, label=f"{verdict} ({number})")
-    axes[0, 0].plot([], [], ":", color="0.3", label="control")
+        if number:
+            inside = "none" if verdict == UNDECIDED else colour
+            first.plot([], [], "s", color=colour, markersize=4, mfc=inside, label=f"{verdict} ({number})")
+    first.plot([], [], "x", color="0.3", markersize=3, label="placebo")
+    first.plot([], [], ":", color="0.3", label="control")
+    first.fill_between([], [], color=NEUTRAL, alpha=0.3, lw=0, label="margin")
     legend(figure, axes)
-    seeds = sorted({one.n for one in told})
     without = len(verdicts) - len(told)
-    text = f"n = {'-'.join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))} seeds; right: effect | control"
-    note(figure, text + (f"; claims without rows in the table: {without}" if without else ""))
+    text = f"n = {replicates_note(verdicts)}; right: effect | control"
+    note(figure, text + (f"; untestable claims: {without}" if without else ""))
     return figure
 
 
 def _panel(axis: Axes, unit: str, rows: list[Verdict]) -> None:
-    """One row a claim, from above."""
+    """One row per claim, from above."""
     ratio = unit == "ratio"
-    none, margin = (1.0, rows[0].margin) if ratio else (0.0, rows[0].margin)
+    none, margin = float(ratio), UNITS[unit].back(UNITS[unit].margin)
     band = (1 / margin, margin) if ratio else (-margin, margin)
     axis.axvspan(*band, color=NEUTRAL, alpha=0.3, lw=0)
     axis.axvline(none, color="0.3", linestyle=":", linewidth=0.8)
     for y, one in enumerate(rows):
         colour = COLOURS[one.verdict]
-        axis.plot([one.low, one.high], [y, y], color=colour, linewidth=1.2, linestyle=DASHES[one.verdict])
+        dash = DASHES.get(one.verdict, DOTTED)
+        axis.plot([one.low, one.high], [y, y], color=colour, linewidth=1.2, linestyle=dash)
+        placebos = [each.contrast for each in one.placebos if each.verdict != UNTESTABLE]
+        axis.plot(placebos, [y] * len(placebos), "x", color="0.3", markersize=2.5, markeredgewidth=0.6)
+        if len(one.methods) > 1:
+            single = [each.contrast for each in one.methods if each.verdict != UNTESTABLE]
+            axis.plot(single, [y] * len(single), ".", color=colour, markersize=2.5)
         inside = "white" if one.verdict == UNDECIDED else colour
         axis.plot(one.contrast, y, MARKERS[one.expects], color=colour, mfc=inside, markersize=4)
     reach = _reach(unit, rows)

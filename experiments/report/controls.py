@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.claims import CONTINUED
 from experiments.results import UNTOUCHED
 
 
@@ -17,7 +16,7 @@ class Control(NamedTuple):
 
 MODELS = {
     UNTOUCHED: "The pretrained model that every method starts from: what was there before tuning.",
-    CONTINUED: "As many steps of ordinary further training, with no safety in it: what any training changes.",
+    "continued": "As many steps of ordinary further training, with no safety in it: what any training changes.",
     "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",
 }
 SUFFIXES = {

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.claims import CONTINUED
 from experiments.report import controls
 from experiments.report.folder import Study
 from experiments.results import UNTOUCHED
@@ -77,8 +76,8 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
         instead = controls.of_variant(variant)
         if instead:
             candidates.append(((cell, metric, method, *place, instead), instead))
-        if method not in (CONTINUED, UNTOUCHED):
-            candidates.append(((cell, metric, CONTINUED, *place, variant), controls.FURTHER))
+        if method not in ("continued", UNTOUCHED):
+            candidates.append(((cell, metric, "continued", *place, variant), controls.FURTHER))
         value, name = next(((there[key], name) for key, name in candidates if key in there), (np.nan, ""))
         values.append(value)
         names.append(name)

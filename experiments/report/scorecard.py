@@ -5,20 +5,35 @@ from typing import Any, NamedTuple
 
 from experiments.claims import UNITS
 from experiments.report.folder import Study
-from experiments.scorecard import FAILS, HOLDS, UNDECIDED
+from experiments.scorecard import (
+    DIFFERS,
+    NO_EFFECT,
+    OPPOSITE,
+    SUPPORTED,
+    UNDECIDED,
+    UNSPECIFIC,
+    UNTESTABLE,
+    VERDICTS,
+)
 
-MARKS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
+MARKS = {
+    SUPPORTED: "✓",
+    UNSPECIFIC: "~",
+    OPPOSITE: "✗",
+    NO_EFFECT: "0",
+    DIFFERS: "≠",
+    UNDECIDED: "?",
+    UNTESTABLE: "·",
+}
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
-CLASSES = {HOLDS: "holds", FAILS: "fails", UNDECIDED: "undecided"}
+CLASSES = {verdict: verdict.replace(" ", "-") for verdict in VERDICTS}
 
 
-class Line(NamedTuple):
-    """One verdict, written; numbers beside the text are what to sort by."""
+class Numbers(NamedTuple):
+    """The verdict on a claim of one model, or of all of them, written."""
 
-    cell: str
-    claim: str
-    source: str
-    sentence: str
+    of: str
+    """The model; empty for all"""
     verdict: str
     css: str
     mark: str
@@ -26,11 +41,27 @@ class Line(NamedTuple):
     control: str
     contrast: str
     interval: str
+    p: str
+    note: str
+
+
+class Line(NamedTuple):
+    """One claim in one cell; numbers beside the text are what to sort by."""
+
+    cell: str
+    claim: str
+    source: str
+    sentence: str
+    whole: Numbers
+    methods: list[Numbers]
+    """By method, where there are several"""
+    also: str
+    """The placebos that it holds for too"""
     strength: float | None
     """How far the contrast lies from none in widths of half its interval"""
     n: int
-    p: str
-    note: str
+    between: str
+    """The share of the variance that lies between worlds, if known"""
     sort: dict[str, float | None]
 
 
@@ -40,26 +71,24 @@ class Scorecard(NamedTuple):
     told: list[Line]
     untold: list[Line]
     counts: list[tuple[str, str, str, int]]
-    """Verdict, class, mark, how many of `told`"""
+    """Verdict, class, mark, how many of `told`; those that there are"""
     cells: list[str]
     claims: list[tuple[str, str, str, list[Line | None]]]
-    """Claim, source, sentence, a line a cell"""
+    """Claim, source, sentence, a line per cell"""
 
 
 def describe(study: Study) -> Scorecard:
     """Of all cells that were judged."""
     lines = [_line(verdict) for verdict in study.verdicts]
-    told = [line for line in lines if line.n]
+    told = [line for line in lines if line.whole.verdict != UNTESTABLE]
     cells = list(dict.fromkeys(line.cell for line in lines))
     placed = {(line.claim, line.cell): line for line in lines}
     claims = {line.claim: line for line in lines if any(other.claim == line.claim for other in told)}
+    counted = [(verdict, sum(line.whole.verdict == verdict for line in told)) for verdict in VERDICTS]
     return Scorecard(
         told=told,
-        untold=[line for line in lines if not line.n],
-        counts=[
-            (verdict, CLASSES[verdict], MARKS[verdict], sum(line.verdict == verdict for line in told))
-            for verdict in MARKS
-        ],
+        untold=[line for line in lines if line.whole.verdict == UNTESTABLE],
+        counts=[(verdict, CLASSES[verdict], MARKS[verdict], count) for verdict, count in counted if count],
         cells=cells,
         claims=[
             (line.claim, line.source, line.sentence, [placed.get((line.claim, cell)) for cell in cells])
@@ -69,26 +98,37 @@ def describe(study: Study) -> Scorecard:
 
 
 def _line(one: dict[str, Any]) -> Line:
-    unit = UNITS[one["unit"]]
-    times = f"{TIMES} " if one["unit"] == "ratio" else ""
-    low, high = one["low"], one["high"]
+    single = one["methods"][0]
+    p = single if len(one["methods"]) == 1 else {"p_holm": None}
     return Line(
         cell=one["cell"],
         claim=one["claim"],
         source=one["source"],
         sentence=one["sentence"],
+        whole=_numbers({**p, **one}, one["unit"]),
+        methods=[_numbers(each, one["unit"]) for each in one["methods"]] if len(one["methods"]) > 1 else [],
+        also=", ".join(one["also"]),
+        strength=_strength(one),
+        n=one["n"],
+        between="" if one["world_share"] is None else f"{one['world_share']:.0%}",
+        sort={name: one[name] for name in ("effect", "control")},
+    )
+
+
+def _numbers(one: dict[str, Any], unit: str) -> Numbers:
+    times, form = f"{TIMES} " if unit == "ratio" else "", UNITS[unit].form
+    low, high = one["low"], one["high"]
+    return Numbers(
+        of=one.get("method", ""),
         verdict=one["verdict"],
         css=CLASSES[one["verdict"]],
         mark=MARKS[one["verdict"]],
         effect=number(one["effect"]),
         control=number(one["control"]),
-        contrast="" if one["contrast"] is None else times + _signed(one["contrast"], unit.form),
-        interval="" if low is None or high is None else f"{_signed(low, unit.form)} to {_signed(high, unit.form)}",
-        strength=_strength(one),
-        n=one["n"],
+        contrast="" if one["contrast"] is None else times + _signed(one["contrast"], form),
+        interval="" if low is None or high is None else f"{_signed(low, form)} to {_signed(high, form)}",
         p="" if one["p_holm"] is None else f"{one['p_holm']:.2g}",
         note=one["note"],
-        sort={name: one[name] for name in ("effect", "control", "p_holm")},
     )
 
 

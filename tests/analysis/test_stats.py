@@ -3,7 +3,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.stats import bootstrap_interval, equivalence_p, holm, paired_test, seeds_needed, welch_test
+from analysis.stats import (
+    bootstrap_interval,
+    equivalence_p,
+    holm,
+    one_sided_p,
+    paired_test,
+    seeds_needed,
+    variance_shares,
+    welch_test,
+)
 
 SAMPLES = [np.random.default_rng(n).normal(0.7, 1.0, n) for n in (2, 3, 5, 12)]
 
@@ -67,6 +76,39 @@ def test_equivalence_of_one_seed_has_no_p() -> None:
     assert np.isnan(equivalence_p(paired_test(np.array([0.0])), 1.0))
 
 
+@pytest.mark.parametrize("bound", [-0.3, 0.0, 0.5])
+@pytest.mark.parametrize("values", SAMPLES, ids=len)
+def test_one_sided_p_is_scipys(values: np.ndarray, bound: float) -> None:
+    for above, alternative in ((True, "greater"), (False, "less")):
+        expected = stats.ttest_1samp(values, bound, alternative=alternative).pvalue
+        assert one_sided_p(paired_test(values), bound, above) == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_sided_p_without_a_spread() -> None:
+    assert np.isnan(one_sided_p(paired_test(np.array([2.0]))))
+    assert np.isnan(one_sided_p(paired_test(np.full(3, 2.0))))
+    none = paired_test(np.zeros(3))
+    assert (one_sided_p(none), one_sided_p(none, above=False), one_sided_p(none, -0.1)) == (1.0, 1.0, 0.0)
+
+
+def test_variance_between_groups_is_recovered() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4000), 3)
+    values = np.sqrt(0.6) * rng.standard_normal(4000)[groups] + np.sqrt(0.4) * rng.standard_normal(12000)
+    assert variance_shares(values, groups) == pytest.approx((0.6, 0.4), abs=0.03)
+    # By the textbook for equal sizes: (MSB - MSW) / size.
+    few, of = values[:12], groups[:12]
+    table = few.reshape(4, 3)
+    within = table.var(axis=1, ddof=1).mean()
+    component = max(0.0, table.mean(axis=1).var(ddof=1) - within / 3)
+    assert variance_shares(few, of)[0] == pytest.approx(component / (component + within))
+
+
+def test_variance_without_two_groups_or_two_of_one_is_not_known() -> None:
+    for groups in (np.zeros(4), np.arange(4)):
+        assert np.isnan(variance_shares(np.array([1.0, 2.0, 3.0, 4.0]), groups)).all()
+
+
 def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02], rtol=1e-15)
     np.testing.assert_allclose(holm(np.array([0.6, 0.02, 0.5])), [1.0, 0.06, 1.0], rtol=1e-15)
@@ -93,7 +135,7 @@ def test_seeds_needed_are_the_fewest() -> None:
     assert needed is not None
 
     def p(n: int) -> float:
-        return float(2 * stats.t.sf(abs(test.effect_size) * np.sqrt(n), n - 1))
+        return float(stats.t.sf(abs(test.effect_size) * np.sqrt(n), n - 1))
 
     assert p(needed) < 0.001 <= p(needed - 1)
     assert seeds_needed(test, 1e-300) is None

@@ -131,7 +131,8 @@ def results(
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.reindex(columns=[*COLUMNS, *(set(table.columns) - set(COLUMNS))]).astype(TYPES)
+    whole = table.reindex(columns=[*COLUMNS, *(set(table.columns) - set(COLUMNS))])
+    return whole.fillna({"world_seed": 0}).astype(TYPES | {"world_seed": "int64"})
 
 
 def points(prompts: int = 9, layers: int = 2) -> pd.DataFrame:

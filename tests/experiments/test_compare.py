@@ -16,7 +16,7 @@ from experiments.comparison import Finished, outcomes, settings, verdicts
 from experiments.schema import SIDE_SETTINGS
 
 SEEDS = 4
-CLAIM = {"claim": "separation", "source": "Fig. 3", "sentence": "they separate", "verdict": "holds"}
+CLAIM = {"claim": "separation", "source": "Fig. 3", "sentence": "they separate", "verdict": "supported"}
 
 
 def finished(
@@ -126,7 +126,7 @@ def test_settings_that_differ_are_named_and_side_settings_are_not() -> None:
 def test_verdicts_that_changed() -> None:
     a = finished({})._replace(claims={("", "one"): CLAIM, ("", "two"): CLAIM, ("x", "one"): CLAIM})
     b = a._replace(claims={("", "one"): CLAIM, ("", "two"): {**CLAIM, "verdict": "undecided"}})
-    assert verdicts(a, b) == [comparison.Changed("", "two", "holds", "undecided", "Fig. 3: they separate")]
+    assert verdicts(a, b) == [comparison.Changed("", "two", "supported", "undecided", "Fig. 3: they separate")]
 
 
 def study(folder: Path, value: float, weights: str = "1", method: str = "sft", cell: str = "") -> Path:
@@ -137,7 +137,7 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
     places = {"weights": f"/store/tune-{weights}{value}", "measured": f"/store/measure-{weights}{value}"}
     untouched = {"weights": f"/store/pretrain-{weights}", "measured": f"/store/measure-{weights}"}
     (folder / "models.json").write_text(json.dumps({cell: {"untouched": untouched, method: places}}))
-    verdict = "holds" if value > 0.5 else "does not hold"
+    verdict = "supported" if value > 0.5 else "opposite"
     (folder / "claims.json").write_text(json.dumps([{"cell": cell, **CLAIM, "verdict": verdict}]))
     rows = [
         {"seed": seed, "family": family, "metric": metric, "value": value * (1 + 0.2 * seed)}
@@ -164,7 +164,7 @@ def test_the_command_shows_all_that_differs(pair: list[str], capsys: pytest.Capt
     assert "store_dir" not in out
     assert next(line for line in lines if line[:2] == ["unsafe", "refused"])[2:6] == ["sft", "0.30", "0.90", "+0.60"]
     assert "Claims: 1 of 1 have another verdict" in out
-    assert ["Fig.", "3:", "they", "separate", "does", "not", "hold", "holds"] in lines
+    assert ["Fig.", "3:", "they", "separate", "opposite", "supported"] in lines
 
 
 @pytest.mark.parametrize("name", ["numbers.csv", "there/numbers.json"])

@@ -11,7 +11,7 @@ from scipy import stats
 from experiments.figures import ablation, claim_map, draw_all, jobs, names
 from experiments.outcomes import OUTCOMES, values
 from experiments.results import select
-from experiments.scorecard import scorecard
+from experiments.scorecard import UNTESTABLE, scorecard
 from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import OVERLAP, swept
 
@@ -94,7 +94,7 @@ def test_numbers_under_the_axis_do_not_touch(steps: list[float], group: str, rot
 def test_the_claim_map_gives_the_verdict_of_each_cell(sweep: pd.DataFrame) -> None:
     rows = claim_map.rows(sweep)
     for cell in ("0.0", "0.5", "1.0"):
-        expected = {one.claim: one.verdict for one in scorecard(select(sweep, cell=cell)) if one.n}
+        expected = {one.claim: one.verdict for one in scorecard(select(sweep, cell=cell)) if one.verdict != UNTESTABLE}
         here = rows[rows["cell"] == cell]
         assert dict(zip(here["claim"], here["verdict"], strict=True)) == expected
         assert set(here[OVERLAP]) == {float(cell)}

@@ -51,7 +51,7 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
                 add("neither", 1 - complied - refused, **here, family=family)
             for layer in LAYERS:
                 place = {**here, "layer": layer, "module": SITE}
-                for metric in ("separation", "separation_scaled", "probe_accuracy"):
+                for metric in ("separation", "separation_scaled", "probe_accuracy", "kmeans_accuracy"):
                     add(metric, rng.random() + 1, **place)
                     for end in ("permuted", "permuted_low", "permuted_high"):
                         add(f"{metric}_{end}", rng.random(), **place)
@@ -62,7 +62,9 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
             if method != "untouched":
                 for metric in ("sine_mean", "sine_random_mean", "sine_excess"):
                     add(metric, rng.random(), **here, layer=1, module="W_in")
-    table = pd.DataFrame(found).assign(cell=cell, study="quick", world="quick", model="quick", n=PROMPTS, missing=None)
+    table = pd.DataFrame(found).assign(
+        cell=cell, study="quick", world="quick", world_seed=0, model="quick", n=PROMPTS, missing=None
+    )
     table["learning_rate"] = 0.1
     return table.astype({"layer": "Int16", "index": "Int32"})
 
@@ -268,7 +270,7 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
         for seed in SEEDS:
             assert getattr(row, f"s{seed}") == pytest.approx(value(row, seed), rel=1e-3)
         changed: dict[str, str] = {}
-        if row.metric in ("separation", "separation_scaled", "probe_accuracy"):
+        if row.metric in ("separation", "separation_scaled", "probe_accuracy", "kmeans_accuracy"):
             changed = {"metric": f"{row.metric}_permuted"}
         elif row.metric == "sine_mean":
             changed = {"metric": "sine_random_mean"}

@@ -1,0 +1,114 @@
+"""Reading a results table for a claim: means by seed, and a reason where there are none."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synth.families import JAILBREAKS
+
+
+class MissingError(Exception):
+    """A claim has no effect or no control; says why."""
+
+    @classmethod
+    def rows(cls, which: str) -> "MissingError":
+        return cls(f"not in the table: {which}")
+
+
+class Results:
+    """The results table of one cell, read as means by seed; a seed's number is of one world alone."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        names = {name: table[name].astype(object).fillna("") for name in ("family", "module", "variant", "missing")}
+        numbers = {
+            name: table[name].astype(float)
+            for name in ("layer", "index", "learning_rate", "seed", "world_seed", "value", "n")
+        }
+        self._columns = {name: column.to_numpy() for name, column in {**names, **numbers}.items()}
+        groups = table.groupby(["metric", "method"], sort=False, observed=True).indices
+        self._places = {key: np.asarray(places) for key, places in groups.items()}
+        layers = numbers["layer"].max()
+        self._half = layers // 2 if layers > 0 else 0
+        self._world_of = dict(zip(self._columns["seed"], self._columns["world_seed"], strict=True))
+        self.read = np.zeros(len(table), bool)
+        """Which rows of the table a mean was taken over"""
+
+    def mean(
+        self,
+        metric: str,
+        method: str,
+        *,
+        deep: bool = True,
+        rate: Callable[[np.ndarray], float] = np.max,
+        weighted: bool = False,
+        **where: Any,
+    ) -> pd.Series:
+        """By seed, the mean of a metric of a model; nan where one of the rows has no value.
+
+        `where` picks rows by family, module, index or variant, each a value or a list. Rows of an
+        intervention count only where `variant` names it; those by layer only in the deeper half
+        (`deep`), where the paper sees its effects, or only in the other; of several learning rates
+        the highest (the paper's main results), or `rate` of them. `weighted` is by the number of
+        prompts behind each row.
+        """
+        places = self._places_of(metric, method)
+        layer = self._columns["layer"][places]
+        keep = ~(layer <= self._half) if deep else ~(layer > self._half)
+        for name, allowed in {"variant": "", **where}.items():
+            column = self._columns[name]
+            keep &= np.isin(column[places], np.atleast_1d(np.array(allowed, column.dtype)))
+        places = places[keep]
+        wanted = _wanted(metric, method, where)
+        if len(places) == 0:
+            raise MissingError.rows(wanted)
+        rates = self._columns["learning_rate"][places]
+        places = places[rates == rate(rates)]
+        if np.isnan(self._columns["value"][places]).all():
+            raise MissingError(f"no value: {wanted} ({self._columns['missing'][places[0]]})")
+        if weighted:
+            places = places[self._columns["n"][places] > 0]
+        self.read[places] = True
+        seeds, values, counts = (self._columns[name][places] for name in ("seed", "value", "n"))
+        weights = counts if weighted else np.ones(len(places))
+        which, group = np.unique(seeds.astype(int), return_inverse=True)
+        return pd.Series(np.bincount(group, values * weights) / np.bincount(group, weights), which)
+
+    def rates(self, metric: str, method: str) -> int:
+        """How many learning rates there are."""
+        return len(self._distinct(metric, method, "learning_rate"))
+
+    def indices(self, metric: str, method: str) -> list[float]:
+        """The indices that have a value, ascending."""
+        places = self._places_of(metric, method)
+        found = self._columns["index"][places[~np.isnan(self._columns["value"][places])]]
+        return sorted(set(found[~np.isnan(found)].tolist()))
+
+    def world_of(self, seeds: np.ndarray) -> np.ndarray:
+        """The world that each of `seeds` is a model of."""
+        return np.array([self._world_of[seed] for seed in seeds])
+
+    def fewest(self) -> float:
+        """The least number of prompts, or of whatever else, behind a row that was read."""
+        return float(self._columns["n"][self.read].min())
+
+    def jailbreaks(self, method: str) -> list[str]:
+        """The jailbreak families there are."""
+        found = self._distinct("complied", method, "family")
+        return [name for name in JAILBREAKS if name in found]
+
+    def variants(self, metric: str, method: str) -> list[str]:
+        """The interventions there are, in the order of the table."""
+        return [name for name in self._distinct(metric, method, "variant") if name]
+
+    def _distinct(self, metric: str, method: str, column: str) -> list[Any]:
+        return list(dict.fromkeys(self._columns[column][self._places_of(metric, method)].tolist()))
+
+    def _places_of(self, metric: str, method: str) -> np.ndarray:
+        return self._places.get((metric, method), np.array([], int))
+
+
+def _wanted(metric: str, method: str, where: dict[str, Any]) -> str:
+    said = [f"{name} {value}" for name, value in where.items() if not isinstance(value, list)]
+    return ", ".join([f"{metric} of {method}", *said])
