@@ -255,6 +255,9 @@ def test_equal_seeds_are_decided_by_the_resolution_of_shares_and_ranks_alone() -
             assert each.note == ("" if known else "equal in every replicate, so that their spread is not known")
 
 
+PART = Claim("sec. 5", "", lambda results, method: (pd.Series(), 0.0), unit="part")
+
+
 def differences(mean: float, spread: float, n: int = 6) -> Compared:
     """Pairs whose contrast has this mean and standard deviation."""
     z = np.linspace(-1, 1, n)
@@ -283,7 +286,7 @@ def differences(mean: float, spread: float, n: int = 6) -> Compared:
     ],
 )
 def test_a_verdict_by_mean_spread_and_margin(expects: Any, mean: float, spread: float, expected: str) -> None:
-    claim = Claim("sec. 5", "", lambda results, method: (pd.Series(), 0.0), unit="part", expects=expects)
+    claim = PART._replace(expects=expects)
     assert judge([(expects, weigh(claim, differences(mean, spread)))])[0][0] == expected
 
 
@@ -300,7 +303,7 @@ def test_a_verdict_by_mean_spread_and_margin(expects: Any, mean: float, spread: 
 def test_shares_at_the_end_of_what_can_be_measured_are_untestable(
     expects: Any, effect: float, control: float, why: str
 ) -> None:
-    claim = Claim("sec. 5", "", lambda results, method: (pd.Series(), 0.0), unit="share", expects=expects)
+    claim = PART._replace(unit="share", expects=expects)
     z = 0.001 * np.array([-1, 1, -1, 1, 0, 0.0])
     pairs = Pairs(np.arange(6), np.zeros(6), effect + z, np.full(6, control))
     weighed = weigh(claim, Compared(pairs, resolution=1 / 512))
@@ -309,39 +312,54 @@ def test_shares_at_the_end_of_what_can_be_measured_are_untestable(
 
 
 def test_near_an_end_the_margin_is_half_of_what_can_be_attained() -> None:
-    claim = Claim("sec. 5", "", lambda results, method: (pd.Series(), 0.0), unit="share", expects="below")
+    claim = PART._replace(unit="share", expects="below")
     for control, margin in ((0.04, 0.02), (0.1, 0.05), (0.6, 0.05)):
         pairs = Pairs(np.arange(6), np.zeros(6), np.full(6, control / 2), np.full(6, control))
         assert weigh(claim, Compared(pairs, resolution=1 / 512)).margin == pytest.approx(margin)
 
 
 CORNERS = {"none": (0.0,), "margin": (0.05,), "mixed": (0.0, 0.05), "half": (0.0, 0.025, 0.05), "far": (0.0, 0.5)}
-DRAWS = 2000
+TESTS = 18
+"""As many as an observation's family has"""
+
+
+def simulated(true: np.ndarray, spread: float, n: int, draws: int) -> list[list[tuple[str, float, float]]]:
+    """What `judge` makes of families of directional tests with contrasts of these true means."""
+    rng = np.random.default_rng(n)
+    drawn = true + spread * rng.standard_normal((draws, n, len(true)))
+    mean, error = drawn.mean(axis=1), drawn.std(axis=1, ddof=1) / np.sqrt(n)
+    above, inside, outside = (stats.t.sf(x / error, n - 1) for x in (mean, 0.05 - mean, 0.05 + mean))
+    equal = np.maximum(inside, outside)
+    blank = weigh(PART, differences(0.0, 0.1))
+    return [
+        judge([("above", blank._replace(claimed=a, contrary=1 - a, equal=e)) for a, e in zip(*family, strict=True)])
+        for family in zip(above, equal, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("n", [3, 5, 10])
 @pytest.mark.parametrize("truths", CORNERS.values(), ids=CORNERS)
-@pytest.mark.parametrize("spread", [0.01, 0.1])
+@pytest.mark.parametrize("spread", [0.02, 0.1])
 def test_both_errors_of_a_family_are_at_most_one_in_twenty(n: int, truths: tuple[float, ...], spread: float) -> None:
-    """2,000 families of 18 tests, as many as the largest observation has, with effects where errors are likeliest."""
-    rng = np.random.default_rng(n)
-    true = np.resize(truths, 18)
-    claim = Claim("sec. 5", "", lambda results, method: (pd.Series(), 0.0), unit="part")
-    false_for = false_against = 0
-    for _ in range(DRAWS // 10):
-        drawn = true + spread * rng.standard_normal((n, 18))
-        found = judge([("above", weigh(claim, _pairs(drawn[:, i]))) for i in range(18)])
-        for_it = np.array([one[0] == SUPPORTED for one in found])
-        opposite, none = (np.array([one[0] == verdict for one in found]) for verdict in (OPPOSITE, NO_EFFECT))
-        false_for += bool((for_it & (true <= 0)).any())
-        false_against += bool(((opposite & (true >= 0)) | (none & (true >= 0.05))).any())
-    most = stats.binom.ppf(0.999, DRAWS // 10, LEVEL)
+    """2,000 families, with effects where errors are likeliest: none at all, and at the margin."""
+    true, false_for, false_against, draws = np.resize(truths, TESTS), 0, 0, 2000
+    for found in simulated(true, spread, n, draws):
+        verdict = np.array([one[0] for one in found])
+        false_for += bool(((verdict == SUPPORTED) & (true <= 0)).any())
+        too_little = ((verdict == OPPOSITE) & (true >= 0)) | ((verdict == NO_EFFECT) & (true >= 0.05))
+        false_against += bool(too_little.any())
+    most = stats.binom.ppf(0.999, draws, LEVEL)
     assert (false_for <= most, false_against <= most) == (True, True), (false_for, false_against)
 
 
-def _pairs(contrast: np.ndarray) -> Compared:
-    n = len(contrast)
-    return Compared(Pairs(np.arange(n), np.zeros(n), contrast, np.zeros(n)))
+@pytest.mark.parametrize("mean", [-0.3, 0.0, 0.04, 0.2])
+def test_the_simulation_tests_what_the_scorecard_tests(mean: float) -> None:
+    one = weigh(PART, differences(mean, 0.1))
+    contrast = differences(mean, 0.1).pairs.contrast
+    assert one.claimed == pytest.approx(stats.ttest_1samp(contrast, 0, alternative="greater").pvalue)
+    assert one.contrary == pytest.approx(1 - one.claimed)
+    ends = [stats.ttest_1samp(contrast, end, alternative=to).pvalue for end, to in ((-0.05, "greater"), (0.05, "less"))]
+    assert one.equal == pytest.approx(max(ends))
 
 
 def test_with_labels_dealt_anew_in_each_seed_claims_are_supported_no_more_often_than_by_chance(
