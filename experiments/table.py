@@ -13,6 +13,7 @@ COLUMNS = {
     "study": pa.string(),
     "cell": pa.string(),
     "world": pa.string(),
+    "world_seed": pa.int64(),
     "model": pa.string(),
     "method": pa.string(),
     "learning_rate": pa.float64(),

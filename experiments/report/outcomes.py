@@ -8,7 +8,7 @@ import pandas as pd
 from experiments.claims import CONTINUED
 from experiments.report import controls
 from experiments.report.folder import Study
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 
 LIMIT = 16_000
 """Rows on the page."""
@@ -77,7 +77,7 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
         instead = controls.of_variant(variant)
         if instead:
             candidates.append(((cell, metric, method, *place, instead), instead))
-        if method not in (CONTINUED, UNTOUCHED):
+        if method not in (CONTINUED, UNTOUCHED, RANDOM):
             candidates.append(((cell, metric, CONTINUED, *place, variant), controls.FURTHER))
         value, name = next(((there[key], name) for key, name in candidates if key in there), (np.nan, ""))
         values.append(value)
