@@ -12,7 +12,7 @@ from experiments.config import ConfigError, build, explained
 from experiments.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError, naming
 
-UNSWEPT = ("ablation", "study", "seeds", "methods", *SIDE_SETTINGS)
+UNSWEPT = ("ablation", "study", "seeds", "worlds", "first_seed", "random_model", "methods", *SIDE_SETTINGS)
 """Settings of the study as a whole, which its cells share."""
 
 
@@ -24,21 +24,47 @@ class Cell(NamedTuple):
     settings: dict[str, Any]
     """What the ablation sets here, by full name"""
     config: StudyConfig
-    """A study without an ablation"""
+    """A study of one world without an ablation"""
+
+    @property
+    def world_seed(self) -> int:
+        """Which world: of several a cell is in each, under one name."""
+        return self.config.world.seed
+
+    @property
+    def seeds(self) -> range:
+        """The numbers of its seeds, which no other world of the cell has."""
+        return range(self.config.first_seed, self.config.first_seed + self.config.seeds)
 
 
 def cells(config: StudyConfig) -> list[Cell]:
-    """Every cell of a study, in the order of its ablation.
+    """Every cell of a study, in the order of its ablation, once for each world.
 
-    Raises ConfigError, one line that names the cell, for a setting that does not exist or a
-    value that cannot be.
+    In world number i, `world.seed` is i higher and `first_seed` i times `seeds`: what is in fewer worlds
+    is in more of them too. Raises ConfigError, one line that names the cell, for a setting that does not
+    exist or a value that cannot be.
     """
     # What tells how to run the study is no cell's.
     bare = dataclasses.replace(config, ablation=AblationConfig(), launcher=LauncherConfig(), dry_run=False)
-    return [
-        Cell(name, settings, _changed(bare, settings, f"ablation {config.ablation.name}, cell {name}"))
-        for name, settings in config.ablation.cells().items()
-    ]
+    found = []
+    for name, settings in config.ablation.cells().items():
+        where = f"ablation {config.ablation.name}, cell {name}"
+        if config.worlds > 1 and "world.seed" in settings:
+            raise ConfigError(f"{where}: world.seed is what worlds={config.worlds} varies; set worlds=1, or leave it")
+        changed = _changed(bare, settings, where)
+        try:
+            found += [Cell(name, settings, _in_world(changed, number)) for number in range(config.worlds)]
+        except SettingError as error:
+            raise ConfigError(f"{f'{where}: ' * bool(name)}{error}") from None
+    return found
+
+
+def _in_world(config: StudyConfig, number: int) -> StudyConfig:
+    """The cell's replicate in the world of that number. Raises SettingError where the world cannot be."""
+    if config.worlds == 1:
+        return config
+    world = dataclasses.replace(config.world, seed=config.world.seed + number)
+    return dataclasses.replace(config, worlds=1, first_seed=config.first_seed + number * config.seeds, world=world)
 
 
 def swept(cells: Sequence[Cell]) -> dict[str, list[Any]]:

@@ -23,7 +23,7 @@ from experiments.command import command
 from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
 from experiments.outcomes import values
-from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS
+from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS, Places
 from experiments.progress import Reporter
 from experiments.schema import CompareConfig
 from experiments.scorecard import COLOURS, LEVEL
@@ -63,9 +63,11 @@ def outcomes(results: pd.DataFrame) -> pd.DataFrame:
     return found.assign(resolution=found["share"] / found["n"])
 
 
-def _names(paths: dict[str, str]) -> dict[str, str]:
-    """Of the artifacts: stores may lie anywhere."""
-    return {part: Path(path).name for part, path in paths.items()}
+def _names(places: Places) -> dict[str, str]:
+    """Of the artifacts, of all worlds together: stores may lie anywhere."""
+    worlds = [places, *places.get("other_worlds", [])]
+    parts = [part for part in ("weights", "measured") if part in places]
+    return {part: " ".join(Path(one[part]).name for one in worlds) for part in parts}
 
 
 def _run(config: CompareConfig, reporter: Reporter) -> None:

@@ -1,8 +1,13 @@
-"""Where jobs are done: one after the other in this process, or side by side by one of Hydra's launchers."""
+"""Where jobs are done: in this process, or side by side by one of Hydra's launchers.
+
+In this process training is done one job after the other, for it fills the machine; measuring side by side.
+"""
 
 import importlib.util
+import itertools
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +20,16 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from threadpoolctl import threadpool_limits
 
 from experiments.artifacts import DamagedError, Store
 from experiments.checkpoint import MismatchError
 from experiments.compiled import keep_compiled_programs
 from experiments.config import ConfigError, explained
-from experiments.plan import PHASES, Job
+from experiments.plan import MEASURING, PHASES, Job
 from experiments.progress import Reporter
 from experiments.schema import LauncherConfig
+from experiments.stages import seeds
 from experiments.training import DivergedError, Runner
 from synth.settings import SettingError
 
@@ -91,10 +98,22 @@ def do(
 
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store)
-        for i, job in enumerate(jobs, 1):
-            reporter.say(f"[{i}/{len(jobs)}] {job.what}")
-            note(job, _orphaned(job, failures) or attempt(job, store, place.runner(reporter)))
-            done(failures)
+
+        def make(number: int, job: Job, orphaned: Failure | None) -> Failure | None:
+            reporter.say(f"[{number}/{len(jobs)}] {job.what}")
+            return orphaned or attempt(job, store, place.runner(reporter))
+
+        with _blas_alone():
+            for measuring, group in itertools.groupby(enumerate(jobs, 1), lambda one: one[1].stage in MEASURING):
+                if measuring:
+                    calls = [(job, partial(make, i, job, _orphaned(job, failures))) for i, job in group]
+                    for job, failure in _side_by_side(calls):
+                        note(job, failure)
+                        done(failures)
+                    continue
+                for i, job in group:
+                    note(job, make(i, job, _orphaned(job, failures)))
+                    done(failures)
         return failures
     for stages in PHASES:
         phase = [job for job in jobs if job.stage in stages]
@@ -110,6 +129,29 @@ def do(
                 note(job, failure)
             done(failures)
     return failures
+
+
+def _side_by_side(calls: Sequence[tuple[Job, Callable[[], Failure | None]]]) -> Iterator[tuple[Job, Failure | None]]:
+    """Each job and what came of it, as they are done. When it is left early, no other job or seed is begun."""
+    seeds.stopping.clear()
+    with ThreadPoolExecutor(seeds.at_once()) as pool:
+        futures = {pool.submit(call): job for job, call in calls}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            if not all(future.done() for future in futures):
+                seeds.stopping.set()
+            for future in futures:
+                future.cancel()
+
+
+def _blas_alone() -> threadpool_limits:
+    """Matrices are small: BLAS's own threads would wait for one another longer than they compute.
+
+    Held for the process around all its jobs, for threads that set and reset it would do so over one another.
+    """
+    return threadpool_limits(1)
 
 
 def attempt(job: Job, store: Store, runner: Runner) -> Failure | None:
@@ -198,4 +240,5 @@ def _work(jobs: Sequence[Job], place: Place, config: DictConfig) -> Failure | No
     job = jobs[HydraConfig.get().job.num]
     reporter = Reporter()
     keep_compiled_programs(place.store)
-    return attempt(job, Store(place.store, reporter.warn), place.runner(reporter))
+    with _blas_alone():
+        return attempt(job, Store(place.store, reporter.warn), place.runner(reporter))

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from experiments.command import command
 from experiments.config import ConfigError
-from experiments.output import MODELS
+from experiments.output import MODELS, Places
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import ExportConfig
@@ -32,7 +32,13 @@ def export(config: ExportConfig) -> str:
     method = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
     if method not in models:
         raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
-    file = Path(models[method]["weights"]) / WEIGHTS
+    worlds = [models[method], *models[method].get("other_worlds", [])]
+    known = [seed for one in worlds for seed in one["seeds"]]
+    if config.seed not in known:
+        there = f"{known[0]} to {known[-1]}" if known == list(range(known[0], known[-1] + 1)) else f"{known}"
+        raise ConfigError(f"seed={config.seed}: this study has seeds {there}; choose one of them")
+    world = next(one for one in worlds if config.seed in one["seeds"])
+    file = Path(world["weights"]) / WEIGHTS
     try:
         content = file.read_bytes()
     except OSError:
@@ -41,10 +47,7 @@ def export(config: ExportConfig) -> str:
         about, stack = described(content), from_safetensors(content)
     except (WeightsError, SafetensorError):
         raise ConfigError(f"run={config.run}: {file} is damaged; run the study again") from None
-    seeds = len(stack["W_E"])
-    if config.seed >= seeds:
-        raise ConfigError(f"seed={config.seed}: this study has seeds 0 to {seeds - 1}; choose one of them")
-    params = one_seed(stack, config.seed)
+    params = one_seed(stack, world["seeds"].index(config.seed))
     try:
         check(about.model, len(about.vocabulary), params)
         if not all(np.isfinite(leaf).all() for leaf in flatten(params).values()):
@@ -58,9 +61,9 @@ def export(config: ExportConfig) -> str:
     return f"{method}, seed {config.seed}"
 
 
-def _models(folder: Path, cell: str | None) -> dict[str, dict[str, str]]:
+def _models(folder: Path, cell: str | None) -> dict[str, Places]:
     try:
-        cells: dict[str, dict[str, dict[str, str]]] = json.loads((folder / MODELS).read_text())
+        cells: dict[str, dict[str, Places]] = json.loads((folder / MODELS).read_text())
     except (OSError, ValueError):
         raise ConfigError(f"run={folder}: there is no finished study; name its output folder") from None
     if cell is not None and cell not in cells:

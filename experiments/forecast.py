@@ -22,9 +22,9 @@ from synth.world import build_world
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
 
-GUESSED = {"measure": 6.0, "over_training": 8.0, "paths": 3.0}
+GUESSED = {"initial": 0.5, "measure": 6.0, "over_training": 8.0, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
-GUESSED_BYTES = {"pretrain": 2e6, "tune": 2e6, "measure": 8e6, "over_training": 5e5, "paths": 3e4}
+GUESSED_BYTES = {"initial": 2e6, "pretrain": 2e6, "tune": 2e6, "measure": 8e6, "over_training": 5e5, "paths": 3e4}
 QUICK_SIZE = 3 * 64**2 * 3
 """Layers, squared width, seeds"""
 EFFICIENCY = 0.25
@@ -69,6 +69,7 @@ def forecast(config: StudyConfig) -> list[Line]:
         for recipe in needed.recipes:
             uses.setdefault(recipe.key, (cell, needed))
     lines: dict[str, Line] = {}
+    compiled: set[tuple[str, str | None]] = set()
     for job in jobs(planned):
         stage = job.stage
         missing = [recipe for recipe in job.recipes if not (store and store.has(recipe))]
@@ -80,8 +81,10 @@ def forecast(config: StudyConfig) -> list[Line]:
                 seconds += known[stage].seconds * _work(stage, recipe.settings, needed.pretrain.settings)
             else:
                 seconds += _guess(stage, cell.config)
-        if missing and stage in TRAINED and stage not in known:
+        program = uses[job.recipes[0].key][0].name, job.recipes[0].settings.get("method")
+        if missing and stage in TRAINED and stage not in known and program not in compiled:
             seconds += COMPILATION
+            compiled.add(program)  # The other worlds share it.
         some = uses[job.recipes[0].key][0].config
         size = known[stage].bytes if stage in known else GUESSED_BYTES[stage] * _relative_size(some)
         lines[stage] = Line(
@@ -101,9 +104,10 @@ def render(config: StudyConfig, lines: list[Line]) -> Table:
     """The lines and their sum."""
     cells = len(config.ablation.cells())
     name = f"{config.study}, ablation {config.ablation.name}" if config.ablation.name else config.study
+    worlds = f" in each of {config.worlds} worlds" if config.worlds > 1 else ""
     guessed = [line.stage for line in lines if line.guessed and line.jobs]
     out = Table(
-        title=f"{name}: {cells} cell{'s' * (cells != 1)}, {config.seeds} seeds; nothing is made",
+        title=f"{name}: {cells} cell{'s' * (cells != 1)}, {config.seeds} seeds{worlds}; nothing is made",
         caption="one after the other on this machine, by what the store's artifacts took"
         + (f"; guessed for {', '.join(guessed)}, of which it has none" if guessed else ""),
         box=SIMPLE,
@@ -147,6 +151,8 @@ def _known(store: Store) -> dict[str, Known]:
 def _work(stage: str, own: dict[str, Any], pretrained: dict[str, Any]) -> float:
     """In units that seconds are about proportional to within a stage."""
     size = pretrained["model"]["layers"] * pretrained["model"]["width"] ** 2 * pretrained["seeds"]
+    if stage == "initial":
+        return size
     if stage == "pretrain":
         return size * own["pretrain"]["steps"] * own["pretrain"]["batch_size"]
     if stage == "tune":

@@ -19,16 +19,21 @@ from experiments.cells import Cell, swept
 from experiments.config import to_dict
 from experiments.engine import Failures
 from experiments.plan import Plan
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 from experiments.schema import SIDE_SETTINGS, StudyConfig
 from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
 
 SETTINGS, ENVIRONMENT, RESULTS, CLAIMS = "config.yaml", "env.json", "results.parquet", "claims.json"
 CELLS = "cells.json"
-"""Of each cell its settings, whether it is done, and why not."""
+"""Of each cell its settings, whether it is done (in every world), and why not."""
 MODELS = "models.json"
-"""By cell and model, the folders of its weights and of what was measured."""
+"""By cell and model, the folders of its weights and of what was measured, its world's seed and its seeds.
+
+Of a study of several worlds the first; `other_worlds` lists the others alike.
+"""
+Places = dict[str, Any]
+"""Of a model, an entry of MODELS"""
 DONE_FILE = "DONE"
 
 DONE, FAILED, PENDING = "done", "failed", "pending"
@@ -80,8 +85,13 @@ class Output:
         self.refreshed, self.cost = 0.0, 0.0
 
     def failed(self, failures: Failures) -> list[str]:
-        """The names of the cells that failed."""
-        return [cell.name for cell, needed in self.planned if any(r.key in failures for r in needed.recipes)]
+        """What failed, a name for each cell and world."""
+        several = self.config.worlds > 1
+        return [
+            ", ".join(filter(None, (cell.name, f"world {cell.world_seed}" if several else "")))
+            for cell, needed in self.planned
+            if any(recipe.key in failures for recipe in needed.recipes)
+        ]
 
     def refresh(self, failures: Failures, at_once: bool = False) -> None:
         """Table and CELLS of what there is, unless they were written a moment ago."""
@@ -116,7 +126,7 @@ class Output:
             self._write_table()
             results = Results(self.folder)
             write_whole(self.folder / CLAIMS, scorecard.to_json(scorecard.of_cells(results.table)))
-            names = [cell.name for cell, _ in self.planned]
+            names = list(self._by_cell())
             points = samples.coordinates(models[names[0]]) if len(names) == 1 else figures.NO_POINTS
             figures.draw_all(results.table, self.folder / "figures", planned=names, points=points)
             report.write(self.folder)
@@ -153,30 +163,44 @@ class Output:
 
     def _write_cells(self, failures: Failures) -> None:
         said = [
-            {"cell": cell.name, "settings": cell.settings, **self._status(needed, failures)}
-            for cell, needed in self.planned
+            {"cell": name, "settings": of[0][0].settings, **self._status([needed for _, needed in of], failures)}
+            for name, of in self._by_cell().items()
         ]
         write_whole(self.folder / CELLS, json.dumps(said, indent=1))
 
-    def _status(self, needed: Plan, failures: Failures) -> dict[str, Any]:
-        failure = next((failures[recipe.key] for recipe in needed.recipes if recipe.key in failures), None)
+    def _by_cell(self) -> dict[str, list[tuple[Cell, Plan]]]:
+        """By name, a cell in each of its worlds."""
+        found: dict[str, list[tuple[Cell, Plan]]] = {}
+        for cell, needed in self.planned:
+            found.setdefault(cell.name, []).append((cell, needed))
+        return found
+
+    def _status(self, of: Sequence[Plan], failures: Failures) -> dict[str, Any]:
+        """Of a cell, `of` each of its worlds."""
+        recipes = [recipe for needed in of for recipe in needed.recipes]
+        failure = next((failures[recipe.key] for recipe in recipes if recipe.key in failures), None)
         if failure:
             where = {"trace": failure.trace} if failure.trace else {}
             return {"status": FAILED, "error": failure.error, **where}
-        return {"status": DONE if all(map(self.store.is_whole, needed.recipes)) else PENDING, "error": None}
+        return {"status": DONE if all(map(self.store.is_whole, recipes)) else PENDING, "error": None}
 
-    def _models(self) -> dict[str, dict[str, dict[str, str]]]:
+    def _models(self) -> dict[str, dict[str, Places]]:
         def place(recipe: Any) -> str:
             return str(self.store.path(recipe).resolve())
 
-        return {
-            cell.name: {
-                model: {"weights": place(weights), "measured": place(needed.measure[model])}
-                for model, weights in needed.weights.items()
-                if self.store.has(weights)
-            }
-            for cell, needed in self.planned
-        }
+        found: dict[str, dict[str, Places]] = {}
+        for cell, needed in self.planned:
+            of_cell = found.setdefault(cell.name, {})
+            for model, weights in needed.weights.items():
+                if not self.store.has(weights):
+                    continue
+                world = {"world_seed": cell.world_seed, "seeds": list(cell.seeds)}
+                one = {"weights": place(weights), "measured": place(needed.measure[model]), **world}
+                if model in of_cell:
+                    of_cell[model].setdefault("other_worlds", []).append(one)
+                else:
+                    of_cell[model] = one
+        return found
 
     def _parts(self) -> Iterator[Part]:
         """What there is, and is whole, of every cell, in their order."""
@@ -195,6 +219,8 @@ class Output:
                 of_model = {**common, "method": model}
                 if model == UNTOUCHED:
                     of_model["learning_rate"] = config.pretrain.learning_rate
+                elif model == RANDOM:
+                    of_model["learning_rate"] = None
                 if self.store.is_whole(recipe):
                     yield Part(self.store.path(recipe) / measure.TABLE, of_model)
                     if model in needed.tune and self.store.is_whole(needed.tune[model]):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from analysis.suite import MEASUREMENTS
 from experiments.artifacts import Recipe, Store
 from experiments.cells import Cell
 from experiments.config import to_dict
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 from experiments.schema import StudyConfig
-from experiments.stages import measure, over_training, paths, pretrain, tune
+from experiments.stages import initial, measure, over_training, paths, pretrain, tune
 from experiments.training import Runner
 from synth.families import existing
 from synth.world import build_world
@@ -26,8 +27,10 @@ class Plan(NamedTuple):
     pretrain: Recipe
     tune: dict[str, Recipe]
     """By method"""
+    initial: Recipe | None
+    """None where the models before any training are not measured"""
     measure: dict[str, Recipe]
-    """By model: UNTOUCHED and each method"""
+    """By model: UNTOUCHED, each method and RANDOM"""
     paths: Recipe | None
     """None where there is but one tuned model"""
     over_training: dict[str, Recipe]
@@ -36,7 +39,8 @@ class Plan(NamedTuple):
     @property
     def weights(self) -> dict[str, Recipe]:
         """By model, the artifact that holds its weights."""
-        return {UNTOUCHED: self.pretrain, **self.tune}
+        before = {RANDOM: self.initial} if self.initial else {}
+        return {UNTOUCHED: self.pretrain, **self.tune, **before}
 
     @property
     def recipes(self) -> list[Recipe]:
@@ -60,8 +64,12 @@ class Job(NamedTuple):
         return self.recipes[0].stage
 
 
-PHASES = (("pretrain",), ("tune",), ("measure", "over_training", "paths"))
+MEASURING = ("measure", "over_training", "paths")
+PHASES = (("initial", "pretrain"), ("tune",), MEASURING)
 """Stages whose jobs do not wait for one another."""
+
+OF_RANDOM = ("behaviour", "clusters", "separability", "sensitivity")
+"""The measurements of RANDOM: there is no change of weights, and nothing that it does to change."""
 
 _settings = functools.lru_cache(maxsize=4096)(to_dict)
 """Cells have most of their settings in common."""
@@ -73,7 +81,9 @@ def plan(config: StudyConfig) -> Plan:
     shared = {name: _without(_settings(getattr(config, name)), "name") for name in ("model", "pretrain")}
     # Pretraining knows nothing of safety: worlds that differ in that alone share it.
     unsafe = {name: world[name] for name in ABOUT_SAFETY}
-    pretrained = pretrain.recipe({**shared, "world": _without(world, "name", *ABOUT_SAFETY), "seeds": config.seeds})
+    seeds = {"seeds": config.seeds, "first_seed": config.first_seed}
+    common = {"world": _without(world, "name", *ABOUT_SAFETY), **seeds}
+    pretrained = pretrain.recipe({**shared, **common})
     tuned = {
         method: tune.recipe(
             {
@@ -91,12 +101,17 @@ def plan(config: StudyConfig) -> Plan:
         model: measure.recipe({"analysis": analysis, **unsafe}, weights, pretrained)
         for model, weights in {UNTOUCHED: pretrained, **tuned}.items()
     }
+    # Said as of the tuned models, so that its measurements are told from those of the untouched one.
+    first = initial.recipe({"model": shared["model"], **common, "method": RANDOM}) if config.random_model else None
+    if first:
+        few = {"analysis": analysis, "measurements": list(OF_RANDOM), **unsafe}
+        measured[RANDOM] = measure.recipe(few, first, first)
     compared = {"families": analysis["families"], "paths": _settings(config.paths), **unsafe}
     between = paths.recipe(compared, tuned, pretrained) if len(tuned) > 1 else None
     on_the_way = {"analysis": analysis, "over_training": list(config.over_training), **unsafe}
     followed = tuned if config.tuning.snapshots and config.over_training else {}
     snapshots = {method: over_training.recipe(on_the_way, one, pretrained) for method, one in followed.items()}
-    return Plan(pretrained, tuned, measured, between, snapshots)
+    return Plan(pretrained, tuned, first, measured, between, snapshots)
 
 
 def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
@@ -109,6 +124,7 @@ def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
 
     Tunings of several cells that differ in nothing but traced settings are one job, unless one may be stopped.
     """
+    several = len({cell.world_seed for cell, _ in planned if cell.name == planned[0][0].name}) > 1
     programs: dict[str, Group] = {}
     groups: dict[str, Group] = {}
     users: dict[str, list[str]] = {}
@@ -125,7 +141,7 @@ def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
             first = job.recipes[0].key
             if first not in found:
                 cells = list(dict.fromkeys(name for recipe in job.recipes for name in users[recipe.key]))
-                found[first] = job._replace(what=_called(job.what, cells))
+                found[first] = job._replace(what=_called(job.what, cells, cell if several else None))
     return list(found.values())
 
 
@@ -154,12 +170,14 @@ def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> lis
         tunings = [tune.Tuning(cell.config.tuning, getattr(cell.config.method, method)) for cell, _ in members]
         make = partial(_tune, recipes, pretrained, config, method, tunings)
         found.append(Job(f"tune {method}", recipes, (pretrained,), make))
+    if needed.initial:
+        found.append(Job("initial weights", (needed.initial,), (), partial(_initial, needed.initial, config)))
     for model, recipe in needed.measure.items():
         weights = needed.weights[model]
-        parents = (weights,) if weights is pretrained else (weights, pretrained)
-        found.append(
-            Job(f"measure {model}", (recipe,), parents, partial(_measure, recipe, weights, pretrained, config))
-        )
+        reference, of = (weights, OF_RANDOM) if model == RANDOM else (pretrained, tuple(MEASUREMENTS))
+        parents = (weights,) if weights is reference else (weights, reference)
+        make = partial(_measure, recipe, weights, reference, of, config)
+        found.append(Job(f"measure {model}", (recipe,), parents, make))
     for method, recipe in needed.over_training.items():
         make = partial(_measure_snapshots, recipe, needed.tune[method], pretrained, config)
         found.append(Job(f"measure snapshots of {method}", (recipe,), (needed.tune[method], pretrained), make))
@@ -169,14 +187,19 @@ def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> lis
     return found
 
 
-def _called(what: str, cells: Sequence[str]) -> str:
-    """For people, with the cell or the number of cells that it is for."""
+def _called(what: str, cells: Sequence[str], of_worlds: Cell | None) -> str:
+    """For people, with the cell or the number of cells that it is for, and of a study of several worlds the world."""
     where = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
-    return f"{what}, {where}" if where else what
+    world = f"world {of_worlds.world_seed}" if of_worlds else ""
+    return ", ".join(filter(None, (what, where, world)))
+
+
+def _initial(recipe: Recipe, config: StudyConfig, store: Store, runner: Runner) -> None:
+    initial.run(store, recipe, config.world, config.model, config.seeds, config.first_seed)
 
 
 def _pretrain(recipe: Recipe, config: StudyConfig, store: Store, runner: Runner) -> None:
-    pretrain.run(store, recipe, runner, config.world, config.model, config.pretrain, config.seeds)
+    pretrain.run(store, recipe, runner, config.world, config.model, config.pretrain, config.seeds, config.first_seed)
 
 
 def _tune(
@@ -188,21 +211,29 @@ def _tune(
     store: Store,
     runner: Runner,
 ) -> None:
-    tune.run(store, recipes, runner, config.world, config.model, method, tunings, store.get(pretrained))
+    before = store.get(pretrained)
+    tune.run(store, recipes, runner, config.world, config.model, method, tunings, before, config.first_seed)
 
 
 def _measure(
-    recipe: Recipe, weights: Recipe, pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
+    recipe: Recipe,
+    weights: Recipe,
+    reference: Recipe,
+    measurements: tuple[str, ...],
+    config: StudyConfig,
+    store: Store,
+    runner: Runner,
 ) -> None:
-    given = store.get(weights), store.get(pretrained)
-    measure.run(store, recipe, config.world, config.model, config.analysis, *given)
+    given = store.get(weights), store.get(reference)
+    measure.run(store, recipe, config.world, config.model, config.analysis, *given, config.first_seed, measurements)
 
 
 def _measure_snapshots(
     recipe: Recipe, tuned: Recipe, pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
 ) -> None:
     of = config.analysis, config.over_training, config.tuning.snapshots
-    over_training.run(store, recipe, config.world, config.model, *of, store.get(tuned), store.get(pretrained))
+    given = store.get(tuned), store.get(pretrained)
+    over_training.run(store, recipe, config.world, config.model, *of, *given, config.first_seed)
 
 
 def _paths(
@@ -210,4 +241,5 @@ def _paths(
 ) -> None:
     families = config.analysis.families or existing(build_world(config.world))
     models: dict[str, Any] = {method: store.get(one) for method, one in tuned.items()}
-    paths.run(store, recipe, config.world, config.model, config.paths, families, models, store.get(pretrained))
+    before = store.get(pretrained)
+    paths.run(store, recipe, config.world, config.model, config.paths, families, models, before, config.first_seed)

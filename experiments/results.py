@@ -6,6 +6,10 @@ UNTOUCHED = "untouched"
 """The name of the pretrained model in results: no method has touched it."""
 
 
+RANDOM = "random"
+"""The name of the model before any training, with the random weights that pretraining starts from."""
+
+
 def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     """Rows where each named column equals the value, or one of a list of values."""
     for column, value in where.items():
@@ -26,7 +30,7 @@ def models(table: pd.DataFrame) -> list[str]:
 
 def tuned(table: pd.DataFrame) -> list[str]:
     """The models that have a change of weights."""
-    return [model for model in models(table) if model != UNTOUCHED]
+    return [model for model in models(table) if model not in (UNTOUCHED, RANDOM)]
 
 
 def sample_note(rows: pd.DataFrame, of: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from analysis.separability import COORDINATES
+from experiments.results import RANDOM
 from experiments.stages.measure import SAMPLES
 
 COLUMNS = ["seed", "family", "prompt", "metric", "layer", "module", "index", "value"]
@@ -26,15 +28,17 @@ def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
     return found.astype({name: str for name in ("family", "metric", "module")})
 
 
-def coordinates(models: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `method`.
 
-    Of the first seed that all models have. `models` are those of a cell, as an output folder's
-    models.json names them; one whose file is not there is left out.
+    Of the first seed, of the first world, that all models have. `models` are those of a cell, as an output
+    folder's models.json names them; one whose file is not there is left out, and so is RANDOM.
     """
     metrics = sorted({metric for metric, _ in COORDINATES})
     found = [pd.DataFrame(columns=["method", *COLUMNS])]
     for method, folders in models.items():
+        if method == RANDOM:
+            continue
         try:
             found.append(read(Path(folders.get("measured", "")), metrics, PROMPTS).assign(method=method))
         except (OSError, pa.ArrowInvalid):

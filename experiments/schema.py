@@ -166,7 +166,13 @@ class StudyConfig:
 
     study: str = "quick"
     seeds: int = 3
-    """How many models are trained side by side, seeds 0, 1, ..."""
+    """How many models are trained side by side in each world, seeds first_seed, first_seed + 1, ..."""
+    worlds: int = 1
+    """How many worlds, with `world.seed`, `world.seed` + 1, ...; each has seeds of its own, numbered on from
+    those of the world before."""
+    first_seed: int = 0
+    random_model: bool = True
+    """Whether the models are also measured as they are before any training."""
     methods: tuple[str, ...] = tuple(METHODS)
     output_dir: str = "outputs"
     store_dir: str = "store"
@@ -190,7 +196,22 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         self.methods, self.over_training = tuple(self.methods), tuple(self.over_training)
-        require_positive(self, "seeds")
+        require_positive(self, "seeds", "worlds")
+        last = 2**31 - 1
+        require(
+            0 <= self.first_seed <= last - self.seeds * self.worlds,
+            "first_seed",
+            self.first_seed,
+            f"must be 0 or more, and the last seed at most {last}",
+            "set 0",
+        )
+        require(
+            self.world.seed + self.worlds <= 2**32,
+            "worlds",
+            self.worlds,
+            f"the last world's seed, from world.seed={self.world.seed} on, must be at most 2^32 - 1",
+            "lower world.seed",
+        )
         require(
             self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more", "set 20"
         )

@@ -48,9 +48,10 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
         raise FailedError(f"{first.error}{where}")
     results = output.finish(failures)
     if failed:
-        names = ", ".join(failed)
+        names = "; ".join(failed) if config.worlds > 1 else ", ".join(failed)
+        what = "cells" if config.worlds == 1 else "cells and worlds" if config.ablation.name else "worlds"
         raise FailedError(
-            f"{len(failed)} of {len(planned)} cells failed ({names}); the rest is in {results.folder}, and why in its "
+            f"{len(failed)} of {len(planned)} {what} failed ({names}); the rest is in {results.folder}, and why in its "
             "cells.json; the same command tries them again"
         )
     return results

@@ -5,7 +5,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from experiments import outcomes
-from experiments.results import models, sample_note, select, unchanged
+from experiments.results import RANDOM, models, sample_note, select, unchanged
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -21,6 +21,7 @@ def render(table: pd.DataFrame) -> Table:
 
     The mean over seeds, and the range: below it, in a sweep behind it.
     """
+    table = table[table["method"] != RANDOM]
     long, names = cells(table), models(table)
     over = sample_note(select(unchanged(table), metric="complied"), "prompts")
     of_sweep = outcomes.cells(table)

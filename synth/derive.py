@@ -54,10 +54,14 @@ class Text(NamedTuple):
     """[width] the concept each letter was derived from, or NO_CONCEPT"""
 
 
-def tables(grammars: tuple[Grammar, ...], starts: tuple[str, ...], longest: int) -> Tables:
+def tables(
+    grammars: tuple[Grammar, ...], starts: tuple[str, ...], longest: int, whole: tuple[Grammar, ...] | None = None
+) -> Tables:
     """The tables of derivation from `starts`, which every grammar has.
 
-    A text of more than `longest` letters is cut there, its length still told.
+    A text of more than `longest` letters is cut there, its length still told. `whole` are the grammars that
+    `grammars` are parts of: symbols are numbered as these reach them, so that the tables of a part have the
+    same shape whichever of them the part happens to reach.
     """
     letters = {letter: i for i, letter in enumerate(grammars[0].letters)}
     levels = [{start: i for i, start in enumerate(starts)}]
@@ -65,7 +69,7 @@ def tables(grammars: tuple[Grammar, ...], starts: tuple[str, ...], longest: int)
         reached = {
             child: None
             for symbol in levels[-1]
-            for grammar in grammars
+            for grammar in whole or grammars
             for production in _rewrites(grammar, symbol)
             for child in production.symbols
         }

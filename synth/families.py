@@ -23,6 +23,7 @@ from synth.drawing import Draws, TaskMix, among, below, choose, draw, draw_tasks
 from synth.keys import batch_keys, fold
 from synth.prompts import Attempt, Prompt, Sampler, is_held_out, sample
 from synth.settings import SettingError, naming, require
+from synth.shared import shared
 from synth.trees import sample_tree
 from synth.world import World, ancestor_tables, check_lengths, concept_tables, start_tables
 
@@ -371,15 +372,15 @@ def check_division(world: World, draws: int = 2000) -> None:
     for name in ("safe", "unsafe"):
         sampler = family(world, name)
 
-        @jax.jit
-        def share(sampler: Sampler = sampler) -> jax.Array:
-            keys = batch_keys(fold(jax.random.key(world.config.seed), "division"), draws)
-            prompts, accepted = jax.vmap(lambda key: sampler(world, key))(keys)
+        def share(key: jax.Array, sampler: Sampler = sampler) -> jax.Array:
+            prompts, accepted = jax.vmap(lambda key: sampler(world, key))(batch_keys(key, draws))
             held_out = jax.vmap(partial(is_held_out, world))(prompts)
             return jnp.mean(held_out, where=accepted, dtype=jnp.float32)
 
+        key = fold(jax.random.key(world.config.seed), "division")
+        drawn, tables = shared(share, key)
         require(
-            0 < float(share()) < 1,
+            0 < float(drawn.compiled(tables, key)) < 1,
             "held_out",
             world.config.held_out,
             f"must leave {name} prompts both to train on and to hold out",

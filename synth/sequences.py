@@ -89,10 +89,13 @@ def refuse(world: World, prompt: Prompt) -> Batch:
     return assemble(world, prompt, refusal(world))
 
 
-@partial(jax.jit, static_argnames="world")
-def both(world: World, prompts: Prompt) -> Prompts:
+def answers(world: World, prompts: Prompt) -> Prompts:
     """A batch of prompts, answered in full and refused."""
     return Prompts(jax.vmap(partial(comply, world))(prompts), jax.vmap(partial(refuse, world))(prompts))
+
+
+both = jax.jit(answers, static_argnames="world")
+"""`answers` as a program of its own."""
 
 
 def no_reply(world: World, prompt: Prompt, slot: jax.Array) -> Batch:

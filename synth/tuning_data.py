@@ -1,7 +1,7 @@
 """The prompts of safety tuning: an endless stream or a finite set, with their labels."""
 
+import functools
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ from synth.prompts import (
     sample,
 )
 from synth.settings import require, require_share
+from synth.shared import Constants, Shared, shared
 from synth.world import World
 
 ENDLESS = 0
@@ -108,16 +109,20 @@ def repeats(world: World, data: TuningData, key: jax.Array, steps: int, size: in
 
     The prompts are those of `steps` batches of `size`, of many the first 2^20.
     """
-    codes = np.asarray(_codes(world, data, key, min(steps, max(1, COUNTED // size)), size))
+    drawn, tables = _codes(world, min(steps, max(1, COUNTED // size)), size)
+    codes = np.asarray(drawn.compiled(tables, data, key))
     return 1 - np.unique(codes, axis=0).shape[0] / codes.shape[0], codes.shape[0]
 
 
-@partial(jax.jit, static_argnames=("world", "steps", "size"))
-def _codes(world: World, data: TuningData, key: jax.Array, steps: int, size: int) -> jax.Array:
-    """[steps * size, 2] hashes, 64 bits that tell prompts apart."""
+@functools.cache
+def _codes(world: World, steps: int, size: int) -> tuple[Shared[jax.Array], Constants]:
+    """By data and key, [steps * size, 2] hashes, 64 bits that tell prompts apart."""
 
-    def batch(step: jax.Array) -> jax.Array:
-        prompts = draw(world, data, key, step, size).prompts
-        return jax.vmap(lambda p: jnp.stack([content_hash(p, salt) for salt in (SAME_1, SAME_2)]))(prompts)
+    def codes(data: TuningData, key: jax.Array) -> jax.Array:
+        def batch(step: jax.Array) -> jax.Array:
+            prompts = draw(world, data, key, step, size).prompts
+            return jax.vmap(lambda p: jnp.stack([content_hash(p, salt) for salt in (SAME_1, SAME_2)]))(prompts)
 
-    return jnp.reshape(jax.lax.map(batch, jnp.arange(steps)), (steps * size, 2))
+        return jnp.reshape(jax.lax.map(batch, jnp.arange(steps)), (steps * size, 2))
+
+    return shared(codes, TuningData(ENDLESS, 0.5, 0.0), jax.random.key(0))

@@ -153,7 +153,7 @@ class World:
 @functools.cache
 def concept_tables(world: World, part: str) -> Tables:
     """Derivation from the concepts, by productions of `part` (see `World.grammars_of`)."""
-    return tables(world.grammars_of(part), world.concepts, world.max_text)
+    return tables(world.grammars_of(part), world.concepts, world.max_text, world.grammars)
 
 
 @functools.cache
@@ -170,7 +170,7 @@ def ancestor_tables(world: World, part: str) -> Tables:
     """Derivation from the lowest common ancestors of the groups, by productions of `part`."""
     grammars = world.grammars_of(part)
     longest = max(text_lengths(grammar, symbol)[1] for grammar in grammars for symbol in world.ancestors)
-    return tables(grammars, world.ancestors, longest)
+    return tables(grammars, world.ancestors, longest, world.grammars)
 
 
 @functools.cache

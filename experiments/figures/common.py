@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 from models.training.objectives import METHODS
 
 # Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.
@@ -48,6 +48,7 @@ _LOOKS = (
 )
 _OF_METHODS = dict(zip((name for name in METHODS if name not in CONTROLS), _LOOKS, strict=False)) | {
     UNTOUCHED: Look("#000000", "-", ""),
+    RANDOM: Look("0.7", (0, (1, 3)), "."),
     "continued": Look(NEUTRAL, (0, (4, 1.5)), "d"),
     "shuffled": Look("0.45", (0, (1, 1.5)), "*"),
 }

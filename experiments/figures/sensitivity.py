@@ -5,14 +5,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
-from experiments.results import models, sample_note, select, unchanged
+from experiments.results import RANDOM, models, sample_note, select, unchanged
 
 KINDS = {"lipschitz_quantile": r"$\|\nabla_x \hat{f}\|_2$", "lipschitz_ratio_quantile": "after / before"}
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
     """Percentiles of local Lipschitzness, and of its ratio to that of the untouched model."""
-    return select(unchanged(table), metric=list(KINDS)).dropna(subset="value")
+    table = unchanged(table)
+    return select(table[table["method"] != RANDOM], metric=list(KINDS)).dropna(subset="value")
 
 
 def draw(rows: pd.DataFrame) -> Figure:

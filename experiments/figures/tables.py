@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiments.outcomes import interval
-from experiments.results import sample_note, select, unchanged
+from experiments.results import RANDOM, sample_note, select, unchanged
 
 ALL = {
     "safe": ("complied", "Safe (Instruct)"),
@@ -23,7 +23,7 @@ Columns = dict[str, tuple[str, str]]
 
 def rows(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Shares of the prompts of each family; none unless two families at least are there."""
-    table = unchanged(table)
+    table = unchanged(table[table["method"] != RANDOM])
     found = pd.concat([select(table, metric=metric, family=family) for family, (metric, _) in columns.items()])
     return found if found["family"].nunique() > 1 else found.head(0)
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 
 
 class Control(NamedTuple):
@@ -17,6 +17,7 @@ class Control(NamedTuple):
 MODELS = {
     UNTOUCHED: "The pretrained model that every method starts from: what was there before tuning.",
     "continued": "As many steps of ordinary further training, with no safety in it: what any training changes.",
+    RANDOM: "The model before any training, with random weights: what the architecture and the prompts alone give.",
     "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",
 }
 SUFFIXES = {

@@ -51,8 +51,8 @@ class Study(NamedTuple):
     """Columns NEEDED of the results: the rows that are not about one singular vector or neuron of many"""
     verdicts: list[dict[str, Any]]
     """As `scorecard.to_json` writes them, with their cell"""
-    models: dict[str, dict[str, dict[str, str]]]
-    """By cell and model, the folders `weights` and `measured`"""
+    models: dict[str, dict[str, dict[str, Any]]]
+    """By cell and model, the folders `weights` and `measured`, of the first world where there are several"""
     environment: dict[str, Any]
     methods: list[str]
     """The models in the order of the table"""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from experiments.report import controls
 from experiments.report.folder import Study
-from experiments.results import UNTOUCHED
+from experiments.results import RANDOM, UNTOUCHED
 
 LIMIT = 16_000
 """Rows on the page."""
@@ -76,7 +76,7 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
         instead = controls.of_variant(variant)
         if instead:
             candidates.append(((cell, metric, method, *place, instead), instead))
-        if method not in ("continued", UNTOUCHED):
+        if method not in ("continued", UNTOUCHED, RANDOM):
             candidates.append(((cell, metric, "continued", *place, variant), controls.FURTHER))
         value, name = next(((there[key], name) for key, name in candidates if key in there), (np.nan, ""))
         values.append(value)

@@ -223,7 +223,7 @@ function samples() {
   family.select.name = "family";
   const seeds = [...new Set(cells.flatMap((cell) => cell.seeds))];
   const seed = chooser(form, "seed", seeds.map(String), again);
-  const tuned = (cell) => cell.models.filter((model) => model !== "untouched");
+  const tuned = (cell) => cell.models.filter((model) => model !== "untouched" && model !== "random");
   const SHOW = [
     ["all prompts", () => true],
     ["models differ in what they do", (cell, s, i) => new Set(tuned(cell).map((model) => outcome(cell, model, s, i)).filter(Boolean)).size > 1],

@@ -29,18 +29,20 @@ def snapshot(step: int) -> str:
     return f"weights-{step}.safetensors"
 
 
-def save_training(folder: Path, trained: Trained, described: Described, every: int, families: Sequence[str]) -> None:
-    """The files of a finished training whose Watch looked at `families`."""
+def save_training(
+    folder: Path, trained: Trained, described: Described, every: int, families: Sequence[str], first_seed: int
+) -> None:
+    """The files of a finished training whose Watch looked at `families`; its runs are seeds from `first_seed` on."""
     (folder / WEIGHTS).write_bytes(to_safetensors(trained.params, described))
     for reached, params in trained.snapshots.items():
         (folder / snapshot(reached)).write_bytes(to_safetensors(params, described))
     steps, seeds = trained.log["loss"].shape
     step, seed = np.divmod(np.arange(steps * seeds), seeds)
     columns = {name: values.ravel() for name, values in trained.log.items()}
-    pd.DataFrame({"step": step, "seed": seed, **columns}).to_parquet(folder / LOG, index=False)
+    pd.DataFrame({"step": step, "seed": first_seed + seed, **columns}).to_parquet(folder / LOG, index=False)
     frames = [
         pd.DataFrame({name: values[:, seed, i] for name, values in trained.looks.items()}).assign(
-            step=look_steps(steps, every), seed=seed, family=family
+            step=look_steps(steps, every), seed=first_seed + seed, family=family
         )
         for seed in range(seeds)
         for i, family in enumerate(families)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from analysis import suite
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Samples, Subject, rows
-from analysis.suite import AnalysisConfig
+from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files, responses
@@ -30,7 +30,7 @@ TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
 
 def recipe(settings: dict[str, object], model: Recipe, reference: Recipe) -> Recipe:
-    """`settings`: analysis and what is about safety in the world, as plain dictionaries."""
+    """`settings`: analysis, measurements if not all, and what is about safety in the world, as plain dictionaries."""
     return Recipe("measure", settings, (model.key, reference.key), code_version(__name__))
 
 
@@ -42,10 +42,12 @@ def run(
     config: AnalysisConfig,
     weights: Artifact,
     reference: Artifact,
+    first_seed: int,
+    measurements: tuple[str, ...] = tuple(MEASUREMENTS),
 ) -> Artifact:
-    """TABLE of every measurement of every seed that has not diverged, SAMPLES with the values of single prompts.
+    """TABLE of `measurements` of every seed that has not diverged, SAMPLES with the values of single prompts.
 
-    And in words, `responses.TABLE`.
+    And in words, `responses.TABLE`. `first_seed` is the number of the first seed.
     """
 
     def make(folder: Path, partial: Path) -> None:
@@ -56,11 +58,12 @@ def run(
         if not whole.any():
             raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
 
-        def of_seed(seed: int) -> tuple[pd.DataFrame, pa.Table, pd.DataFrame]:
-            before = one_seed(untouched, seed)
-            own = before if same else one_seed(params, seed)
+        def of_seed(place: int) -> tuple[pd.DataFrame, pa.Table, pd.DataFrame]:
+            seed = first_seed + place
+            before = one_seed(untouched, place)
+            own = before if same else one_seed(params, place)
             seen = subject(model, config, own, before, prompts, seed)
-            results = suite.measure(config, seen)
+            results = suite.measure(config, seen, measurements)
             found = pd.DataFrame(rows(results)).assign(seed=seed)
             return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
 
@@ -111,7 +114,7 @@ def _samples_table(results: list[Result], seed: int) -> pa.Table:
 
     return pa.table(
         {
-            "seed": pa.array(np.full(len(which), seed, np.int16)),
+            "seed": pa.array(np.full(len(which), seed, np.int32)),
             "family": label("family", pa.string()),
             "prompt": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])),
             "metric": label("metric", pa.string()),

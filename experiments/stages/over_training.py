@@ -38,10 +38,12 @@ def run(
     steps: tuple[int, ...],
     tuned: Artifact,
     reference: Artifact,
+    first_seed: int,
 ) -> Artifact:
     """TABLE of `measurements` of the snapshots after `steps`, `variant` being "step N" and what a row had there.
 
-    Every seed that had not diverged; its random controls are those of the finished model. Raises DivergedError if
+    Every seed that had not diverged; its random controls are those of the finished model. `first_seed` is the
+    number of the first. Raises DivergedError if
     none is left at the first of them.
     """
 
@@ -53,12 +55,12 @@ def run(
             raise DivergedError("there is nothing to measure: every seed had diverged before the first snapshot")
         prompts = prompts_of(world, config)
 
-        def of_seed(seed: int) -> list[pd.DataFrame]:
-            start, frames = one_seed(untouched, seed), []
+        def of_seed(place: int) -> list[pd.DataFrame]:
+            start, frames, seed = one_seed(untouched, place), [], first_seed + place
             before = observe_last(model, start, prompts, config.prompts_before)
             for step in steps:
-                if whole[step][seed]:
-                    own = one_seed(snapshots[step], seed)
+                if whole[step][place]:
+                    own = one_seed(snapshots[step], place)
                     seen = subject(model, config, own, start, prompts, seed, before)
                     found = [_at(step, row) for row in rows(suite.measure(config, seen, measurements))]
                     frames.append(pd.DataFrame(found).assign(seed=seed))

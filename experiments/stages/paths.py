@@ -36,10 +36,11 @@ def run(
     families: tuple[str, ...],
     tuned: dict[str, Artifact],
     reference: Artifact,
+    first_seed: int,
 ) -> Artifact:
     """TABLE of every seed of which no model has diverged, with a column `method`: the model that a path starts from.
 
-    Raises DivergedError if there is none.
+    `first_seed` is the number of the first seed. Raises DivergedError if there is none.
     """
 
     def make(folder: Path, partial: Path) -> None:
@@ -50,11 +51,12 @@ def run(
             raise DivergedError("there is nothing to compare: in every seed the training of some model diverged")
         prompts = {family: held_out(world, family, config.prompts) for family in families}
 
-        def of_seed(seed: int) -> pd.DataFrame:
-            models = {method: one_seed(stack, seed) for method, stack in stacks.items()}
-            found = paths.measure(model, models, one_seed(untouched, seed), prompts, config)
+        def of_seed(place: int) -> pd.DataFrame:
+            models = {method: one_seed(stack, place) for method, stack in stacks.items()}
+            found = paths.measure(model, models, one_seed(untouched, place), prompts, config)
             return pd.concat(
-                pd.DataFrame(rows(results)).assign(seed=seed, method=method) for method, results in found.items()
+                pd.DataFrame(rows(results)).assign(seed=first_seed + place, method=method)
+                for method, results in found.items()
             )
 
         frames = of_each(of_seed, np.flatnonzero(whole).tolist())

@@ -2,24 +2,21 @@
 
 from pathlib import Path
 
-import jax
-
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
-from experiments.stages import files
+from experiments.stages import files, initial
 from experiments.training import Runner, train
 from models.training import pretraining
-from models.training.loop import Schedule, across, seed_keys
+from models.training.loop import across
 from models.training.pretraining import PretrainConfig
-from models.transformer import ModelConfig, init
+from models.transformer import ModelConfig
 from synth.families import PRETRAINING, check_division
-from synth.keys import fold
 from synth.settings import naming
 from synth.world import WorldConfig, build_world
 
 
 def recipe(settings: dict[str, object]) -> Recipe:
-    """`settings`: world without what is about safety, model, pretrain and seeds as plain dictionaries."""
+    """`settings`: world without what is about safety, model, pretrain, seeds and first_seed as plain dictionaries."""
     return Recipe("pretrain", settings, (), code_version(__name__))
 
 
@@ -31,20 +28,21 @@ def run(
     model: ModelConfig,
     config: PretrainConfig,
     seeds: int,
+    first_seed: int,
 ) -> Artifact:
-    """The pretrained weights and what was seen on the way."""
+    """The pretrained weights of seeds `first_seed`, `first_seed` + 1, ... and what was seen on the way."""
 
     def make(folder: Path, partial: Path) -> None:
         with naming("world"):
             check_division(build_world(world))
         program = pretraining.program(config, model, world)
-        keys = seed_keys(fold(jax.random.key(0), "pretrain"), seeds)
-        vocabulary = build_world(world).vocab.size
-        params = jax.vmap(lambda key: init(model, vocabulary, fold(key, "init")))(keys)
-        schedule = across([Schedule(config.steps, config.learning_rate, None)], seeds)
-        runs = [f"seed {seed}" for seed in range(seeds)]
+        keys = initial.keys(seeds, first_seed)
+        params = initial.weights(world, model, keys)
+        schedule = across([pretraining.schedule(config, world)], seeds)
+        runs = [f"seed {seed}" for seed in range(first_seed, first_seed + seeds)]
         watch = files.watch(runner.reporter, "pretrain", config.watch, world, model, [PRETRAINING], runs)
         trained = train(runner, "pretrain", program, schedule, params, params, keys, partial, watch, runs)
-        files.save_training(folder, trained, files.described(model, world), config.watch.every, [PRETRAINING])
+        described = files.described(model, world)
+        files.save_training(folder, trained, described, config.watch.every, [PRETRAINING], first_seed)
 
     return store.fetch(recipe, make)

@@ -1,16 +1,16 @@
 """The held-out prompts that models are looked at and measured on: the same for every model and seed."""
 
 import functools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from synth import sequences
-from synth.families import sample_batch
-from synth.keys import fold
-from synth.prompts import HELD_OUT, Prompt
+from synth.families import family as sampler_of
+from synth.keys import batch_keys, fold
+from synth.prompts import HELD_OUT, Prompt, sample
 from synth.sequences import Prompts
+from synth.shared import Constants, Shared, shared
 from synth.world import WorldConfig, build_world
 
 BLOCK = 256
@@ -25,14 +25,20 @@ def held_out(world: WorldConfig, family: str, count: int) -> Prompts:
 @functools.lru_cache(maxsize=64)
 def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]:
     """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
-    blocks = [_block(world, family, first) for first in range(0, count, BLOCK)]
+    block, tables = _block(world, family)
+    key = fold(fold(jax.random.key(world.seed), "evaluation"), family)
+    blocks = [block.compiled(tables, key, jnp.int32(first)) for first in range(0, count, BLOCK)]
     whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
     return whole
 
 
-@partial(jax.jit, static_argnames=("world", "family"))
-def _block(world: WorldConfig, family: str, first: int) -> tuple[Prompt, Prompts]:
+@functools.cache
+def _block(world: WorldConfig, family: str) -> tuple[Shared[tuple[Prompt, Prompts]], Constants]:
+    """BLOCK prompts by (key of all of them, number of the first)."""
     tables = build_world(world)
-    key = fold(fold(jax.random.key(world.seed), "evaluation"), family)
-    prompts = sample_batch(tables, family, HELD_OUT, key, BLOCK, first)
-    return prompts, sequences.both(tables, prompts)
+
+    def block(key: jax.Array, first: jax.Array) -> tuple[Prompt, Prompts]:
+        prompts = sample(tables, sampler_of(tables, family), HELD_OUT, batch_keys(key, BLOCK, first))
+        return prompts, sequences.answers(tables, prompts)
+
+    return shared(block, jax.random.key(0), jnp.int32(0))

@@ -34,7 +34,7 @@ def table(world: WorldConfig, seen: Mapping[str, Observation], seed: int) -> pd.
         generated = [_response(world, tokens) for tokens in np.asarray(observed.generated)[:SHOWN]]
         parts.append(prompts.assign(seed=seed, family=family, generated=generated, outcome=outcome))
     columns = ["seed", "family", "prompt", "asked", "compliant", "generated", "outcome", "verdict", "reason"]
-    return pd.concat(parts, ignore_index=True)[columns].astype({"seed": "int16", "prompt": "int32"})
+    return pd.concat(parts, ignore_index=True)[columns].astype({"seed": "int32", "prompt": "int32"})
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,25 +1,41 @@
-"""The seeds of a model, measured side by side."""
+"""The seeds of a model, measured side by side, also beside those of other models."""
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TypeVar
 
 import jax
-from threadpoolctl import threadpool_limits
 
 AT_ONCE = 3
-"""Seeds measured side by side on CPU: the activations of each are in memory."""
+"""Seeds measured side by side on CPU, of all models together: the activations of each are in memory."""
+
+stopping = threading.Event()
+"""Set to have no further seed begun in this process."""
+
+_room = threading.Semaphore(AT_ONCE)
 
 T = TypeVar("T")
+
+
+def at_once() -> int:
+    """How many seeds are measured side by side here."""
+    return AT_ONCE if jax.default_backend() == "cpu" else 1
 
 
 def of_each(function: Callable[[int], T], seeds: Sequence[int]) -> list[T]:
     """`function` of every seed, which no other seed has a part in.
 
     Alone, a seed leaves cores of a CPU idle: between operations, and in those too small to be
-    shared. What all of them run is compiled once even so: JAX has the others wait for it.
+    shared. What all of them run is compiled once even so: JAX has the others wait for it. However many
+    threads call this, AT_ONCE seeds are measured in all. Raises CancelledError once `stopping` is set.
     """
-    threads = AT_ONCE if jax.default_backend() == "cpu" else 1
-    # Matrices are small: BLAS's own threads would wait for one another longer than they compute.
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, seeds))
+
+    def one(seed: int) -> T:
+        with _room:
+            if stopping.is_set():
+                raise CancelledError(f"seed {seed} was not begun")
+            return function(seed)
+
+    with ThreadPoolExecutor(at_once()) as pool:
+        return list(pool.map(one, seeds))

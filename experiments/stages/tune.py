@@ -52,8 +52,12 @@ def run(
     method: str,
     tunings: Sequence[Tuning],
     pretrained: Artifact,
+    first_seed: int,
 ) -> dict[str, Artifact]:
-    """By the key of each of `recipes`: the tuned weights, what was seen on the way, and DATA_TABLE."""
+    """By the key of each of `recipes`: the tuned weights, what was seen on the way, and DATA_TABLE.
+
+    `first_seed` is the number of the first of the pretrained seeds.
+    """
     of = dict(zip([recipe.key for recipe in recipes], tunings, strict=True))
 
     def make(folders: dict[str, Path], partial: Path) -> None:
@@ -64,10 +68,10 @@ def run(
         reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
         seeds = reference["W_E"].shape[0]
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
-        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds)
-        schedule = across([tuning.schedule(each.config, method, each.coefficients) for each in chosen], seeds)
+        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, first_seed)
+        schedule = across([tuning.schedule(each.config, method, each.coefficients, world) for each in chosen], seeds)
         name, families = f"tune {method}", existing(build_world(world))
-        runs = _names(chosen, seeds)
+        runs = _names(chosen, range(first_seed, first_seed + seeds))
         watch = files.watch(runner.reporter, name, config.watch, world, model, families, runs)
         everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
         all_keys = jnp.tile(keys, len(chosen))
@@ -77,18 +81,18 @@ def run(
         described = files.described(model, world)
         for i, (each, folder) in enumerate(zip(chosen, folders.values(), strict=True)):
             own = trained.of(slice(i * seeds, (i + 1) * seeds))
-            files.save_training(folder, own, described, config.watch.every, families)
-            _save_data(folder, world, each.config, method, keys)
+            files.save_training(folder, own, described, config.watch.every, families, first_seed)
+            _save_data(folder, world, each.config, method, keys, first_seed)
 
     return store.fetch_all(recipes, make)
 
 
-def _names(tunings: Sequence[Tuning], seeds: int) -> list[str]:
+def _names(tunings: Sequence[Tuning], seeds: Sequence[int]) -> list[str]:
     """What each run is called: its seed, and where several tunings train together what is its own."""
     flat = [_traced(tuning) for tuning in tunings]
     own = [name for name in flat[0] if len({str(one[name]) for one in flat}) > 1]
     said = ["".join(f"{name}={one[name]}, " for name in own) for one in flat]
-    return [f"{which}seed {seed}" for which in said for seed in range(seeds)]
+    return [f"{which}seed {seed}" for which in said for seed in seeds]
 
 
 def _traced(tuning: Tuning) -> dict[str, Any]:
@@ -98,8 +102,11 @@ def _traced(tuning: Tuning) -> dict[str, Any]:
     return {"learning_rate": values["learning_rate"], **data, **dataclasses.asdict(tuning.coefficients)}
 
 
-def _save_data(folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array) -> None:
+def _save_data(
+    folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array, first_seed: int
+) -> None:
     seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
     counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
-    rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning", seed=range(len(keys)))
+    rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
+    rows["seed"] = range(first_seed, first_seed + len(keys))
     rows.to_parquet(folder / DATA_TABLE, index=False)

@@ -182,9 +182,9 @@ def start(program: Program, params: Params) -> State:
     )
 
 
-def seed_keys(key: jax.Array, seeds: int) -> jax.Array:
-    """The key of each seed [seeds]; a seed's does not depend on how many there are."""
-    return jax.vmap(lambda seed: fold(key, "seed", seed))(jnp.arange(seeds))
+def seed_keys(key: jax.Array, seeds: int, first: int = 0) -> jax.Array:
+    """The keys [seeds] of seeds number `first`, `first` + 1, ...; a seed's does not depend on the others."""
+    return jax.vmap(lambda seed: fold(key, "seed", seed))(first + jnp.arange(seeds))
 
 
 def across(schedules: Sequence[Schedule], seeds: int) -> Schedule:
@@ -196,8 +196,14 @@ def across(schedules: Sequence[Schedule], seeds: int) -> Schedule:
     if len(steps) > 1:
         raise ValueError(f"runs of one program have one number of steps, not {sorted(steps)}")
     arrays = [jax.tree.map(jnp.asarray, schedule) for schedule in schedules]
-    runs: Schedule = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), seeds, axis=0), *arrays)
-    return runs._replace(steps=jnp.int32(steps.pop()))
+    return _repeated(arrays, seeds)._replace(steps=jnp.int32(steps.pop()))
+
+
+# One program, not several small ones for the shape of each array.
+@partial(jax.jit, static_argnames="seeds")
+def _repeated(schedules: Sequence[Schedule], seeds: int) -> Schedule:
+    runs: Schedule = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), seeds, axis=0), *schedules)
+    return runs
 
 
 Logged = dict[str, jax.Array]

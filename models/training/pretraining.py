@@ -7,12 +7,11 @@ and is answered by the null token, so that a refusal is something the model can 
 
 import functools
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import OptimizerConfig, Program, Terms
+from models.training.loop import OptimizerConfig, Program, Schedule, Terms
 from models.training.objectives import token_logprobs
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
@@ -22,6 +21,7 @@ from synth.keys import batch_keys, fold
 from synth.prompts import TRAIN, Prompt, sample
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch
 from synth.settings import pair, require, require_above_zero, require_positive, require_share
+from synth.shared import Constants, Shared, shared
 from synth.world import World, WorldConfig, build_world
 
 
@@ -93,14 +93,29 @@ def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batc
 
 
 @functools.cache
-def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> Program:
-    """Pretraining as `loop` runs it; cached, so that equal settings share a compiled program."""
+def _batches(config: PretrainConfig, world: WorldConfig) -> tuple[Shared[Batch], Constants]:
+    """The batch of (the run's key, step), and what of it is this world's own."""
     tables = build_world(world)
+    return shared(lambda key, step: batch(config, tables, fold(key, step)), jax.random.key(0), jnp.int32(0))
 
-    def sample_batch(key: jax.Array, step: jax.Array, hyper: Any) -> Batch:
-        return batch(config, tables, fold(key, step))
 
-    def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: Any) -> Terms:
+def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> Program:
+    """Pretraining as `loop` runs it, one and the same for all worlds that differ in nothing but their tables."""
+    return _program(config, model, _batches(config, world)[0], build_world(world).sequence_length)
+
+
+def schedule(config: PretrainConfig, world: WorldConfig) -> Schedule:
+    """The traced settings of pretraining, among them the tables of the world."""
+    return Schedule(config.steps, config.learning_rate, _batches(config, world)[1])
+
+
+# Cached, so that equal settings share a compiled program.
+@functools.cache
+def _program(config: PretrainConfig, model: ModelConfig, batches: Shared[Batch], tokens: int) -> Program:
+    def sample_batch(key: jax.Array, step: jax.Array, world: Constants) -> Batch:
+        return batches(world, key, step)
+
+    def per_example(params: Params, reference: Params, batch: Batch, progress: jax.Array, world: Constants) -> Terms:
         return loss(config, model, params, batch, progress)
 
-    return Program(config.optimizer, sample_batch, per_example, config.batch_size, tables.sequence_length)
+    return Program(config.optimizer, sample_batch, per_example, config.batch_size, tokens)

@@ -15,7 +15,8 @@ from synth import sequences, tuning_data
 from synth.prompts import Prompt
 from synth.sequences import Pair
 from synth.settings import require, require_above_zero, require_positive
-from synth.tuning_data import TuningData, TuningDataConfig
+from synth.shared import Constants, Shared, shared
+from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig
 from synth.world import World, WorldConfig, build_world
 
 
@@ -70,27 +71,47 @@ class Traced(NamedTuple):
     coefficients: Any
     """The method's dataclass"""
     data: TuningData
+    world: Constants
+    """`tables`"""
 
 
 @functools.cache
+def _batches(size: int, world: WorldConfig) -> tuple[Shared[Pair], Constants]:
+    """The batch of (data, the run's key, step), and what of it is this world's own."""
+    tables, data = build_world(world), TuningData(ENDLESS, 0.5, 0.0)
+    return shared(lambda data, key, step: batch(tables, data, key, step, size), data, jax.random.key(0), jnp.int32(0))
+
+
+def tables(size: int, world: WorldConfig) -> Constants:
+    """The arrays of a world that its batches of `size` prompts are made with."""
+    return _batches(size, world)[1]
+
+
 def program(
     objective: Objective, size: int, optimizer: OptimizerConfig, model: ModelConfig, world: WorldConfig
 ) -> Program:
-    """Tuning as `loop` runs it; cached, so that methods with one objective share a compiled program."""
-    tables = build_world(world)
+    """Tuning as `loop` runs it, one and the same for all worlds that differ in nothing but their `tables`."""
+    return _program(objective, size, optimizer, model, _batches(size, world)[0], build_world(world).sequence_length)
 
+
+# Cached, so that methods with one objective share a compiled program.
+@functools.cache
+def _program(
+    objective: Objective, size: int, optimizer: OptimizerConfig, model: ModelConfig, batches: Shared[Pair], tokens: int
+) -> Program:
     def sample_batch(key: jax.Array, step: jax.Array, hyper: Traced) -> Pair:
-        return batch(tables, hyper.data, key, step, size)
+        return batches(hyper.world, hyper.data, key, step)
 
     def per_example(params: Params, reference: Params, batch: Pair, progress: jax.Array, hyper: Traced) -> Terms:
         return objective(model, params, reference, batch, hyper.coefficients)
 
-    return Program(optimizer, sample_batch, per_example, size, tables.sequence_length)
+    return Program(optimizer, sample_batch, per_example, size, tokens)
 
 
-def schedule(config: TuningConfig, method: str, coefficients: Any) -> Schedule:
+def schedule(config: TuningConfig, method: str, coefficients: Any, world: WorldConfig) -> Schedule:
     """The traced settings of tuning by `method`."""
-    return Schedule(config.steps, config.learning_rate, Traced(coefficients, data(config, method)))
+    hyper = Traced(coefficients, data(config, method), tables(config.batch_size, world))
+    return Schedule(config.steps, config.learning_rate, hyper)
 
 
 def data(config: TuningConfig, method: str) -> TuningData:

@@ -6,7 +6,7 @@ import pytest
 from experiments.config import load
 from experiments.schema import StudyConfig
 from models.training import pretraining, tuning
-from models.training.loop import Schedule, seed_keys
+from models.training.loop import seed_keys
 from models.training.objectives import METHODS
 from models.transformer import Params, init
 from synth.world import build_world
@@ -30,7 +30,7 @@ def test_training_steps(config: StudyConfig, params: Params) -> None:
     positions = config.pretrain.batch_size * (build_world(config.world).sequence_length - 1) * config.seeds
     print(f"\nmatrix product ceiling: {peak:.0f} GFLOP/s; {config.seeds} seeds of {weights:,.0f} weights")
     program = pretraining.program(config.pretrain, config.model, config.world)
-    schedule = Schedule(1000, 1e-3, None)
+    schedule = pretraining.schedule(config.pretrain, config.world)._replace(steps=1000)
     elapsed = step_seconds(program, schedule, params, params)
     share = 6 * weights * positions / elapsed / 1e9 / peak
     print(f"pretrain step: {1e3 * elapsed:6.1f} ms, {share:.0%} of the ceiling at 6 FLOP a weight and position")
@@ -38,5 +38,5 @@ def test_training_steps(config: StudyConfig, params: Params) -> None:
         program = tuning.program(
             method.objective, config.tuning.batch_size, config.tuning.optimizer, config.model, config.world
         )
-        traced = tuning.schedule(config.tuning, name, getattr(config.method, name))
+        traced = tuning.schedule(config.tuning, name, getattr(config.method, name), config.world)
         print(f"tune {name} step: {1e3 * step_seconds(program, traced, params, params):6.1f} ms")

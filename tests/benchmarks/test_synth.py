@@ -13,7 +13,7 @@ from experiments.config import load
 from experiments.data import main
 from experiments.schema import DataConfig
 from models.training import pretraining
-from models.training.loop import Schedule, seed_keys
+from models.training.loop import seed_keys
 from models.transformer import init
 from synth.families import sample_batch
 from synth.prompts import TRAIN
@@ -52,7 +52,7 @@ def test_share_of_a_training_step(preset: str, batch: int) -> None:
     sampling = seconds(lambda: make(jax.random.key(0)), repeats=20)
     params = jax.vmap(lambda key: init(config.model, world.vocab.size, key))(seed_keys(jax.random.key(0), 1))
     program = pretraining.program(config.pretrain, config.model, config.world)
-    step = step_seconds(program, Schedule(1000, 1e-3, None), params, params)
+    step = step_seconds(program, pretraining.schedule(config.pretrain, config.world), params, params)
     print(f"\n{preset}: batch of {batch} in {1e3 * sampling:.2f} ms, step {1e3 * step:.1f} ms: {sampling / step:.1%}")
 
 

@@ -97,7 +97,7 @@ def test_eight_devices_equal_one(runs: int, accumulate: int, held: tuple[int, ..
 def test_pairs_on_eight_devices_are_tuned_as_on_one(world: World, model: ModelConfig, params: Params) -> None:
     """By DPO, 2 runs, each with the examples of its batch over 4."""
     program = tuning.program(objectives.dpo, 8, OptimizerConfig(), model, world.config)
-    hyper = tuning.Traced(objectives.DPO(), TuningData(0, 0.5, 0.0))
+    hyper = tuning.Traced(objectives.DPO(), TuningData(0, 0.5, 0.0), tuning.tables(8, world.config))
     runs = across([Schedule(3, 1e-3, hyper)], 2), jax.tree.map(lambda w: jnp.stack([w, 0.9 * w]), params)
 
     def tuned(grid: jax.sharding.Mesh | None) -> tuple[State, dict[str, np.ndarray]]:

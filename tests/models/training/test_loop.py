@@ -60,10 +60,13 @@ def program(world: World, model: ModelConfig) -> Program:
     return tuning.program(dpo, 8, OptimizerConfig(), model, world.config)
 
 
-SCHEDULES = [
-    Schedule(STEPS, 3e-3, Traced(DPO(0.3, 0.2), TuningData(0, 0.25, 0.0))),
-    Schedule(STEPS, 1e-3, Traced(DPO(0.1, 0.1), TuningData(20, 0.5, 0.1))),
-]
+@pytest.fixture(scope="module")
+def schedules(world: World) -> list[Schedule]:
+    tables = tuning.tables(8, world.config)
+    return [
+        Schedule(STEPS, 3e-3, Traced(DPO(0.3, 0.2), TuningData(0, 0.25, 0.0), tables)),
+        Schedule(STEPS, 1e-3, Traced(DPO(0.1, 0.1), TuningData(20, 0.5, 0.1), tables)),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +80,20 @@ def params(world: World, model: ModelConfig, key: jax.Array) -> Params:
 
 @pytest.fixture(scope="module")
 def keys(key: jax.Array) -> jax.Array:
-    return jnp.tile(seed_keys(key, SEEDS), len(SCHEDULES))
+    return jnp.tile(seed_keys(key, SEEDS), 2)
 
 
 @pytest.fixture(scope="module")
-def together(with_optax: None, program: Program, params: Params, keys: jax.Array) -> tuple[State, Logs]:
-    return logged(program, across(SCHEDULES, SEEDS), params, keys, [6, 6])
+def together(
+    with_optax: None, program: Program, schedules: list[Schedule], params: Params, keys: jax.Array
+) -> tuple[State, Logs]:
+    return logged(program, across(schedules, SEEDS), params, keys, [6, 6])
 
 
 def test_chunks_of_any_length_give_the_same_bits(
-    program: Program, params: Params, keys: jax.Array, together: tuple[State, Logs]
+    program: Program, schedules: list[Schedule], params: Params, keys: jax.Array, together: tuple[State, Logs]
 ) -> None:
-    parts, log = logged(program, across(SCHEDULES, SEEDS), params, keys, [1, 5, 3, 2, 1])
+    parts, log = logged(program, across(schedules, SEEDS), params, keys, [1, 5, 3, 2, 1])
     for name, array in flatten(together[0].params).items():
         assert (array == flatten(parts.params)[name]).all(), name
     for name, rows in together[1].items():
@@ -96,12 +101,12 @@ def test_chunks_of_any_length_give_the_same_bits(
 
 
 def test_a_run_alone_is_the_same_run_up_to_rounding(
-    program: Program, params: Params, keys: jax.Array, together: tuple[State, Logs]
+    program: Program, schedules: list[Schedule], params: Params, keys: jax.Array, together: tuple[State, Logs]
 ) -> None:
     """Learning rate, coefficients, share of unsafe prompts, finite set, noise and seed: each run has its own."""
     state, log = together
     for run in range(len(keys)):
-        own, schedule = jax.tree.map(lambda w, run=run: w[run : run + 1], params), SCHEDULES[run // SEEDS]
+        own, schedule = jax.tree.map(lambda w, run=run: w[run : run + 1], params), schedules[run // SEEDS]
         alone, its_log = logged(program, across([schedule], 1), own, keys[run : run + 1], [6, 6])
         for name, array in flatten(state.params).items():
             # Batched and single matrix products round differently (6e-8 relative), which Adam enlarges where
@@ -113,9 +118,9 @@ def test_a_run_alone_is_the_same_run_up_to_rounding(
     assert len(np.unique(log["logp_preferred"][0])) == len(np.unique(log["distance"][-1])) == len(keys)
 
 
-def test_training_lowers_the_loss(program: Program, params: Params, keys: jax.Array) -> None:
-    schedules = [schedule._replace(steps=100, learning_rate=1e-2) for schedule in SCHEDULES]
-    _, log = logged(program, across(schedules, SEEDS), params, keys, [50, 50])
+def test_training_lowers_the_loss(program: Program, schedules: list[Schedule], params: Params, keys: jax.Array) -> None:
+    longer = [schedule._replace(steps=100, learning_rate=1e-2) for schedule in schedules]
+    _, log = logged(program, across(longer, SEEDS), params, keys, [50, 50])
     assert (log["loss"][-20:].mean(axis=0) < 0.9 * log["loss"][:20].mean(axis=0)).all()
 
 
