@@ -112,6 +112,13 @@ def per_prompt(metric: str, values: np.ndarray, why: str | None, **at: Any) -> R
     return row(metric, np.nan, len(values), why, **at)
 
 
+def of_successful(metric: str, values: np.ndarray, complied: np.ndarray, why: str | None, **at: Any) -> Row:
+    """The mean of `values` [N] over the prompts that were complied with [N]: of a jailbreak, its successes."""
+    chosen = values[complied]
+    mean = float(np.mean(chosen)) if len(chosen) else np.nan
+    return row(metric, mean, len(chosen), why or "no success", **at)
+
+
 def measure(subject: Subject, config: ClustersConfig) -> list[Result]:
     """At each of MODULES, per layer: tau of each family, how far the clusters are apart, and the null of that.
 
@@ -145,13 +152,11 @@ def _taus(
     where: dict[str, Any],
 ) -> list[Result]:
     values = tau(rows, *means).astype(float) if means else np.full(len(rows), np.nan)
-    successful = values[complied]
     deviation = values.std(ddof=1) if len(values) > 1 else np.nan
-    of_successful = successful.mean() if len(successful) else np.nan
     return [
         per_prompt("tau", values, why, family=family, **where),
         row("tau_sd", deviation, len(values), why or "one prompt has no spread", family=family, **where),
-        row("tau_successful", of_successful, len(successful), why or "no success", family=family, **where),
+        of_successful("tau_successful", values, complied, why, family=family, **where),
     ]
 
 
