@@ -112,10 +112,19 @@ def per_prompt(metric: str, values: np.ndarray, why: str | None, **at: Any) -> R
     return row(metric, np.nan, len(values), why, **at)
 
 
+def of_successful(metric: str, values: np.ndarray, complied: np.ndarray, why: str | None, **at: Any) -> Row:
+    """The mean of `values` [N] over the prompts that were complied with [N]: of a jailbreak, its successes."""
+    chosen = values[complied]
+    mean = float(np.mean(chosen)) if len(chosen) else np.nan
+    return row(metric, mean, len(chosen), why or "no success", **at)
+
+
 def measure(subject: Subject, config: ClustersConfig) -> list[Result]:
     """At each of MODULES, per layer: tau of each family, how far the clusters are apart, and the null of that.
 
-    `tau_successful` is over the prompts that were complied with: of a jailbreak, the successful attacks.
+    `tau_successful` is over the prompts that were complied with: of a jailbreak, the successful attacks. `tau_group`
+    is over those with a letter from the concept group `index`, from 1 (cf. Figs. A.29-30); a text of several groups
+    counts in each, and the family's `tau` is what a group that makes no difference would have.
     """
     seen = subject.observations
     sizes = len(seen["safe"].complied), len(seen["unsafe"].complied)
@@ -132,27 +141,30 @@ def measure(subject: Subject, config: ClustersConfig) -> list[Result]:
             means = None if without else (acts["safe"].mean(0), acts["unsafe"].mean(0))
             for family, of in seen.items():
                 known = None if family in missing else means
-                results += _taus(acts[family], known, of.complied, without or missing.get(family), family, where)
+                why, at = without or missing.get(family), {"family": family, **where}
+                values = tau(acts[family], *known).astype(float) if known else np.full(len(acts[family]), np.nan)
+                results += _taus(values, of.complied, why, at)
+                results += _by_group(values, subject.groups.get(family), why, at)
     return results
 
 
-def _taus(
-    rows: np.ndarray,
-    means: tuple[np.ndarray, np.ndarray] | None,
-    complied: np.ndarray,
-    why: str | None,
-    family: str,
-    where: dict[str, Any],
-) -> list[Result]:
-    values = tau(rows, *means).astype(float) if means else np.full(len(rows), np.nan)
-    successful = values[complied]
+def _taus(values: np.ndarray, complied: np.ndarray, why: str | None, at: dict[str, Any]) -> list[Result]:
     deviation = values.std(ddof=1) if len(values) > 1 else np.nan
-    of_successful = successful.mean() if len(successful) else np.nan
     return [
-        per_prompt("tau", values, why, family=family, **where),
-        row("tau_sd", deviation, len(values), why or "one prompt has no spread", family=family, **where),
-        row("tau_successful", of_successful, len(successful), why or "no success", family=family, **where),
+        per_prompt("tau", values, why, **at),
+        row("tau_sd", deviation, len(values), why or "one prompt has no spread", **at),
+        of_successful("tau_successful", values, complied, why, **at),
     ]
+
+
+def _by_group(values: np.ndarray, groups: np.ndarray | None, why: str | None, at: dict[str, Any]) -> list[Result]:
+    """The mean of `values` [N] over the prompts of each of `groups` [N, groups]; no rows where these are not known."""
+    results: list[Result] = []
+    for i, chosen in enumerate(() if groups is None else groups.T):
+        mean = values[chosen].mean() if chosen.any() else np.nan
+        because = why or "no prompt of the group"
+        results.append(row("tau_group", mean, int(chosen.sum()), because, index=i + 1, **at))
+    return results
 
 
 def _apart(

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.nullspace import MATRICES, column_basis, layer_of, part, random_frames, random_units, unit
+from analysis.chance import random_frames, random_units
+from analysis.nullspace import MATRICES, column_basis, layer_of, part, unit
 from analysis.observe import LAST, at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.decode import judged

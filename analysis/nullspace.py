@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from analysis.clusters import row, unusable
+from analysis.chance import expected_length, expected_outside, expected_sine, random_sines, root_mean_beta
+from analysis.clusters import of_successful, row, unusable
 from analysis.rows import Result, Row, Samples, Subject
 from models.weights import flatten
 from synth.keys import fold
@@ -23,6 +24,32 @@ MATRICES = {"W_in": "mlp.in", "W_out": "mlp.post"}
 
 ZERO = "dW is zero"
 
+COLUMNS = (
+    "effective_rank",
+    "stable_rank",
+    "sine_mean",
+    "sine_random_mean",
+    "sine_excess",
+    "outside_energy",
+    "outside_energy_random",
+    "outside_top",
+    "outside_top_random",
+)
+"""What a dW of zero has no value of, per layer and matrix."""
+
+ROWS = (
+    "projection_total",
+    "projection_total_random",
+    "projection_total_successful",
+    "projection_rms",
+    "projection_top",
+    "projection_top_random",
+)
+"""Likewise, per family too."""
+
+NEURONS = ("neuron_effect_mean", "neuron_sample")
+"""Likewise, of W_in."""
+
 
 @dataclass(unsafe_hash=True)
 class NullspaceConfig:
@@ -31,13 +58,13 @@ class NullspaceConfig:
     rank_share: float = 0.99
     """Share of the squared Frobenius norm that the empirical rank must hold."""
     directions: int = 15
-    """Right singular vectors of dW on which activations are projected."""
+    """Right singular vectors of dW on which activations are projected (the paper's 15)."""
     neurons: int = 32
     """Hidden neurons reported, those most aligned with dW's first right singular vector."""
     angle_prompts: int = 128
     """Prompts of a family whose activations' span is compared before and after; its control needs as many others."""
     draws: int = 100
-    """Random frames behind the controls."""
+    """Random frames behind the control of the sorted sines; the other controls are exact."""
 
     def __post_init__(self) -> None:
         require_positive(self, "directions", "neurons", "angle_prompts", "draws")
@@ -92,41 +119,19 @@ def sines(vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
     return np.clip(np.linalg.norm(outside, axis=0), 0.0, 1.0)
 
 
-def random_frames(size: int, vectors: int, draws: int, key: jax.Array) -> np.ndarray:
-    """[draws, size, vectors] orthonormal columns in uniformly random position."""
-    return np.linalg.qr(_generator(key).standard_normal((draws, size, vectors)))[0]
-
-
-def random_sines(size: int, rank: int, vectors: int, draws: int, key: jax.Array) -> np.ndarray:
-    """[draws, vectors] `sines` of random frames [size, vectors] to a subspace of dimension `rank`.
-
-    Exact, and without the frames. A frame is G R^-1 with G normal and R^T R = G^T G, and the
-    angles depend only on the Gram matrices of the parts of G inside and outside the subspace.
-    Those are Wishart, with triangular roots that can be drawn directly (Bartlett 1933).
-    """
-    rng = _generator(key)
-
-    def root(degrees: int) -> np.ndarray:
-        width = min(vectors, degrees)
-        lower, i = np.tril(rng.standard_normal((draws, vectors, width)), -1), np.arange(width)
-        lower[:, i, i] = np.sqrt(rng.chisquare(degrees - i, (draws, width)))
-        return lower
-
-    inside, outside = root(rank), root(size - rank)
-    gram = inside @ inside.swapaxes(1, 2) + outside @ outside.swapaxes(1, 2)
-    return np.clip(np.linalg.norm(np.linalg.solve(np.linalg.cholesky(gram), outside), axis=2), 0.0, 1.0)
-
-
-def random_units(size: int, draws: int, key: jax.Array) -> np.ndarray:
-    """[draws, size] uniformly random unit vectors: V^T a of any unit vector a for random orthogonal V."""
-    normal = _generator(key).standard_normal((draws, size))
-    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
-
-
 def unit(activations: np.ndarray) -> np.ndarray:
     """The rows of `activations` [N, n], each scaled to length 1; zero stays zero."""
     norms = np.linalg.norm(activations, axis=-1, keepdims=True)
     return np.divide(activations, norms, out=np.zeros_like(activations), where=norms > 0)
+
+
+def outside(matrix: np.ndarray, basis: np.ndarray) -> float:
+    """||(I - P) X||_F / ||X||_F for X = `matrix` [m, n], not zero, and P projecting on the span of `basis` [m, r].
+
+    `sines` of X's left singular vectors, each weighted by its share of X's squared norm, as a root mean square: the
+    many small singular values of an optimiser's noise count for as little as they do in X.
+    """
+    return float(np.linalg.norm(matrix - basis @ (basis.T @ matrix)) / np.linalg.norm(matrix))
 
 
 def projections(matrix: np.ndarray, activations: np.ndarray, directions: int) -> np.ndarray:
@@ -185,25 +190,22 @@ def _matrix(subject: Subject, layer: int, module: str, config: NullspaceConfig) 
         for params in (subject.reference, subject.params)
     )
     change = tuned - untuned
-    acts = {
-        family: np.asarray(seen.last[MATRICES[module]][:, layer], float)
-        for family, seen in subject.observations.items()
-    }
-    unknown = unusable(acts)
-    inputs = {family: unit(rows) for family, rows in acts.items() if family not in unknown}
+    seen = subject.observations
+    acts = {family: np.asarray(of.last[MATRICES[module]][:, layer], float) for family, of in seen.items()}
+    missing = unusable(acts)
+    inputs = {family: unit(rows) for family, rows in acts.items() if family not in missing}
     key = fold(subject.key, "nullspace", layer, module)
     where: dict[str, Any] = {"layer": layer + 1, "module": module}
     results = _column_space(untuned, change, config, fold(key, "columns"), where)
-    results += _row_space(change, inputs, config, fold(key, "rows"), where)
-    metrics = ["projection_total", "projection_total_random"]
-    if module == "W_in":
-        results += _neurons(change, inputs, config, where)
-        metrics.append("neuron_effect_mean")
-    return results + [r for name, why in unknown.items() for r in _absent({"family": name, **where}, *metrics, why=why)]
-
-
-def _generator(key: jax.Array) -> np.random.Generator:
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    metrics = (*ROWS, *NEURONS) if module == "W_in" else ROWS
+    if change.any():
+        complied = {family: seen[family].complied for family in inputs}
+        results += _row_space(change, inputs, complied, config, where)
+        if module == "W_in":
+            results += _neurons(change, inputs, config, where)
+    else:
+        missing = dict.fromkeys(inputs, ZERO) | missing
+    return results + [r for name, why in missing.items() for r in _absent({"family": name, **where}, *metrics, why=why)]
 
 
 def _change_share(subject: Subject) -> list[Result]:
@@ -230,6 +232,11 @@ def _change_share(subject: Subject) -> list[Result]:
 def _column_space(
     untuned: np.ndarray, change: np.ndarray, config: NullspaceConfig, key: jax.Array, where: dict[str, Any]
 ) -> list[Result]:
+    """dW's left singular vectors against the span of W's, each alike and by energy.
+
+    `outside_top` is `outside_energy` of the leading vectors that hold half of dW's squared norm. Chance is a dW with
+    random left singular vectors, in closed form: the mean of a sine, and the root mean square of what is by energy.
+    """
     basis = column_basis(untuned, config.rank_share)
     left, values, _ = np.linalg.svd(change, full_matrices=False)
     count = empirical_rank(values, config.rank_share)
@@ -240,14 +247,24 @@ def _column_space(
     }
     results: list[Result] = [Row(metric, float(value), 1, **where) for metric, value in sizes.items()]
     if count == 0:
-        return results + _absent(where, "effective_rank", "stable_rank", "sine_mean", "sine_random_mean", "sine_excess")
+        return results + _absent(where, *COLUMNS)
     measured = sines(left[:, :count], basis)
-    null = np.sort(random_sines(len(basis), basis.shape[1], count, config.draws, key), axis=1)
+    size, rank = basis.shape
+    by_chance = expected_sine(size, rank)
+    null = np.sort(random_sines(size, rank, count, config.draws, key), axis=1)
     low, high = np.quantile(null, [0.025, 0.975], axis=0)
+    top = empirical_rank(values, 0.5)
+    leading = left[:, :top] * values[:top]
     summary = {
-        "sine_mean": measured.mean(),
-        "sine_random_mean": null.mean(),
-        "sine_excess": measured.mean() - null.mean(),
+        "effective_rank": (effective_rank(values), 1),
+        "stable_rank": (stable_rank(values), 1),
+        "sine_mean": (measured.mean(), count),
+        "sine_random_mean": (by_chance, 1),
+        "sine_excess": (measured.mean() - by_chance, count),
+        "outside_energy": (outside(change, basis), 1),
+        "outside_energy_random": (expected_outside(size, rank), 1),
+        "outside_top": (outside(leading, basis), top),
+        "outside_top_random": (expected_outside(size, rank), 1),
     }
     curves = {
         "sine": measured,
@@ -256,9 +273,7 @@ def _column_space(
         "sine_random_sorted_low": low,
         "sine_random_sorted_high": high,
     }
-    results.append(Row("effective_rank", effective_rank(values), 1, **where))
-    results.append(Row("stable_rank", stable_rank(values), 1, **where))
-    results += [Row(metric, float(value), count, **where) for metric, value in summary.items()]
+    results += [Row(metric, float(value), n, **where) for metric, (value, n) in summary.items()]
     for metric, curve in curves.items():
         n = config.draws if "random" in metric else 1
         results += [Row(metric, float(v), n, index=i + 1, **where) for i, v in enumerate(curve)]
@@ -266,49 +281,58 @@ def _column_space(
 
 
 def _row_space(
-    change: np.ndarray, inputs: dict[str, np.ndarray], config: NullspaceConfig, key: jax.Array, where: dict[str, Any]
+    change: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    complied: dict[str, np.ndarray],
+    config: NullspaceConfig,
+    where: dict[str, Any],
 ) -> list[Result]:
-    """Effects of dW on unit inputs, and of a dW with the same singular values and random right vectors.
+    """Effects of dW [m, n], not zero, on unit inputs, and of a dW with the same singular values and random right
+    vectors: exact means, the same for all inputs, since V^T a is a random unit vector whatever a is.
 
-    The latter are the same for all inputs, since V^T a is a random unit vector whatever a is.
+    `projection_rms` is the root mean square over prompts of ||dW a|| sqrt(n) / ||dW||_F, for which chance is 1:
+    E ||dW a||^2 = ||dW||_F^2 / n. `projection_top` is the length of the first `directions` projections together.
     """
     results: list[Result] = []
-    if not change.any() or not inputs:
-        for family in inputs:
-            results += _absent({"family": family, **where}, "projection_total", "projection_total_random")
-        return results
-    values = np.linalg.svd(change, compute_uv=False)
-    coordinates = random_units(change.shape[1], config.draws, key)
-    total_null = float(np.linalg.norm(coordinates[:, : len(values)] * values, axis=1).mean())
-    null = np.abs(coordinates).mean() * values
-    along = projections(change, np.concatenate(list(inputs.values())), config.directions)
-    cuts = np.cumsum([len(units) for units in inputs.values()])[:-1]
-    for (family, units), columns in zip(inputs.items(), np.split(along, cuts), strict=True):
+    size, most = change.shape[1], config.directions
+    _, values, right = np.linalg.svd(change, full_matrices=False)
+    null = root_mean_beta(1 / 2, (size - 1) / 2) * values
+    total_null, top_null = (expected_length(of, size) for of in (values, values[:most]))
+    for family, units in inputs.items():
         at: dict[str, Any] = {"family": family, **where}
-        results.append(Samples("projection_total", np.linalg.norm(units @ change.T, axis=-1), **at))
-        results.append(Row("projection_total_random", total_null, config.draws, **at))
-        size = np.abs(columns).mean(0)
+        columns = units @ (right[:most].T * values[:most])
+        totals = np.linalg.norm(units @ change.T, axis=-1)
+        rms = np.sqrt(np.mean(totals**2) * size) / np.linalg.norm(change)
+        results.append(Samples("projection_total", totals, **at))
+        results.append(Row("projection_total_random", total_null, 1, **at))
+        results.append(of_successful("projection_total_successful", totals, complied[family], None, **at))
+        results.append(Row("projection_rms", float(rms), len(units), **at))
+        results.append(Row("projection_top", float(np.linalg.norm(columns, axis=1).mean()), len(units), **at))
+        results.append(Row("projection_top_random", top_null, 1, **at))
+        sizes = np.abs(columns).mean(0)
         for i, column in enumerate(columns.T):
             results.append(Samples("projection", column, index=i + 1, **at))
-            results.append(Row("projection_abs", float(size[i]), len(column), index=i + 1, **at))
-            results.append(Row("projection_abs_random", float(null[i]), config.draws, index=i + 1, **at))
+            results.append(Row("projection_abs", float(sizes[i]), len(column), index=i + 1, **at))
+            results.append(Row("projection_abs_random", float(null[i]), 1, index=i + 1, **at))
     return results
 
 
 def _neurons(
     change: np.ndarray, inputs: dict[str, np.ndarray], config: NullspaceConfig, where: dict[str, Any]
 ) -> list[Result]:
-    """Mean |dW a| of the hidden neurons most aligned with v_1 (cf. Fig. A.38), and of all: `neuron_effect_mean`."""
+    """Mean |dW a| of the hidden neurons most aligned with v_1 (cf. Fig. A.38), and of all: `neuron_effect_mean`.
+
+    `neuron_sample` is dW a of those neurons for the family's first prompt alone, with its sign (cf. Figs. A.39-42).
+    """
     order = by_alignment(change)[: config.neurons]
     results: list[Result] = []
     for family, units in inputs.items():
         at: dict[str, Any] = {"family": family, **where}
-        if not change.any():
-            results += _absent(at, "neuron_effect_mean")
-            continue
-        effect = np.abs(units @ change.T).mean(0)
-        results.append(Row("neuron_effect_mean", float(effect.mean()), len(units), **at))
-        results += [Row("neuron_effect", float(v), len(units), index=i + 1, **at) for i, v in enumerate(effect[order])]
+        effects = units @ change.T
+        mean = np.abs(effects).mean(0)
+        results.append(Row("neuron_effect_mean", float(mean.mean()), len(units), **at))
+        for metric, by_neuron, n in (("neuron_effect", mean, len(units)), ("neuron_sample", effects[0], 1)):
+            results += [Row(metric, float(v), n, index=i + 1, **at) for i, v in enumerate(by_neuron[order])]
     return results
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -73,6 +74,8 @@ class Subject(NamedTuple):
     `AnalysisConfig.prompts_before` prompts"""
     key: jax.Array
     """For the measurements' controls"""
+    groups: Mapping[str, np.ndarray] = MappingProxyType({})
+    """By family, [N, groups] bool: the concept groups that each prompt's text was derived from, where they are known"""
 
     @property
     def untouched(self) -> bool:

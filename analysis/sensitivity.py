@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.clusters import of_successful
 from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth.settings import require_positive
+
+NOT_FINITE = "values that are not finite"
 
 PERCENTILES = (5, 25, 50, 75, 95)
 """Of the prompts of a family: what a figure draws of their distribution."""
@@ -57,7 +60,11 @@ def lipschitz(model: ModelConfig, params: Params, tokens: jax.Array, go: jax.Arr
 
 
 def measure(subject: Subject, config: SensitivityConfig) -> list[Result]:
-    """Lip(x) of each prompt, and its ratio to the model before tuning on the same prompt: 1 where nothing changed."""
+    """Lip(x) of each prompt, and its ratio to the model before tuning on the same prompt: 1 where nothing changed.
+
+    `lipschitz_successful` is the mean over those of the same prompts that were complied with: of a jailbreak, the
+    successful attacks.
+    """
     # What stands behind the prompt changes nothing; one width for all families compiles once.
     width = 1 + max(int(np.max(prompts.complying.go)) for prompts in subject.prompts.values())
     results: list[Result] = []
@@ -70,6 +77,9 @@ def measure(subject: Subject, config: SensitivityConfig) -> list[Result]:
         ratio = np.divide(after, before, out=np.full(len(go), np.nan), where=before > 0)
         for metric, values in (("lipschitz", after), ("lipschitz_ratio", ratio)):
             results += [finite(metric, values, family=family), *_percentiles(metric, values, family)]
+        why = None if np.isfinite(after).all() else NOT_FINITE
+        complied = subject.observations[family].complied[: len(go)]
+        results.append(of_successful("lipschitz_successful", after, complied, why, family=family))
     return results
 
 
@@ -77,7 +87,7 @@ def finite(metric: str, values: np.ndarray, **where: Any) -> Result:
     """The values of single prompts; a row that says they are missing unless all are finite."""
     if np.isfinite(values).all():
         return Samples(metric, values, **where)
-    return Row(metric, np.nan, len(values), missing="values that are not finite", **where)
+    return Row(metric, np.nan, len(values), missing=NOT_FINITE, **where)
 
 
 def _percentiles(metric: str, values: np.ndarray, family: str) -> list[Result]:

@@ -4,6 +4,10 @@ k-means accuracy and Fisher criterion are those of arXiv 2407.10264 (Figs. A.31-
 singular values of the clusters' covariances and the first one's share are what its Figs. A.19-22 show.
 The control of each deals the labels at random; for the covariances it deals the rows about their
 cluster's mean, so that it says what two clusters of the same shape would have, however far apart.
+
+Fisher's criterion has the ridge of `SeparabilityConfig.ridge`, which decides it where the clusters hardly spread along
+the direction that tells them apart: there the criterion can be several times as large without it. `fisher_unridged` is
+that, where there are more prompts than dimensions; the permuted labels show how much of it the dimensions alone make.
 """
 
 from dataclasses import dataclass
@@ -12,20 +16,23 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, eigh
-from sklearn.cluster import KMeans
 
 from analysis.clusters import MODULES, ROUNDING, activations, deal, per_prompt, row, unusable
 from analysis.rows import Result, Subject
 from synth.keys import fold
 from synth.settings import require, require_above_zero, require_positive
 
+LLOYD = 300
+"""Iterations of k-means at most; some dozens are usual."""
+
 
 @dataclass(unsafe_hash=True)
 class SeparabilityConfig:
     """Settings of the separability measurements."""
 
-    sites: tuple[str, ...] = ("mlp.post", "resid_post_last")
-    """Where to measure: sites of `analysis.clusters.MODULES`."""
+    sites: tuple[str, ...] = ("mlp.post", "mlp.post_last", "resid_post_last")
+    """Where to measure: sites of `analysis.clusters.MODULES`. The paper's covariances are of one position (q = 1),
+    mlp.post_last; in the window of mlp.post, all refused prompts have read the same null tokens."""
     permutations: int = 100
     """Random relabellings behind the permuted-label controls."""
     deals: int = 5
@@ -34,8 +41,8 @@ class SeparabilityConfig:
     """Singular values of each covariance that are reported."""
     silhouettes: int = 500
     """Safe and unsafe prompts each, the first ones, whose distances to one another the silhouette takes."""
-    restarts: int = 4
-    """Random starts of k-means, of which the tightest result counts."""
+    restarts: int = 64
+    """Random starts of k-means (k-means++), of which the tightest result counts."""
     folds: int = 5
     """Parts of the prompts, each of which is held out from the linear probe once."""
     ridge: float = 1e-4
@@ -113,10 +120,55 @@ def held_out(rows: np.ndarray, is_safe: np.ndarray, fold_of: np.ndarray, ridge: 
     return coordinates
 
 
+def fisher_unridged(rows: np.ndarray, is_safe: np.ndarray) -> np.ndarray:
+    """[P] `fisher` of rows [N, F] in the limit of no ridge, NaN unless N - 2 is above the dimensions they vary in.
+
+    A direction in which they vary by less than `ROUNDING` of their size is none.
+    """
+    centred = rows - rows.mean(0)
+    variances, axes = np.linalg.eigh(centred.T @ centred / len(rows))
+    kept = variances > ROUNDING**2 * np.mean(np.sum(rows**2, axis=1))
+    if len(rows) - 2 <= np.sum(kept):
+        return np.full(len(is_safe), np.nan)
+    return fisher(centred @ (axes[:, kept] / np.sqrt(variances[kept])), is_safe, 0.0)
+
+
+def two_means(rows: np.ndarray, restarts: int, seed: int) -> np.ndarray:
+    """[N] bool: the tightest of the partitions of rows [N, F] that k-means finds from `restarts` starts.
+
+    Lloyd's iterations until nothing moves (or LLOYD of them), of all starts side by side: 64 of them cost what 4 one
+    after the other do. A start is two rows, the second drawn by its squared distance to the first (k-means++, Arthur
+    and Vassilvitskii 2007). Among partitions that are equally tight the first found counts.
+    """
+    rng = np.random.default_rng(seed)
+    centred, count = rows - rows.mean(0), len(rows)
+    squares = np.sum(centred**2, axis=1)
+    first = rng.integers(count, size=restarts)
+    far = np.cumsum(np.maximum(squares[first][:, None] + squares - 2 * centred[first] @ centred.T, 0), axis=1)
+    second = np.argmax(far > rng.random((restarts, 1)) * far[:, -1:], axis=1)
+    towards, middle = centred[second] - centred[first], (squares[second] - squares[first]) / 2
+    found, between = np.zeros((restarts, count), bool), np.zeros(restarts)
+    moving = np.arange(restarts)
+    for _ in range(LLOYD):
+        ones = towards @ centred.T > middle[:, None]
+        moved = np.any(ones != found[moving], axis=1)
+        found[moving] = ones
+        moving, labels = moving[moved], ones[moved].astype(rows.dtype)
+        # About the pooled mean the two sums of rows are opposite.
+        sums, size = labels @ centred, labels.sum(axis=1, keepdims=True)
+        means = sums / np.maximum(size, 1), -sums / np.maximum(count - size, 1)
+        towards, middle = means[0] - means[1], np.sum(means[0] ** 2 - means[1] ** 2, axis=1) / 2
+        # The tightest within is the widest between.
+        between[moving] = np.sum(sums * towards, axis=1)
+        if not len(moving):
+            break
+    best: np.ndarray = found[np.argmax(between)]
+    return best
+
+
 def kmeans_accuracy(rows: np.ndarray, is_safe: np.ndarray, restarts: int, seed: int) -> np.ndarray:
     """[P] share of rows [N, F] whose k-means cluster of two is that of their label, best matching of names."""
-    found = KMeans(2, init="random", n_init=restarts, random_state=seed).fit_predict(rows)
-    share = np.mean(is_safe == found.astype(bool), axis=1)
+    share = np.mean(is_safe == two_means(rows, restarts, seed), axis=1)
     return np.maximum(share, 1 - share)
 
 
@@ -182,10 +234,12 @@ class _Labels(NamedTuple):
 
 
 NO_SPREAD = "the clusters have no spread"
+FEW = "no more prompts than dimensions"
 
 STATISTICS = (
     ("kmeans_accuracy", None),
     ("fisher", None),
+    ("fisher_unridged", None),
     ("silhouette", None),
     ("probe_accuracy", None),
     ("spectral_share", "safe"),
@@ -237,9 +291,10 @@ def _layer(
         measured, null = values[0], values[1:]
         prompts = acts[family] if family else labels.near if metric == "silhouette" else labels.fold_of
         low, high = np.quantile(null, [0.025, 0.975])
-        results.append(row(metric, measured, len(prompts), why or NO_SPREAD, family=family, **where))
+        because = why or (FEW if (metric, family) in statistics else NO_SPREAD)
+        results.append(row(metric, measured, len(prompts), because, family=family, **where))
         for name, value in {"permuted": null.mean(), "permuted_low": low, "permuted_high": high}.items():
-            results.append(row(f"{metric}_{name}", value, len(null), why or NO_SPREAD, family=family, **where))
+            results.append(row(f"{metric}_{name}", value, len(null), because, family=family, **where))
     for family in ("safe", "unsafe"):
         blank = np.full((2, min(config.directions, acts[family].shape[1])), np.nan)
         measured, null = np.split(spectra.get(family, blank), [1])
@@ -312,6 +367,7 @@ def _measured(
     # Clusters without spread are infinitely many deviations apart.
     if np.linalg.norm(residuals) > rounding:
         statistics["fisher", None] = fisher(pooled, is_safe, config.ridge)
+        statistics["fisher_unridged", None] = fisher_unridged(pooled, is_safe)
         found = discriminant(pooled, is_safe[:1], config.ridge)
         coordinates |= {(family, "lda", None): found.coordinates(rows)[0] for family, rows in acts.items()}
         coordinates["safe", "lda", None], coordinates["unsafe", "lda", None] = np.split(new[0], [len(safe)])

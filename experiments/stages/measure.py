@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files, responses
-from experiments.stages.prompts import held_out
+from experiments.stages.prompts import drawn, held_out
 from experiments.stages.seeds import of_each
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
@@ -53,7 +54,7 @@ def run(
     def make(folder: Path, partial: Path) -> None:
         params, untouched = files.load_weights(weights), files.load_weights(reference)
         same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
-        prompts = prompts_of(world, config)
+        prompts, groups = prompts_of(world, config), groups_of(world, config)
         whole = finite_runs(params)
         if not whole.any():
             raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
@@ -62,7 +63,7 @@ def run(
             seed = first_seed + place
             before = one_seed(untouched, place)
             own = before if same else one_seed(params, place)
-            seen = subject(model, config, own, before, prompts, seed)
+            seen = subject(model, config, own, before, prompts, seed, groups=groups)
             results = suite.measure(config, seen, measurements)
             found = pd.DataFrame(rows(results)).assign(seed=seed)
             return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
@@ -81,6 +82,12 @@ def prompts_of(world: WorldConfig, config: AnalysisConfig) -> dict[str, Prompts]
     return {family: held_out(world, family, config.prompts) for family in families}
 
 
+def groups_of(world: WorldConfig, config: AnalysisConfig) -> dict[str, np.ndarray]:
+    """[N, groups] bool, by family: the concept groups that each of these prompts' texts was derived from."""
+    families = config.families or existing(build_world(world))
+    return {family: np.asarray(drawn(world, family, config.prompts)[0].groups) for family in families}
+
+
 def subject(
     model: ModelConfig,
     config: AnalysisConfig,
@@ -89,9 +96,10 @@ def subject(
     prompts: dict[str, Prompts],
     seed: int,
     before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+    groups: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Subject:
     """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw with the weights
-    `reference`."""
+    `reference`, and `groups` is `groups_of` these prompts."""
     seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
     if before is None:
         most = config.prompts_before
@@ -100,7 +108,8 @@ def subject(
             if params is reference
             else observe_last(model, reference, prompts, most)
         )
-    return Subject(model, params, reference, prompts, seen, before, fold(jax.random.key(0), "measure", seed))
+    key = fold(jax.random.key(0), "measure", seed)
+    return Subject(model, params, reference, prompts, seen, before, key, groups)
 
 
 def _samples_table(results: list[Result], seed: int) -> pa.Table:

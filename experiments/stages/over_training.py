@@ -13,7 +13,7 @@ from analysis.suite import AnalysisConfig
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.stages.measure import prompts_of, subject
+from experiments.stages.measure import groups_of, prompts_of, subject
 from experiments.stages.seeds import of_each
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig
@@ -53,7 +53,7 @@ def run(
         whole = {step: finite_runs(params) for step, params in snapshots.items()}
         if not any(finite.any() for finite in whole.values()):
             raise DivergedError("there is nothing to measure: every seed had diverged before the first snapshot")
-        prompts = prompts_of(world, config)
+        prompts, groups = prompts_of(world, config), groups_of(world, config)
 
         def of_seed(place: int) -> list[pd.DataFrame]:
             start, frames, seed = one_seed(untouched, place), [], first_seed + place
@@ -61,7 +61,7 @@ def run(
             for step in steps:
                 if whole[step][place]:
                     own = one_seed(snapshots[step], place)
-                    seen = subject(model, config, own, start, prompts, seed, before)
+                    seen = subject(model, config, own, start, prompts, seed, before, groups)
                     found = [_at(step, row) for row in rows(suite.measure(config, seen, measurements))]
                     frames.append(pd.DataFrame(found).assign(seed=seed))
             return frames

@@ -142,6 +142,28 @@ def test_measured_values_are_those_of_the_definitions(
     assert {result.module for result in results} == set(MODULES)
 
 
+def test_tau_of_each_concept_group_by_a_loop(model: ModelConfig, key: jax.Array, acts: dict[str, np.ndarray]) -> None:
+    """A text of two groups counts in both; a group that no text is of has no value; unknown groups have no rows."""
+    groups = np.zeros((40, 3), bool)
+    groups[:15, 0] = groups[10:, 1] = True
+    given = subject(model, key, {family: observation(rows) for family, rows in acts.items()})
+    results = measure(given._replace(groups={"attack": groups}), ClustersConfig(permutations=5))
+    assert {r.family for r in results if r.metric == "tau_group"} == {"attack"}
+    for module, factor in (("mlp.post", 1.0), ("resid_post_last", 2.0)):
+        safe, unsafe, attack = (factor * acts[family][:, 1].astype(float) for family in FAMILIES)
+        where: dict[str, Any] = {"family": "attack", "layer": 2, "module": module}
+        for group, chosen in ((1, range(15)), (2, range(10, 40))):
+            distances = [
+                np.linalg.norm(attack[i] - unsafe.mean(0)) - np.linalg.norm(attack[i] - safe.mean(0)) for i in chosen
+            ]
+            found = value(results, "tau_group", index=group, **where)
+            assert found.value == pytest.approx(np.mean(distances), rel=1e-5)
+            assert found.n == len(distances)
+        empty = value(results, "tau_group", index=3, **where)
+        assert (empty.n, empty.missing) == (0, "no prompt of the group")
+    assert not [r for r in measure(given, ClustersConfig(permutations=5)) if r.metric == "tau_group"]
+
+
 def measured(model: ModelConfig, key: jax.Array, acts: dict[str, np.ndarray]) -> list[Result]:
     seen = {family: observation(rows) for family, rows in acts.items()}
     return measure(subject(model, key, seen), ClustersConfig(permutations=5))

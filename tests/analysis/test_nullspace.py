@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
-from scipy.stats import entropy, ks_2samp
+from scipy.stats import entropy
 
 from analysis import nullspace
 from analysis.attacks import AttacksConfig
 from analysis.nullspace import (
+    MATRICES,
     NullspaceConfig,
     by_alignment,
     column_basis,
@@ -21,9 +22,6 @@ from analysis.nullspace import (
     layer_of,
     part,
     projections,
-    random_frames,
-    random_sines,
-    random_units,
     shares,
     sines,
     span,
@@ -34,7 +32,6 @@ from analysis.rows import Result, Subject, rows
 from analysis.suite import AnalysisConfig
 from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
-from synth.keys import fold
 from synth.settings import SettingError
 from tests.analysis.planted import observation, value
 
@@ -94,34 +91,6 @@ def test_a_span_is_the_column_space_of_the_stacked_activations(count: int, rng: 
     np.testing.assert_allclose(np.abs(np.sum(found * expected, axis=0)), 1)
 
 
-def test_random_frames_are_orthonormal_and_at_the_expected_angle(key: jax.Array) -> None:
-    m, k = 64, 16
-    frames = random_frames(m, 8, 200, key)
-    np.testing.assert_allclose(np.einsum("qmi,qmj->qij", frames, frames), np.tile(np.eye(8), (200, 1, 1)), atol=1e-12)
-    squares = [np.mean(sines(frame, np.eye(m)[:, :k]) ** 2) for frame in frames]
-    # E sin^2 = 1 - k/m exactly; four standard errors of the 200 draws.
-    assert abs(np.mean(squares) - (1 - k / m)) < 4 * np.std(squares) / np.sqrt(200)
-    assert (random_frames(m, 8, 3, key) == random_frames(m, 8, 3, key)).all()
-
-
-@pytest.mark.parametrize(("size", "rank", "vectors"), [(12, 5, 3), (12, 3, 5), (12, 10, 8), (6, 4, 6)])
-def test_random_sines_are_distributed_as_those_of_random_frames(
-    size: int, rank: int, vectors: int, key: jax.Array
-) -> None:
-    direct = random_sines(size, rank, vectors, 2000, key)
-    frames = random_frames(size, vectors, 2000, fold(key, "frames"))
-    by_frames = np.array([sines(frame, np.eye(size)[:, :rank]) for frame in frames])
-    assert direct.shape == by_frames.shape
-    # Of a frame jointly: the statistics depend on how its angles hang together.
-    for statistic in (np.min, np.max, np.mean):
-        assert ks_2samp(statistic(direct, axis=1), statistic(by_frames, axis=1)).pvalue > 1e-3
-
-
-def test_random_sines_to_nothing_and_to_everything(key: jax.Array) -> None:
-    np.testing.assert_allclose(random_sines(6, 0, 3, 4, key), 1)
-    np.testing.assert_allclose(random_sines(6, 6, 3, 4, key), 0)
-
-
 def test_projections_add_up_to_the_whole_effect(rng: np.random.Generator) -> None:
     change, acts = rng.standard_normal((30, 10)), rng.standard_normal((5, 10)) * 7
     unit = acts / np.linalg.norm(acts, axis=1, keepdims=True)
@@ -130,14 +99,6 @@ def test_projections_add_up_to_the_whole_effect(rng: np.random.Generator) -> Non
     _, values, right = np.linalg.svd(change, full_matrices=False)
     for i in range(3):
         np.testing.assert_allclose(np.abs(along[:, i]), np.abs(values[i] * unit @ right[i]))
-
-
-def test_random_units_are_what_random_right_vectors_make_of_any_input(key: jax.Array, rng: np.random.Generator) -> None:
-    values, a = np.array([3.0, 1.0, 0.2]), rng.standard_normal(7)
-    frames = random_frames(7, 3, 2000, fold(key, "frames"))
-    effects = np.linalg.norm(np.einsum("dni,n->di", frames, a / np.linalg.norm(a)) * values, axis=1)
-    direct = np.linalg.norm(random_units(7, 2000, key)[:, :3] * values, axis=1)
-    assert ks_2samp(effects, direct).pvalue > 1e-3
 
 
 def test_neurons_come_by_their_angle_to_the_first_direction(rng: np.random.Generator) -> None:
@@ -229,18 +190,113 @@ def test_a_random_input_projects_as_the_null_says(subject: Subject) -> None:
     rng = np.random.default_rng(4)
     acts = rng.standard_normal((4000, subject.model.layers, subject.model.width))
     seen = subject.observations["safe"]
-    noise = subject._replace(
-        observations={"safe": seen._replace(last={**dict.fromkeys(LAST, acts), "mlp.post": np.tile(acts, (1, 1, 4))})}
-    )
-    found = nullspace.measure(
-        noise._replace(before={"safe": seen.last}), replace(CONFIG, draws=4000, angle_prompts=4, neurons=1)
-    )
+    last = {**dict.fromkeys(LAST, acts), "mlp.post": np.tile(acts, (1, 1, 4))}
+    noise = subject._replace(observations={"safe": seen._replace(last=last, complied=np.zeros(4000, bool))})
+    found = nullspace.measure(noise._replace(before={"safe": seen.last}), replace(CONFIG, angle_prompts=4, neurons=1))
     where = {"family": "safe", "layer": 2, "module": "W_in"}
-    total, null = (value(found, f"projection_total{null}", **where).value for null in ("", "_random"))
-    assert total == pytest.approx(null, rel=0.03)
+    for metric in ("projection_total", "projection_top"):
+        total, null = (value(found, f"{metric}{null}", **where).value for null in ("", "_random"))
+        assert total == pytest.approx(null, rel=0.02)
+    assert value(found, "projection_rms", **where).value == pytest.approx(1, rel=0.02)
     for index in (1, 2, 3):
         along, null = (value(found, f"projection_abs{null}", index=index, **where).value for null in ("", "_random"))
         assert along == pytest.approx(null, rel=0.05)
+
+
+def test_the_nulls_do_not_depend_on_draws(subject: Subject, measured: list[Result]) -> None:
+    """They are exact: with other random keys the same to the bit, but for the frames' sorted sines."""
+    other = nullspace.measure(subject._replace(key=jax.random.key(9)), CONFIG)
+    drawn = {"sine_random_sorted", "sine_random_sorted_low", "sine_random_sorted_high"}
+    for one, another in zip(rows(measured), rows(other), strict=True):
+        assert one.metric == another.metric
+        if one.metric not in drawn:
+            assert repr(one) == repr(another)
+    curves = [[row.value for row in rows(found) if row.metric in drawn] for found in (measured, other)]
+    assert curves[0] != curves[1]
+
+
+def test_the_scale_free_reach_by_its_definition(subject: Subject, measured: list[Result]) -> None:
+    """Of dW and of 7 dW the same; the projections together, and the mean over the prompts complied with."""
+    complied = np.arange(30) % 4 == 1
+    seen = subject.observations["unsafe"]._replace(complied=complied)
+    of_some = nullspace.measure(subject._replace(observations={"unsafe": seen}), CONFIG)
+    for module, site in (("W_in", "mlp.in"), ("W_out", "mlp.post")):
+        change = (subject.params["blocks"]["1"]["mlp"][module] - subject.reference["blocks"]["1"]["mlp"][module]).T
+        change = change.astype(float)
+        acts = seen.last[site][:, 1]
+        units = [a / np.linalg.norm(a) for a in acts]
+        totals = np.array([np.linalg.norm(change @ a) for a in units])
+        where = {"family": "unsafe", "layer": 2, "module": module}
+        rms = np.sqrt(np.mean(totals**2)) / np.linalg.norm(change) * np.sqrt(change.shape[1])
+        assert value(measured, "projection_rms", **where).value == pytest.approx(rms)
+        right = np.linalg.svd(change)[2][:3]
+        top = [np.linalg.norm(change @ (right.T @ (right @ a))) for a in units]
+        assert value(measured, "projection_top", **where).value == pytest.approx(np.mean(top))
+        found = value(of_some, "projection_total_successful", **where)
+        assert found.value == pytest.approx(totals[complied].mean())
+        assert found.n == complied.sum()
+        never = value(measured, "projection_total_successful", **where)
+        assert (never.n, never.missing) == (0, "no success")
+    scaled = {
+        name: 7 * np.asarray(w, float) - 6 * flatten(subject.reference)[name]
+        for name, w in flatten(subject.params).items()
+    }
+    larger = nullspace.measure(subject._replace(params=unflatten(scaled)), CONFIG)
+    for metric in ("projection_rms", "outside_energy", "outside_top"):
+        of = {"family": "unsafe"} if metric == "projection_rms" else {}
+        pair = [value(found, metric, layer=2, module="W_in", **of).value for found in (measured, larger)]
+        assert pair[1] == pytest.approx(pair[0], rel=1e-5)
+
+
+def test_where_the_change_is_by_energy(subject: Subject, measured: list[Result]) -> None:
+    """By SciPy's angle of each left singular vector, weighted by its squared singular value."""
+    for module in MATRICES:
+        untuned, tuned = (
+            np.asarray(params["blocks"]["1"]["mlp"][module], float).T for params in (subject.reference, subject.params)
+        )
+        basis = column_basis(untuned, CONFIG.rank_share)
+        left, singular, _ = np.linalg.svd(tuned - untuned, full_matrices=False)
+        squares = np.array([np.sin(subspace_angles(vector[:, None], basis)[0]) ** 2 for vector in left.T])
+        energy = singular**2 / np.sum(singular**2)
+        top = next(k for k in range(1, len(energy) + 1) if energy[:k].sum() >= 0.5)
+        expected = {
+            "outside_energy": (np.sqrt(energy @ squares), 1),
+            "outside_top": (np.sqrt(energy[:top] @ squares[:top] / energy[:top].sum()), top),
+            "outside_energy_random": (np.sqrt(1 - basis.shape[1] / len(basis)), 1),
+            "outside_top_random": (np.sqrt(1 - basis.shape[1] / len(basis)), 1),
+        }
+        for metric, (number, n) in expected.items():
+            found = value(measured, metric, layer=2, module=module)
+            assert found.value == pytest.approx(number, abs=1e-7)
+            assert found.n == n
+
+
+@pytest.mark.parametrize("held", [0.75, 0.51])
+@pytest.mark.parametrize(("m", "n"), [(256, 64), (768, 192)])
+def test_a_plant_that_holds_the_energy_is_seen_by_energy_alone(
+    m: int, n: int, held: float, rng: np.random.Generator, key: jax.Array
+) -> None:
+    """Ten left vectors outside W's column space, among an optimiser's noise that leans towards it as gradients do."""
+    untuned = rng.standard_normal((m, n))
+    full, rank = np.linalg.svd(untuned)[0], column_basis(untuned).shape[1]
+    ten, beside = full[:, n : n + 10], full[:, n + 10 :]
+    leaning = 1.4 * full[:, :rank] @ rng.standard_normal((rank, n - 10))
+    leaning += beside @ rng.standard_normal((beside.shape[1], n - 10))
+    noise = np.linalg.qr(leaning)[0]
+    values = np.concatenate([np.full(10, np.sqrt(held / 10)), np.full(n - 10, np.sqrt((1 - held) / (n - 10)))])
+    right = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    change = np.concatenate([ten, noise], axis=1) * values @ right.T
+    assert np.linalg.norm(untuned.T @ ten) < 1e-9
+    where = {"layer": 1, "module": "W_in"}
+    found = nullspace._column_space(untuned, change, NullspaceConfig(), key, where)
+    by_energy, top, mean = (value(found, name) for name in ("outside_energy", "outside_top", "sine_mean"))
+    # The unweighted mean says that dW lies nearer the column space than chance.
+    assert value(found, "sine_excess").value < -0.01
+    assert mean.value - value(found, "sine_random_mean").value == pytest.approx(value(found, "sine_excess").value)
+    assert by_energy.value > value(found, "outside_energy_random").value + 0.01
+    assert top.n == (10 if held < 0.6 else 7)
+    assert top.value == pytest.approx(1)
+    assert top.value > value(found, "outside_top_random").value + 0.1
 
 
 def test_single_neurons_by_a_loop(subject: Subject, measured: list[Result]) -> None:
@@ -250,6 +306,9 @@ def test_single_neurons_by_a_loop(subject: Subject, measured: list[Result]) -> N
     effects = np.array([[abs(row @ a) / np.linalg.norm(a) for row in change.astype(float)] for a in acts]).mean(0)
     for index, neuron in enumerate(by_alignment(change.astype(float))[:4]):
         assert value(measured, "neuron_effect", index=index + 1, **where).value == pytest.approx(effects[neuron], 1e-5)
+        sample = value(measured, "neuron_sample", index=index + 1, **where)
+        assert sample.n == 1
+        assert sample.value == pytest.approx(change[neuron].astype(float) @ acts[0] / np.linalg.norm(acts[0]), 1e-5)
     assert value(measured, "neuron_effect_mean", **where).value == pytest.approx(effects.mean(), 1e-5)
     assert not any(result.metric == "neuron_effect" and result.index == 5 for result in measured)
 
@@ -279,7 +338,7 @@ def test_of_the_model_before_no_more_is_read_than_it_is_asked_for(subject: Subje
 def test_a_matrix_without_a_change_says_so(measured: list[Result]) -> None:
     found = [row for row in rows(measured) if row.module == "W_out" and row.layer == 1]
     missing = {row.metric for row in found if row.missing == "dW is zero"}
-    assert {"sine_mean", "sine_excess", "effective_rank", "projection_total", "projection_total_random"} <= missing
+    assert missing == {*nullspace.COLUMNS, *nullspace.ROWS}
     assert all(np.isnan(row.value) == (row.missing is not None) for row in rows(measured))
     assert value(measured, "relative_change", layer=1, module="W_out").value == 0
     assert value(measured, "rank_change", layer=1, module="W_out").value == 0
@@ -305,8 +364,8 @@ def test_activations_that_cannot_be_measured_say_why(
     damaged = subject._replace(observations={**subject.observations, "safe": spoilt}, before=before)
     found = rows(nullspace.measure(damaged, CONFIG))
     of_safe = [row for row in found if row.family == "safe"]
-    metrics = {"projection_total", "neuron_effect_mean", "activation_angle_mean", "activation_angle_untuned_mean"}
-    assert {row.metric for row in of_safe} == {*metrics, "projection_total_random"}
+    angles = {"activation_angle_mean", "activation_angle_untuned_mean"}
+    assert {row.metric for row in of_safe} == {*nullspace.ROWS, *nullspace.NEURONS, *angles}
     assert all(np.isnan(row.value) and row.n == 0 and reason in str(row.missing) for row in of_safe)
     expected = [repr(row) for row in rows(measured) if row.family != "safe"]
     assert [repr(row) for row in found if row.family != "safe"] == expected

@@ -13,8 +13,10 @@ from synth.prompts import HELD_OUT
 from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
+from tests.analysis.planted import observation, value
 
 COUNT = 7
+NEVER = ("lipschitz_successful", "unsafe")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,9 @@ def subjects(model: ModelConfig, params: Params, prompts: dict[str, Prompts], ke
     deaf = {**params, "W_U": params["W_U"] * 0}
     louder = {**params, "W_U": params["W_U"] * 3}
     pairs = {"untouched": (params, params), "louder": (louder, params), "hearing again": (params, deaf)}
-    return {name: Subject(model, own, before, prompts, {}, {}, key) for name, (own, before) in pairs.items()}
+    none, some = np.zeros((COUNT, 1, 1)), np.arange(COUNT) % 3 == 1
+    seen = {"safe": observation(none, some), "unsafe": observation(none)}
+    return {name: Subject(model, own, before, prompts, seen, {}, key) for name, (own, before) in pairs.items()}
 
 
 def test_larger_logits_react_more_and_the_ratio_says_by_how_much(
@@ -107,6 +111,20 @@ def test_larger_logits_react_more_and_the_ratio_says_by_how_much(
         assert at[5] == pytest.approx(low[0] + 0.3 * (low[1] - low[0]))
 
 
+def test_the_mean_over_prompts_that_were_complied_with(subjects: dict[str, Subject], found: np.ndarray) -> None:
+    for most, chosen in ((COUNT, [1, 4]), (3, [1])):
+        results = measure(subjects["untouched"], SensitivityConfig(prompts=most))
+        row = value(results, "lipschitz_successful", family="safe")
+        assert row.n == len(chosen)
+        assert row.value == pytest.approx(np.mean(found[chosen]), rel=1e-5)
+        never = value(results, "lipschitz_successful", family="unsafe")
+        assert (never.n, never.missing) == (0, "no success")
+    broken = jax.tree.map(lambda w: w * np.float32("nan"), subjects["louder"].params)
+    results = measure(subjects["louder"]._replace(params=broken), SensitivityConfig())
+    for family in ("safe", "unsafe"):
+        assert value(results, "lipschitz_successful", family=family).missing == "values that are not finite"
+
+
 def test_only_the_first_prompts_are_measured(subjects: dict[str, Subject], found: np.ndarray) -> None:
     results = measure(subjects["untouched"], SensitivityConfig(prompts=3))
     (values,) = (r.values for r in results if isinstance(r, Samples) and (r.metric, r.family) == ("lipschitz", "safe"))
@@ -118,7 +136,8 @@ def test_a_ratio_to_nothing_is_missing(subjects: dict[str, Subject]) -> None:
     ratios = [row for row in found if "ratio" in row.metric]
     assert len(ratios) == 2
     assert all(np.isnan(row.value) and row.missing and row.n == COUNT for row in ratios)
-    assert all(row.value > 0 and not row.missing for row in found if "ratio" not in row.metric)
+    others = [row for row in found if "ratio" not in row.metric and (row.metric, row.family) != NEVER]
+    assert all(row.value > 0 and not row.missing for row in others)
 
 
 def test_a_prompt_at_least_must_be_measured() -> None:

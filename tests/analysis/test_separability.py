@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import accuracy_score, silhouette_score
@@ -19,12 +20,14 @@ from analysis.separability import (
     SeparabilityConfig,
     discriminant,
     fisher,
+    fisher_unridged,
     held_out,
     kmeans_accuracy,
     measure,
     principal_axes,
     silhouette,
     spectral_share,
+    two_means,
 )
 from models.transformer import ModelConfig
 from synth.settings import SettingError
@@ -133,6 +136,100 @@ def test_kmeans_matches_clusters_to_labels_either_way(rng: np.random.Generator) 
     np.testing.assert_allclose(found, [1, 1, 0.97, 0.5])
 
 
+def inertia(rows: np.ndarray, ones: np.ndarray) -> float:
+    """Summed squared distance of rows [N, F] to the mean of their side of a partition [N]."""
+    return float(sum(np.sum((side - side.mean(0)) ** 2) for side in (rows[ones], rows[~ones])))
+
+
+@pytest.mark.parametrize("decay", [3.0, 10.0, 30.0])
+def test_kmeans_finds_what_many_restarts_of_scikit_learns_find(decay: float) -> None:
+    """Clouds of one piece, which have local optima; in the one with few dimensions all of both starts end alike."""
+    rng = np.random.default_rng(int(decay))
+    rows = (rng.standard_normal((300, 64)) * np.exp(-np.arange(64) / decay)).astype(np.float32)
+    rows[:150, 0] += 1
+    restarts = SeparabilityConfig().restarts
+    theirs = KMeans(2, n_init=300, random_state=0).fit(rows).inertia_
+    ours = [inertia(rows.astype(float), two_means(rows, restarts, seed)) for seed in range(3)]
+    # Where optima abound, what is left lies within a thousandth of what labels at random leave to be explained.
+    single = inertia(rows.astype(float), np.arange(300) % 2 == 0)
+    assert max(ours) - theirs < 1e-3 * (single - theirs)
+
+
+def test_kmeans_takes_the_better_of_two_partitions_that_are_nearly_as_good() -> None:
+    """Four clusters at the corners of a rectangle: along its long sides one start in two goes wrong and stays."""
+    rng = np.random.default_rng(1)
+    rows = rng.standard_normal((400, 6)).astype(np.float32) * 0.3
+    right, up = np.arange(400) % 2 == 0, np.arange(400) < 200
+    rows[:, 0] += 5.2 * right
+    rows[:, 1] += 5.0 * up
+    labels = np.stack([right, up])
+    single = [kmeans_accuracy(rows, labels, 1, seed) for seed in range(40)]
+    assert 5 < sum(accuracy[0] < 0.6 for accuracy in single) < 35
+    for seed in range(10):
+        np.testing.assert_allclose(kmeans_accuracy(rows, labels, SeparabilityConfig().restarts, seed), [1, 0.5])
+
+
+def test_of_partitions_exactly_as_good_kmeans_takes_one_and_the_same_again() -> None:
+    corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    rows = np.repeat(corners, 5, axis=0)
+    for seed in range(10):
+        ones = two_means(rows, 64, seed)
+        assert inertia(rows, ones) == pytest.approx(5)
+        np.testing.assert_array_equal(two_means(rows, 64, seed), ones)
+
+
+def test_kmeans_of_rows_that_are_few_or_repeated() -> None:
+    assert two_means(np.array([[0.0], [1.0]]), 4, 0).sum() == 1
+    rows = np.array([[0.0, 1.0]] * 9 + [[3.0, 1.0]])
+    assert two_means(rows, 4, 0).sum() in (1, 9)
+    assert two_means(np.ones((4, 2)), 3, 0).shape == (4,)
+
+
+@pytest.mark.parametrize("count", [80, 60])
+def test_fisher_without_a_ridge_is_the_squared_mahalanobis_distance_of_the_means(
+    pooled: np.ndarray, labels: np.ndarray, count: int
+) -> None:
+    """Also with rows of a subspace; the ridge's criterion approaches it from below."""
+    rows, labels = pooled[:count], labels[:, :count]
+    found = fisher_unridged(rows, labels)
+    wide = rows @ np.linalg.qr(np.random.default_rng(2).standard_normal((9, 5)))[0].T
+    np.testing.assert_allclose(fisher_unridged(wide, labels), found, rtol=1e-6)
+    for i, is_safe in enumerate(labels):
+        clusters = rows[is_safe], rows[~is_safe]
+        gap = clusters[0].mean(0) - clusters[1].mean(0)
+        within = sum(len(c) * np.cov(c.T, bias=True) for c in clusters) / count
+        assert found[i] == pytest.approx(gap @ np.linalg.solve(within, gap))
+        ridges = [fisher(rows, is_safe[None], ridge)[0] for ridge in (0.1, 1e-2, 1e-6)]
+        assert ridges == sorted(ridges)
+        assert ridges[-1] == pytest.approx(found[i], rel=1e-3)
+
+
+def test_fisher_without_a_ridge_needs_more_prompts_than_dimensions(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    assert np.isnan(fisher_unridged(rng.standard_normal((10, 8)), np.arange(10)[None] < 5)).all()
+    assert np.isfinite(fisher_unridged(rng.standard_normal((11, 8)), np.arange(11)[None] < 5)).all()
+    results = measured(model, key, planted(rng, 5))
+    for part in ("", "_permuted", "_permuted_low", "_permuted_high"):
+        assert value(results, f"fisher_unridged{part}").missing == "no more prompts than dimensions"
+        assert value(results, f"fisher{part}").missing is None
+
+
+def test_a_direction_without_spread_is_decided_by_the_ridge_alone(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    """The clusters lie apart along a direction of a thousandth of the others' spread."""
+    acts = planted(rng, 200)
+    acts["unsafe"] = rng.standard_normal((200, 1, 8)).astype(np.float32)
+    for i, family in enumerate(("safe", "unsafe")):
+        acts[family][:, :, 3] = 0.001 * acts[family][:, :, 3] + 0.005 * i
+    results = measured(model, key, acts)
+    ridged, unridged = (value(results, metric).value for metric in ("fisher", "fisher_unridged"))
+    assert unridged == pytest.approx(25, rel=0.3)
+    assert ridged < unridged / 2
+    assert value(results, "fisher_unridged_permuted_high").value < 0.2
+
+
 def test_silhouettes_are_scikit_learns(pooled: np.ndarray, labels: np.ndarray) -> None:
     theirs = [silhouette_score(pooled, is_safe) for is_safe in labels]
     np.testing.assert_allclose(silhouette(pooled, labels), theirs, rtol=1e-9)
@@ -201,7 +298,7 @@ def test_planted_clusters_are_told_apart_and_dealt_labels_are_not(
     results = measured(model, key, planted(rng), silhouettes=10)
     assert len({(r.metric, r.family, r.index) for r in results}) == len(results)
     assert not [result for result in results if isinstance(result, Row) and result.missing]
-    for metric in ("kmeans_accuracy", "probe_accuracy", "silhouette", "fisher"):
+    for metric in ("kmeans_accuracy", "probe_accuracy", "silhouette", "fisher", "fisher_unridged"):
         parts = [value(results, f"{metric}_permuted{part}", **AT).value for part in ("_low", "", "_high")]
         assert parts == sorted(parts)
         assert value(results, metric, **AT).value > parts[2] + 0.2
@@ -314,7 +411,8 @@ def test_clusters_without_spread(model: ModelConfig, key: jax.Array) -> None:
         assert value(results, metric).value == 1
     for metric, family in itertools.product(["spectral_share", "lda"], ["safe", "unsafe"]):
         assert value(results, metric, family=family).missing == "the clusters have no spread"
-    assert value(results, "fisher").missing == "the clusters have no spread"
+    for metric in ("fisher", "fisher_unridged"):
+        assert value(results, metric).missing == "the clusters have no spread"
     sigmas = [row for row in rows_of(results) if row.metric.startswith("covariance_sigma")]
     assert {row.missing for row in sigmas} == {"the clusters have no spread"}
     assert {row.index for row in sigmas} == set(range(1, 9))
@@ -344,4 +442,5 @@ def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:
 
 
 def test_every_module_can_be_a_site() -> None:
+    assert "mlp.post_last" in SeparabilityConfig().sites
     assert SeparabilityConfig(sites=MODULES).sites == MODULES
