@@ -2,13 +2,16 @@
 
 import argparse
 import errno
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import yaml
 
+from experiments import leave, numerics
 from experiments.artifacts import StoreError
 from experiments.checkpoint import MismatchError
 from experiments.config import ConfigError, load, to_dict
@@ -54,15 +57,20 @@ def command(
     parser.add_argument("--show", action="store_true", help="print every setting with its value and stop")
     options = parser.parse_intermixed_args(arguments)
     try:
+        _interruptible()
+        if problem := numerics.no_device():
+            return _stop(2, f"error: {problem}")
         config = load(named(options.settings, words), kind)
         if options.show:
-            print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
+            print(yaml.safe_dump(to_dict(config), sort_keys=False), end="", flush=True)
         else:
             act(config, Reporter())
     except (ConfigError, SettingError) as error:
         return _stop(2, f"error: {error}")
     except (DivergedError, FailedError, MismatchError, StoreError) as error:
         return _stop(1, f"error: {error}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Nobody reads any more.
     except OSError as error:
         reason = error.strerror or str(error)
         parts = (f"{error.filename or 'files'}: {reason}", FIXES.get(error.errno or 0, ""), "nothing finished is lost")
@@ -70,6 +78,12 @@ def command(
     except KeyboardInterrupt:
         return _stop(130, "interrupted; the same command goes on from the last saved state")
     return 0
+
+
+def _interruptible() -> None:
+    """Ctrl-C raises KeyboardInterrupt again, once a start has imported all it needs."""
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:

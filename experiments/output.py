@@ -73,6 +73,17 @@ def keep_settings(config: StudyConfig) -> None:
     write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
+def keep_environment(folder: Path) -> list[str]:
+    """ENVIRONMENT from the start; where the study goes on from another one, what of it changes rounding."""
+    now = provenance.environment()
+    try:
+        begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        begun = None
+    write_whole(folder / ENVIRONMENT, json.dumps(now, indent=1))
+    return provenance.rounds_otherwise(begun, now)
+
+
 class Output:
     """Writes the output folder of a study, from artifacts in `store`."""
 

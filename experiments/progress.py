@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -39,11 +39,18 @@ class Meter:
             self.say(", ".join(part for part in parts if part))
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more, as after `| head -1`: the work goes on in silence."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+
+
 class Reporter:
     """The study's voice on the terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or _Console()
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)

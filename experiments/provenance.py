@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from experiments import numerics
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("synth", "models", "analysis", "experiments")
 NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
@@ -62,15 +64,27 @@ def code_version(module: str) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device and commit, as recorded in `env.json`."""
+    """Versions, device, what is said about rounding, and commit, as recorded in `env.json`."""
     device = jax.devices()[0]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "rounding": numerics.rounding(),
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
     }
+
+
+def rounds_otherwise(before: Any, now: dict[str, Any]) -> list[str]:
+    """What of an `environment` that changes rounding is not as it was `before`, each as "name is X there and Y here"."""
+    said = []
+    for part in ("device", "rounding"):
+        there = before.get(part) if isinstance(before, dict) else None
+        for name, value in now[part].items():
+            if isinstance(there, dict) and name in there and there[name] != value:
+                said.append(f"{part}.{name} is {there[name]} there and {value} here")
+    return said
 
 
 def sha256(path: Path) -> str:

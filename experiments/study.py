@@ -6,7 +6,7 @@ from experiments import engine
 from experiments.artifacts import Store
 from experiments.cells import cells
 from experiments.engine import Failures, Place
-from experiments.output import CELLS, Output, Results, keep_settings
+from experiments.output import CELLS, ENVIRONMENT, Output, Results, keep_environment, keep_settings
 from experiments.plan import jobs, plan
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
@@ -27,6 +27,11 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     keep_settings(config)
     store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
+    if changed := missing and keep_environment(output.folder):
+        reporter.warn(
+            f"{output.folder / ENVIRONMENT}: {'; '.join(changed)}; what is made from here on is rounded otherwise than "
+            "what there is"
+        )
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)
     failures: Failures = {}
 

@@ -179,6 +179,12 @@ def build_world(config: WorldConfig) -> World:
 
     Raises SettingError where settings contradict one another.
     """
+    # The first to ask may be a function that is being compiled; the tables are numbers even so.
+    with jax.ensure_compile_time_eval():
+        return _built(config)
+
+
+def _built(config: WorldConfig) -> World:
     key = jax.random.key(config.seed)
     made = grammars(config.grammar, fold(key, "grammar"))
     letters, groups = made[0].letters, made[0].groups

@@ -73,11 +73,18 @@ class OptimizerConfig:
 
     def transform(self) -> optax.GradientTransformation:
         """The update per unit of learning rate, of packed weights."""
-        return optax.chain(
+        chain = optax.chain(
             optax.clip_by_global_norm(self.clip),
             optax.scale_by_adam(self.b1, self.b2),
             optax.add_decayed_weights(self.weight_decay, mask=Packed(matrices=True, vectors=False)),
         )
+
+        def update(*of: Any) -> Any:
+            # Optax raises Adam's decay to an integer power, which is no strict promotion.
+            with jax.numpy_dtype_promotion("standard"):
+                return chain.update(*of)
+
+        return optax.GradientTransformation(chain.init, update)
 
     def rate(self, progress: jax.Array) -> jax.Array:
         """Learning rate as a share of its peak when `progress` in [0, 1] of the steps are done."""
