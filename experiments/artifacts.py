@@ -360,7 +360,12 @@ def problems(path: Path) -> list[str]:
         recorded = {name: (entry["size"], entry["sha256"]) for name, entry in files.items()}
     except (DamagedError, KeyError, TypeError, AttributeError):
         return ["its manifest cannot be read"]
-    return [text for name, (size, digest) in recorded.items() if (text := _problem(path / name, size, digest))]
+    return [text for name, (size, digest) in recorded.items() if (text := problem(path / name, size, digest))]
+
+
+def changed(path: Path) -> list[str]:
+    """`problems` of an artifact that may have been copied without its manifest: of such a one nothing is known."""
+    return problems(path) if os.path.lexists(path / MANIFEST) else []
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -387,7 +392,8 @@ def sum_of(file: Path) -> dict[str, Any]:
     return {"size": about.st_size, "sha256": _sha256(file, about.st_ino, about.st_mtime_ns, about.st_size)}
 
 
-def _problem(file: Path, size: int, digest: str) -> str:
+def problem(file: Path, size: int, digest: str) -> str:
+    """What is wrong with a file of that size in bytes and SHA-256, in a few words; nothing if it is as it was."""
     try:
         # What is of another size need not be read.
         whole = _regular(file).st_size == size and sum_of(file)["sha256"] == digest

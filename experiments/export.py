@@ -3,7 +3,7 @@
 `python -m experiments.export run=outputs/quick-1a2b3c4d to=huggingface out=model method=dpo seed=1`
 """
 
-import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from experiments import seal
+from experiments.artifacts import changed, remove, unique
 from experiments.command import command
 from experiments.config import ConfigError
-from experiments.output import MODELS
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import ExportConfig
@@ -33,13 +34,14 @@ def export(config: ExportConfig) -> str:
     if method not in models:
         raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
     file = Path(models[method]["weights"]) / WEIGHTS
+    if not os.path.lexists(file):
+        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again")
     try:
+        if changed(file.parent):
+            raise WeightsError
         content = file.read_bytes()
-    except OSError:
-        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again") from None
-    try:
         about, stack = described(content), from_safetensors(content)
-    except (WeightsError, SafetensorError):
+    except (OSError, WeightsError, SafetensorError):
         raise ConfigError(f"run={config.run}: {file} is damaged; run the study again") from None
     seeds = len(stack["W_E"])
     if config.seed >= seeds:
@@ -59,10 +61,7 @@ def export(config: ExportConfig) -> str:
 
 
 def _models(folder: Path, cell: str | None) -> dict[str, dict[str, str]]:
-    try:
-        cells: dict[str, dict[str, dict[str, str]]] = json.loads((folder / MODELS).read_text())
-    except (OSError, ValueError):
-        raise ConfigError(f"run={folder}: there is no finished study; name its output folder") from None
+    cells = seal.models("run", folder)
     if cell is not None and cell not in cells:
         raise ConfigError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
     return next(iter(cells.values())) if cell is None else cells[cell]
@@ -72,7 +71,7 @@ def _whole_file(path: Path, content: bytes) -> None:
     if path.is_dir() or path.suffix != ".safetensors":
         raise ConfigError(f"out={path}: must be a file that ends in .safetensors; for example out=model.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = unique(path)
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
@@ -84,9 +83,8 @@ def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
     """Replaces an exported model, but nothing else that may be there."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} not in ({*files}, set())):
         raise ConfigError(f"out={path}: there is something else; name a new folder")
-    path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    path = Path(os.path.realpath(path))
+    unfinished = unique(path)
     try:
         unfinished.mkdir(parents=True)
         for name, content in files.items():
@@ -94,7 +92,7 @@ def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(path, ignore_errors=True)
         unfinished.rename(path)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove(unfinished)
 
 
 def _run(config: ExportConfig, reporter: Reporter) -> None:

@@ -163,7 +163,7 @@ def size(path: Path) -> int:
     total = 0
     for file in files:
         try:
-            total += 0 if file.is_dir() else file.stat().st_size
+            total += 0 if file.is_dir() else file.lstat().st_size
         except FileNotFoundError:
             continue
     return total

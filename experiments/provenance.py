@@ -21,7 +21,7 @@ LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "p
 def imported(module: str) -> frozenset[str]:
     """The project's own modules that `module` imports, anywhere in its source."""
     found = set()
-    for node in ast.walk(ast.parse(_source(module).read_text())):
+    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -50,7 +50,7 @@ def code_version(module: str) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(reachable(module)):
-        tree = ast.parse(_source(name).read_text())
+        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
@@ -94,7 +94,7 @@ def _exists(module: str) -> bool:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from analysis.stats import Paired, equivalence_p, holm, paired_test, seeds_needed
 from experiments.claims import CLAIMS, UNITS, Claim, MissingError, Results
@@ -246,7 +246,7 @@ def render(verdicts: Iterable[Verdict]) -> Table:
     counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in COLOURS)
     out = Table(
         title=f"Claims: {counts}",
-        caption=escape(_without_numbers(verdicts)),
+        caption=_without_numbers(verdicts),
         box=SIMPLE,
         width=100,
         padding=(0, 1, 0, 0),
@@ -273,15 +273,15 @@ def _without_numbers(verdicts: list[Verdict]) -> str:
     return "\n".join(f"undecided, {note} ({'; '.join(names)})" for note, names in claims.items())
 
 
-def _cells(one: Verdict) -> tuple[str, ...]:
+def _cells(one: Verdict) -> tuple[Text | str, ...]:
     colour = COLOURS[one.verdict]
     contrast, low, high = (format(value, UNITS[one.unit].form) for value in (one.contrast, one.low, one.high))
     times = "x " if one.unit == "ratio" else ""
     return (
-        f"[{colour}]{one.verdict}[/{colour}]",
-        f"[dim]{one.source}:[/dim] {escape(one.sentence)}" + (f" [dim]({escape(one.note)})[/dim]" if one.note else ""),
+        Text(one.verdict, colour),
+        Text.assemble((f"{one.source}:", "dim"), f" {one.sentence}", (f" ({one.note})" if one.note else "", "dim")),
         f"{one.effect:.3g}",
         f"{one.control:.3g}",
-        f"{times}{contrast}" + ("" if np.isnan(one.low) else f"\n[dim]{low} to {high}[/dim]"),
+        Text.assemble(f"{times}{contrast}", ("" if np.isnan(one.low) else f"\n{low} to {high}", "dim")),
         str(one.n),
     )

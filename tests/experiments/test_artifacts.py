@@ -117,7 +117,7 @@ def put(kind: str, place: Path) -> None:
     elif kind == "pipe":
         os.mkfifo(place)
     else:
-        place.write_text("x")
+        place.write_text("x", encoding="utf-8")
 
 
 THINGS = ("folder", "loop", "dead link", "pipe")
@@ -413,7 +413,7 @@ def write(log: Path, line: str) -> None:
 
 
 def lines(log: Path, kind: str) -> list[list[str]]:
-    text = log.read_text() if log.exists() else ""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
     return [line.split()[1:] for line in text.splitlines() if line.startswith(kind)]
 
 
