@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from safetensors.numpy import load, save
+
+from experiments.artifacts import remove
 
 # Orbax tells of a failure at length; here it is one line.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -43,7 +44,7 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         """A manager of the states there are; what is half written is removed, for it takes space."""
         for unfinished in self.folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+            remove(unfinished)
         return ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=2))
 
     def save(self, step: int, tree: Any) -> None:
@@ -85,7 +86,7 @@ class Checkpoints:
                 found = _unpacked(self.manager.restore(step, args=ocp.args.StandardRestore())[CONTENT])
             except Exception as error:  # whatever orbax meets in a broken file
                 self.warn(f"the state of step {step} cannot be read ({_reason(error)}); falling back")
-                shutil.rmtree(self.folder / str(step), ignore_errors=True)
+                remove(self.folder / str(step))
                 self.manager.reload()
                 continue
             self._compare(step, found, wanted)

@@ -5,6 +5,7 @@ python -m experiments.compare A B out=compared.csv
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +15,18 @@ import numpy as np
 import pandas as pd
 import yaml
 from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from experiments import comparison, table
-from experiments.artifacts import write_whole
+from experiments import comparison, seal
+from experiments.artifacts import read_file, write_whole
 from experiments.command import command
 from experiments.comparison import Changed, Finished
 from experiments.config import ConfigError, flat
 from experiments.outcomes import values
-from experiments.output import CELLS, CLAIMS, DONE_FILE, MODELS, RESULTS, SETTINGS, Places
+from experiments.output import CELLS, CLAIMS, SETTINGS, Places
 from experiments.progress import Reporter
+from experiments.report.folder import NEEDED
 from experiments.schema import CompareConfig
 from experiments.scorecard import COLOURS, LEVEL
 
@@ -36,24 +38,27 @@ def read(name: str, folder: Path) -> Finished:
     """The study in an output folder. Raises ConfigError if there is none, or it is not finished."""
     if not (folder / SETTINGS).is_file():
         raise ConfigError(f"{name}={folder}: no study's output folder ({SETTINGS} is not there); name one")
-    if not (folder / DONE_FILE).exists():
+    if not (folder / seal.DONE_FILE).is_file():
         raise ConfigError(
             f"{name}={folder}: the study is not finished; python -m experiments.run resume={folder} goes on with it"
         )
 
-    def parsed(file: str, parse: Callable[[Path], Any] = lambda path: json.loads(path.read_text())) -> Any:
+    seal.intact(name, folder, (SETTINGS, CELLS, CLAIMS))
+    results, models = seal.results(name, folder, NEEDED), seal.models(name, folder)
+
+    def parsed(file: str, understand: Callable[[Any], Any], parse: Callable[[str], Any] = json.loads) -> Any:
         try:
-            return parse(folder / file)
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            return understand(parse(read_file(folder / file)))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
             raise ConfigError(f"{name}={folder}: {file}: {reason}; run the study again") from None
 
     return Finished(
-        flat(parsed(SETTINGS, lambda path: yaml.safe_load(path.read_text()))),
-        {cell["cell"]: flat(cell["settings"]) for cell in parsed(CELLS)},
-        outcomes(parsed(RESULTS, table.read)),
-        {cell: {model: _names(paths) for model, paths in of.items()} for cell, of in parsed(MODELS).items()},
-        {(verdict["cell"], verdict["claim"]): verdict for verdict in parsed(CLAIMS)},
+        parsed(SETTINGS, flat, yaml.safe_load),
+        parsed(CELLS, lambda cells: {cell["cell"]: flat(cell["settings"]) for cell in cells}),
+        outcomes(results),
+        {cell: {model: _names(paths) for model, paths in of.items()} for cell, of in models.items()},
+        parsed(CLAIMS, lambda verdicts: {(verdict["cell"], verdict["claim"]): verdict for verdict in verdicts}),
     )
 
 
@@ -72,7 +77,7 @@ def _names(places: Places) -> dict[str, str]:
 
 def _run(config: CompareConfig, reporter: Reporter) -> None:
     a, b = Path(config.a), Path(config.b)
-    if a.resolve() == b.resolve():
+    if os.path.realpath(a) == os.path.realpath(b):
         raise ConfigError(f"b={b}: is the same folder as a; name two studies")
     ours, theirs = read("a", a), read("b", b)
     compared = comparison.outcomes(ours, theirs)
@@ -103,8 +108,8 @@ def _nothing_shared(config: CompareConfig, a: Finished, b: Finished) -> str:
 def _settings(changed: list[Changed]) -> Table:
     out = _table("Settings that differ", "setting", "A", "B")
     for one in changed:
-        name = f"{one.name} [dim]({escape(one.cell)})[/dim]" if one.cell else one.name
-        out.add_row(name, *(escape("-" if value is None else str(value)) for value in (one.a, one.b)))
+        name = Text.assemble(one.name, (f" ({one.cell})" if one.cell else "", "dim"))
+        out.add_row(name, *("-" if value is None else str(value) for value in (one.a, one.b)))
     return out
 
 
@@ -119,30 +124,30 @@ def _outcomes(compared: pd.DataFrame) -> Table:
         now = (str(row.statistic), str(row.method))
         if last[0] and now[0] != last[0]:
             out.add_section()
-        labels = [now[0] if now[0] != last[0] else "", now[1] if now != last else "", *[escape(str(row.cell))] * cells]
+        labels = [now[0] if now[0] != last[0] else "", now[1] if now != last else "", *[str(row.cell)] * cells]
         out.add_row(*labels, *_numbers(row))
         last = now
     return out
 
 
-def _numbers(row: Any) -> list[str]:
+def _numbers(row: Any) -> list[Text | str]:
     """What can be told from chance is bold."""
     style = "bold" if row.p_holm < LEVEL else "none"
-    interval = f"{row.low:+.2f} to {row.high:+.2f}"
+    interval = Text(f"{row.low:+.2f} to {row.high:+.2f}")
     if np.isnan(row.low):
-        interval = "[dim]one seed[/dim]" if min(row.n_a, row.n_b) < 2 else "[dim]no spread[/dim]"
+        interval = Text("one seed" if min(row.n_a, row.n_b) < 2 else "no spread", "dim")
     p = "" if np.isnan(row.p_holm) else "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
     seeds = f"{row.n_a} paired" if row.paired else f"{row.n_a} and {row.n_b}"
-    means = [f"{row.a:.2f}", f"{row.b:.2f}", f"[{style}]{row.difference:+.2f}[/{style}]"]
-    return [*means, interval, f"[{style}]{p}[/{style}]", seeds]
+    means: list[Text | str] = [f"{row.a:.2f}", f"{row.b:.2f}", Text(f"{row.difference:+.2f}", style)]
+    return [*means, interval, Text(p, style), seeds]
 
 
 def _claims(title: str, changed: list[Changed]) -> Table:
     cells = any(one.cell for one in changed)
     out = _table(title, "claim", *["cell"] * cells, "A>", "B>")
     for one in changed:
-        verdicts = [f"[{COLOURS[verdict]}]{verdict}[/{COLOURS[verdict]}]" for verdict in (one.a, one.b)]
-        out.add_row(escape(one.about), *[escape(one.cell)] * cells, *verdicts)
+        verdicts = [Text(verdict, COLOURS[verdict]) for verdict in (one.a, one.b)]
+        out.add_row(one.about, *[one.cell] * cells, *verdicts)
     return out
 
 

@@ -84,7 +84,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     """
     place = Path(folder) if Path(folder).name else Path(folder).absolute()
     try:
-        begun = yaml.safe_load((place / "config.yaml").read_text())
+        begun = yaml.safe_load((place / "config.yaml").read_text(encoding="utf-8"))
         now = OmegaConf.merge(OmegaConf.structured(StudyConfig), begun)
         # It may have been moved since.
         now.output_dir = str(place.parent)
@@ -142,7 +142,7 @@ def _read_files(node: DictConfig, path: str = "") -> None:
         elif isinstance(child, StringNode) and str(child._value()).startswith("@"):
             file = Path(str(child._value())[1:])
             try:
-                node[name] = file.read_text()
+                node[name] = file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "is not text"
                 raise ConfigError(f"{full}=@{file}: {reason}; name a file that can be read") from None

@@ -3,7 +3,7 @@
 `python -m experiments.export run=outputs/quick-1a2b3c4d to=huggingface out=model method=dpo seed=1`
 """
 
-import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
+from experiments import seal
+from experiments.artifacts import changed, remove, unique
 from experiments.command import command
 from experiments.config import ConfigError
-from experiments.output import MODELS, Places
+from experiments.output import Places
 from experiments.progress import Reporter
 from experiments.results import UNTOUCHED
 from experiments.schema import ExportConfig
@@ -39,13 +41,14 @@ def export(config: ExportConfig) -> str:
         raise ConfigError(f"seed={config.seed}: this study has seeds {there}; choose one of them")
     world = next(one for one in worlds if config.seed in one["seeds"])
     file = Path(world["weights"]) / WEIGHTS
+    if not os.path.lexists(file):
+        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again")
     try:
+        if changed(file.parent):
+            raise WeightsError
         content = file.read_bytes()
-    except OSError:
-        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again") from None
-    try:
         about, stack = described(content), from_safetensors(content)
-    except (WeightsError, SafetensorError):
+    except (OSError, WeightsError, SafetensorError):
         raise ConfigError(f"run={config.run}: {file} is damaged; run the study again") from None
     params = one_seed(stack, world["seeds"].index(config.seed))
     try:
@@ -62,10 +65,7 @@ def export(config: ExportConfig) -> str:
 
 
 def _models(folder: Path, cell: str | None) -> dict[str, Places]:
-    try:
-        cells: dict[str, dict[str, Places]] = json.loads((folder / MODELS).read_text())
-    except (OSError, ValueError):
-        raise ConfigError(f"run={folder}: there is no finished study; name its output folder") from None
+    cells = seal.models("run", folder)
     if cell is not None and cell not in cells:
         raise ConfigError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
     return next(iter(cells.values())) if cell is None else cells[cell]
@@ -75,7 +75,7 @@ def _whole_file(path: Path, content: bytes) -> None:
     if path.is_dir() or path.suffix != ".safetensors":
         raise ConfigError(f"out={path}: must be a file that ends in .safetensors; for example out=model.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = unique(path)
     try:
         unfinished.write_bytes(content)
         unfinished.replace(path)
@@ -87,9 +87,8 @@ def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
     """Replaces an exported model, but nothing else that may be there."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} not in ({*files}, set())):
         raise ConfigError(f"out={path}: there is something else; name a new folder")
-    path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    path = Path(os.path.realpath(path))
+    unfinished = unique(path)
     try:
         unfinished.mkdir(parents=True)
         for name, content in files.items():
@@ -97,7 +96,7 @@ def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(path, ignore_errors=True)
         unfinished.rename(path)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        remove(unfinished)
 
 
 def _run(config: ExportConfig, reporter: Reporter) -> None:

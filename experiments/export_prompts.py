@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from experiments.artifacts import unique
 from experiments.progress import Reporter
 from experiments.schema import DataConfig
 from synth import sequences
@@ -57,7 +58,7 @@ def export(config: DataConfig, path: Path, reporter: Reporter) -> None:
     """
     world = build_world(config.world)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
+    unfinished = unique(path)
     total = config.n * len(config.family)
     done = 0
     try:
@@ -141,5 +142,5 @@ def _writer(path: Path, suffix: str) -> Iterator[Callable[[pa.Table], object]]:
         with pq.ParquetWriter(path, SCHEMA, compression="zstd") as parquet:
             yield parquet.write_table
     else:
-        with path.open("w") as lines:
+        with path.open("w", encoding="utf-8") as lines:
             yield lambda chunk: chunk.to_pandas().to_json(lines, orient="records", lines=True)

@@ -1,15 +1,13 @@
 """What a store holds: artifacts and what they are made from, who needs them, what is left over."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import Timeout
 
-from experiments.artifacts import DamagedError, Store, StoreError, read_manifest
+from experiments.artifacts import DAMAGE, DamagedError, Store, StoreError, read_file, read_manifest, remove
 from experiments.config import flat
 from experiments.results import UNTOUCHED
 
@@ -165,7 +163,7 @@ def size(path: Path) -> int:
     total = 0
     for file in files:
         try:
-            total += 0 if file.is_dir() else file.stat().st_size
+            total += 0 if file.is_dir() else file.lstat().st_size
         except FileNotFoundError:
             continue
     return total
@@ -198,27 +196,27 @@ def _entry(path: Path) -> Entry:
 def _study(record: Path) -> Study:
     """Raises StoreError if the record cannot be read: what it keeps is then not known."""
     try:
-        content = json.loads(record.read_text())
+        content = json.loads(read_file(record))
         return Study(Path(content["folder"]), record, frozenset(content["artifacts"]))
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno not in DAMAGE:
+            raise
         raise StoreError(f"{record}: cannot be read; remove it, and run the study again if it is wanted") from None
 
 
-def _under(store: Store, names: Iterable[str], act: Callable[[], None]) -> bool:
+def _under(store: Store, names: Collection[str], act: Callable[[], None]) -> bool:
     """Whether the locks of `names` were free; `act` is called with them held."""
-    with ExitStack() as locks:
-        for name in names:
-            try:
-                locks.enter_context(store.lock(name, timeout=0))
-            except Timeout:
-                return False
-        act()
-        return True
+    try:
+        with store.locked(names, timeout=0):
+            act()
+    except Timeout:
+        return False
+    return True
 
 
 def _remove(store: Store, path: Path) -> None:
     """Out of sight first, so that nothing half removed is ever taken for an artifact."""
     doomed = store.root / "partial" / f"{path.name}.pruned"
-    shutil.rmtree(doomed, ignore_errors=True)
+    remove(doomed)
     path.rename(doomed)
-    shutil.rmtree(doomed)
+    remove(doomed)

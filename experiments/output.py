@@ -3,9 +3,11 @@
 import functools
 import hashlib
 import json
-import shutil
+import os
+import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +15,28 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
-from experiments import figures, provenance, report, samples, scorecard, table
-from experiments.artifacts import Store, write_whole
+from experiments import figures, provenance, report, samples, scorecard, seal, table
+from experiments.artifacts import Store, make_way, remove, set_aside, write_whole
 from experiments.cells import Cell, swept
 from experiments.config import to_dict
 from experiments.engine import Failures
 from experiments.plan import Plan
 from experiments.results import RANDOM, UNTOUCHED
 from experiments.schema import SIDE_SETTINGS, StudyConfig
+from experiments.seal import DONE_FILE, MODELS, RESULTS
 from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
 
-SETTINGS, ENVIRONMENT, RESULTS, CLAIMS = "config.yaml", "env.json", "results.parquet", "claims.json"
+SETTINGS, ENVIRONMENT, CLAIMS = "config.yaml", "env.json", "claims.json"
 CELLS = "cells.json"
 """Of each cell its settings, whether it is done (in every world), and why not."""
-MODELS = "models.json"
-"""By cell and model, the folders of its weights and of what was measured, its world's seed and its seeds.
-
-Of a study of several worlds the first; `other_worlds` lists the others alike.
-"""
 Places = dict[str, Any]
 """Of a model, an entry of MODELS"""
-DONE_FILE = "DONE"
+FIGURES = "figures"
+FILES = (SETTINGS, ENVIRONMENT, CELLS, RESULTS, CLAIMS, MODELS, report.PAGE)
+"""Of every study; its figures are files of the folder FIGURES."""
+EVERY_RUN = (SETTINGS, MODELS)
+"""Written by every run: where the store is may change without anything else."""
 
 DONE, FAILED, PENDING = "done", "failed", "pending"
 
@@ -66,10 +68,11 @@ def output_folder(config: StudyConfig) -> Path:
     return Path(config.output_dir) / name
 
 
-def keep_settings(config: StudyConfig) -> None:
+def keep_settings(config: StudyConfig, warn: Callable[[str], None] = print) -> None:
     """The output folder with SETTINGS alone, from the start: `resume=FOLDER` goes on from it."""
     folder = output_folder(config)
     folder.mkdir(parents=True, exist_ok=True)
+    make_way(folder / SETTINGS, folder, warn)
     write_whole(folder / SETTINGS, yaml.safe_dump(to_dict(config), sort_keys=False))
 
 
@@ -91,8 +94,7 @@ class Output:
         self.config, self.planned, self.store = config, planned, store
         self.swept = swept([cell for cell, _ in planned])
         self.folder = output_folder(config)
-        self.logs = self.folder.resolve() / "logs"
-        self.lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        self.logs = self.folder.absolute() / "logs"
         self.refreshed, self.cost = 0.0, 0.0
 
     def failed(self, failures: Failures) -> list[str]:
@@ -109,9 +111,9 @@ class Output:
         began = time.monotonic()
         if not (at_once or began - self.refreshed > SPARE * self.cost):
             return
-        with self.lock:
+        with self._alone():
             # Another process may have finished the folder while this one waited.
-            if self._done().exists():
+            if (self.folder / DONE_FILE).exists():
                 return
             self._write_cells(failures)
             self._write_table()
@@ -120,18 +122,20 @@ class Output:
     def finish(self, failures: Failures) -> Results:
         """The whole folder. DONE is written last, and only if no cell failed.
 
-        DONE says what the folder was made from, artifacts and code alike, so that a folder with
-        one of something else is written anew.
+        DONE says what the folder was made from, artifacts and code alike, and what each file was: a
+        folder made from something else is written anew, and so is one of which a file is not as it
+        was, which is set aside.
         """
-        with self.lock:
+        with self._alone():
             # Also where nothing else is new: the same study may have been made again in another store.
             models = self._models()
             write_whole(self.folder / MODELS, json.dumps(models, indent=1))
             made_from = self._made_from()
             if not failures and self._is_done(made_from):
+                seal.renew(self.folder, EVERY_RUN)
                 return Results(self.folder)
-            self._done().unlink(missing_ok=True)
-            shutil.rmtree(self.folder / "figures", ignore_errors=True)
+            (self.folder / DONE_FILE).unlink(missing_ok=True)
+            remove(self.folder / FIGURES)
             write_whole(self.folder / ENVIRONMENT, json.dumps(provenance.environment(), indent=1))
             self._write_cells(failures)
             self._write_table()
@@ -139,24 +143,39 @@ class Output:
             write_whole(self.folder / CLAIMS, scorecard.to_json(scorecard.of_cells(results.table)))
             names = list(self._by_cell())
             points = samples.coordinates(models[names[0]]) if len(names) == 1 else figures.NO_POINTS
-            figures.draw_all(results.table, self.folder / "figures", planned=names, points=points)
+            figures.draw_all(results.table, self.folder / FIGURES, planned=names, points=points)
             report.write(self.folder)
             if not failures:
-                digest = provenance.sha256(self.folder / RESULTS)
-                write_whole(self._done(), json.dumps({"made_from": made_from, RESULTS: digest}))
+                drawn = [f"{FIGURES}/{path.name}" for path in (self.folder / FIGURES).iterdir()]
+                seal.write(self.folder, made_from, [*FILES, *drawn])
             return results
 
-    def _done(self) -> Path:
-        return self.folder / DONE_FILE
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process writes the folder, and nothing stands in the place of its files."""
+        lock = self.folder.with_name(f".{self.folder.name}.lock")
+        make_way(lock, self.folder, self.store.warn)
+        with FileLock(lock):
+            for name in (*FILES, DONE_FILE):
+                make_way(self.folder / name, self.folder, self.store.warn)
+            make_way(self.folder / FIGURES, self.folder, self.store.warn, stat.S_ISDIR)
+            yield
 
     def _is_done(self, made_from: str) -> bool:
-        try:
-            said = json.loads(self._done().read_text())
-            intact = said == {"made_from": made_from, RESULTS: provenance.sha256(self.folder / RESULTS)}
-        except (OSError, ValueError):
+        """Whether the folder is finished and whole; what is not as it was written is set aside."""
+        said = seal.read(self.folder)
+        if said is None or said.made_from != made_from:
             return False
-        there = all((self.folder / name).is_file() for name in (CELLS, CLAIMS, ENVIRONMENT, report.PAGE))
-        return intact and there and figures.all_drawn(self.folder / "figures")
+        wrong = [name for name in said.problems(self.folder) if name not in EVERY_RUN]
+        damaged = [name for name in wrong if os.path.lexists(self.folder / name)]
+        for name in damaged:
+            set_aside(self.folder / name, self.folder)
+        if damaged:
+            named = ", ".join(damaged[:3]) + f" and {len(damaged) - 3} more" * (len(damaged) > 3)
+            self.store.warn(
+                f"{self.folder}: {named}: not what was written; set aside in its folder damaged and made again"
+            )
+        return not wrong
 
     def _made_from(self) -> str:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""

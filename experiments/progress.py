@@ -1,8 +1,10 @@
 """Progress on the terminal: a bar for each stage, or plain lines where there is no terminal."""
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -39,7 +41,17 @@ class Meter:
             self.say(", ".join(part for part in parts if part))
 
 
-class _Console(Console):
+class PlainConsole(Console):
+    """Text is printed as it is, whatever brackets or colons a name has: what has a style is a `rich.text.Text`.
+
+    What the terminal's encoding does not have is printed as an escape.
+    """
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(markup=False, emoji=False, **named)
+        if isinstance(self.file, io.TextIOWrapper):
+            self.file.reconfigure(errors="backslashreplace")
+
     def on_broken_pipe(self) -> None:
         """Nobody reads any more, as after `| head -1`: the work goes on in silence."""
         with suppress(SystemExit):
@@ -49,8 +61,8 @@ class _Console(Console):
 class Reporter:
     """The study's voice on the terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _Console()
+    def __init__(self, console: PlainConsole | None = None) -> None:
+        self.console = console or PlainConsole()
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -81,11 +93,11 @@ class Reporter:
             yield Meter(self.say, name, total, unit, None)
             return
         columns = (
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.console) as bar:

@@ -23,7 +23,7 @@ LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "p
 def imported(module: str) -> frozenset[str]:
     """The project's own modules that `module` imports, anywhere in its source."""
     found = set()
-    for node in ast.walk(ast.parse(_source(module).read_text())):
+    for node in ast.walk(ast.parse(_source(module).read_text(encoding="utf-8"))):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -52,7 +52,7 @@ def code_version(module: str) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(reachable(module)):
-        tree = ast.parse(_source(name).read_text())
+        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list):
@@ -77,7 +77,7 @@ def environment() -> dict[str, Any]:
 
 
 def rounds_otherwise(before: Any, now: dict[str, Any]) -> list[str]:
-    """What of an `environment` that changes rounding is not as it was `before`, each as "name is X there and Y here"."""
+    """What of an `environment` that changes rounding is not as `before`, each as "NAME is X there and Y here"."""
     said = []
     for part in ("device", "rounding"):
         there = before.get(part) if isinstance(before, dict) else None
@@ -108,7 +108,7 @@ def _exists(module: str) -> bool:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()

@@ -10,6 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from analysis.separability import COORDINATES
+from experiments.artifacts import changed
 from experiments.results import RANDOM
 from experiments.stages.measure import SAMPLES
 
@@ -32,15 +33,18 @@ def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `method`.
 
     Of the first seed, of the first world, that all models have. `models` are those of a cell, as an output
-    folder's models.json names them; one whose file is not there is left out, and so is RANDOM.
+    folder's models.json names them; one whose file is not there, or not what was written, is left out, and so is
+    RANDOM.
     """
     metrics = sorted({metric for metric, _ in COORDINATES})
     found = [pd.DataFrame(columns=["method", *COLUMNS])]
     for method, folders in models.items():
         if method == RANDOM:
             continue
+        measured = Path(folders.get("measured", ""))
         try:
-            found.append(read(Path(folders.get("measured", "")), metrics, PROMPTS).assign(method=method))
+            if not changed(measured):
+                found.append(read(measured, metrics, PROMPTS).assign(method=method))
         except (OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)

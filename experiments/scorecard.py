@@ -33,8 +33,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from analysis.stats import Paired, equivalence_p, holm, one_sided_p, paired_test, seeds_needed, variance_shares
 from experiments.claims import CLAIMS, UNITS, Claim
@@ -507,7 +507,7 @@ def render(verdicts: Iterable[Verdict]) -> Table | str:
     counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in VERDICTS)
     out = Table(
         title=f"Claims over {over}: {counts}",
-        caption=escape(_without_numbers(verdicts)),
+        caption=_without_numbers(verdicts),
         box=SIMPLE,
         width=100,
         padding=(0, 1, 0, 0),
@@ -526,15 +526,14 @@ def render(verdicts: Iterable[Verdict]) -> Table | str:
         if one.family != family:
             out.add_section()
             family = one.family
-        also = f" [cyan](also holds for: {', '.join(one.also)})[/cyan]" if one.also else ""
-        said = f"[dim]{one.source}:[/dim] {escape(one.sentence)}{also}"
+        also = f" (also holds for: {', '.join(one.also)})" if one.also else ""
+        said = Text.assemble((f"{one.source}:", "dim"), f" {one.sentence}", (also, "cyan"))
         alike = len({each.verdict for each in one.methods}) == 1
-        numbers = _numbers(one, one.unit) if alike else ("", "", "")
-        out.add_row(f"[{COLOURS[one.verdict]}]{one.verdict}[/{COLOURS[one.verdict]}]", said, *numbers)
+        numbers = _numbers(one, one.unit) if alike else ()
+        out.add_row(Text(one.verdict, COLOURS[one.verdict]), said, *numbers)
         for each in one.methods if not alike else ():
-            colour = COLOURS[each.verdict]
-            numbers = _numbers(each, one.unit) if each.n else ("", "", "")
-            out.add_row("", f"  {each.method}: [{colour}]{each.verdict}[/{colour}]", *numbers)
+            numbers = _numbers(each, one.unit) if each.n else ()
+            out.add_row("", Text.assemble(f"  {each.method}: ", (each.verdict, COLOURS[each.verdict])), *numbers)
     return out
 
 
@@ -547,8 +546,8 @@ def _without_numbers(verdicts: list[Verdict]) -> str:
     return "\n".join(f"untestable, {note} ({'; '.join(names)})" for note, names in claims.items())
 
 
-def _numbers(one: Verdict | Judged, unit: str) -> tuple[str, str, str]:
+def _numbers(one: Verdict | Judged, unit: str) -> tuple[Text | str, ...]:
     contrast, low, high = (format(value, UNITS[unit].form) for value in (one.contrast, one.low, one.high))
     times = "x " if unit == "ratio" else ""
-    interval = "" if np.isnan(one.low) else f"\n[dim]{low} to {high}[/dim]"
-    return f"{one.effect:.3g}", f"{one.control:.3g}", f"{times}{contrast}{interval}"
+    interval = "" if np.isnan(one.low) else f"\n{low} to {high}"
+    return f"{one.effect:.3g}", f"{one.control:.3g}", Text.assemble(f"{times}{contrast}", (interval, "dim"))

@@ -18,6 +18,7 @@ from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from experiments.artifacts import MANIFEST, DamagedError, Store, StoreError, problems, read_manifest
 from experiments.command import command
@@ -43,7 +44,8 @@ def _list(inventory: Inventory, entries: list[Entry], config: StoreConfig, repor
         table.columns[5].width = NARROW
     for entry in sorted(entries, key=lambda entry: (entry.made, entry.name)):
         studies = [study.name for study in inventory.users.get(entry.name, [])]
-        used = f"{studies[0]} +{len(studies) - 1}" if len(studies) > 1 else "".join(studies) or "[dim]-[/dim]"
+        used = Text(f"{studies[0]} +{len(studies) - 1}" if len(studies) > 1 else "".join(studies))
+        used = used or Text("-", "dim")
         row = (decimal(entry.size), _when(entry), _took(entry), used, _short(described[entry.name]))
         table.add_row(entry.stage, entry.key[:KEY], *row)
     reporter.show(table, LEAST)
@@ -115,7 +117,7 @@ def _du(inventory: Inventory, entries: list[Entry], config: StoreConfig, reporte
         alone = [entry for entry in needed if len(inventory.users[entry.name]) == 1]
         table.add_row(study.name, str(len(needed)), decimal(_sum(needed)), decimal(_sum(alone)))
     unused = [entry for entry in entries if entry.name not in inventory.users]
-    table.add_row("[dim]none[/dim]", str(len(unused)), decimal(_sum(unused)), "")
+    table.add_row(Text("none", "dim"), str(len(unused)), decimal(_sum(unused)), "")
     reporter.show(table)
 
 
@@ -150,9 +152,10 @@ def _prune(inventory: Inventory, entries: list[Entry], config: StoreConfig, repo
 
 def _agreed(reporter: Reporter, waste: list[Waste]) -> bool:
     """Asks; raises ConfigError where there is nobody to ask."""
-    if not sys.stdin.isatty():
+    # There is none at all where it was closed.
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
         raise ConfigError("yes=false: there is no terminal to ask on; look at the list, then add yes=true")
-    reporter.console.print(f"remove these, {decimal(_sum(waste))}? [y/N] ", end="", markup=False, highlight=False)
+    reporter.console.print(f"remove these, {decimal(_sum(waste))}? [y/N] ", end="", highlight=False)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
     reporter.say("nothing removed")
@@ -212,7 +215,7 @@ def _short(settings: dict[str, Any]) -> str:
     for name, value in list(settings.items())[:SHOWN]:
         text = re.sub("[ ']", "", str(value))
         parts.append(f"{name}={text if len(text) <= 40 else text[:39] + '…'}")
-    return ", ".join([*parts, *["…"][: max(0, len(settings) - SHOWN)]]).replace("[", r"\[")
+    return ", ".join([*parts, *["…"][: max(0, len(settings) - SHOWN)]])
 
 
 def _table(*headings: str, title: str | None = None) -> Table:

@@ -24,9 +24,11 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     engine.check(config.launcher)
     store = Store(Path(config.store_dir), reporter.warn)
     output = Output(config, planned, store)
-    keep_settings(config)
+    keep_settings(config, reporter.warn)
     store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
+    if missing:
+        store.ready()
     if changed := missing and keep_environment(output.folder):
         reporter.warn(
             f"{output.folder / ENVIRONMENT}: {'; '.join(changed)}; what is made from here on is rounded otherwise than "

@@ -3,6 +3,7 @@
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from experiments import outcomes
 from experiments.results import RANDOM, models, sample_note, select, unchanged
@@ -35,14 +36,14 @@ def render(table: pd.DataFrame) -> Table:
         if len(of_sweep) < 2:
             out.add_row(statistic, *(_cell(rows, model, "\n") for model in names))
             continue
-        out.add_row(f"[bold]{statistic}[/bold]")
+        out.add_row(Text(statistic, "bold"))
         for cell in of_sweep:
             out.add_row(f"  {cell}", *(_cell(select(rows, cell=cell), model, "  ") for model in names))
     return out
 
 
-def _cell(rows: pd.DataFrame, model: str, between: str) -> str:
+def _cell(rows: pd.DataFrame, model: str, between: str) -> Text | str:
     values = select(rows, method=model)["value"]
     if values.empty:
         return "-"
-    return f"{values.mean():.2f}{between}[dim]{values.min():.2f} {values.max():.2f}[/dim]"
+    return Text.assemble(f"{values.mean():.2f}{between}", (f"{values.min():.2f} {values.max():.2f}", "dim"))

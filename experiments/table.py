@@ -1,6 +1,5 @@
 """The results table: put together from what was measured, a part at a time, and read again."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from experiments.artifacts import unique
 
 COLUMNS = {
     "study": pa.string(),
@@ -53,7 +54,7 @@ def assemble(parts: Iterable[Part], swept: Mapping[str, Sequence[Any]], path: Pa
     """
     kinds = {name: pa.float64() if all(map(_is_number, values)) else pa.string() for name, values in swept.items()}
     schema = _schema({**COLUMNS, **kinds})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = unique(path)
     try:
         # Readers are to see text as text, which an Arrow schema in the file would call categories.
         with pq.ParquetWriter(unfinished, schema, store_schema=False, compression="zstd") as writer:

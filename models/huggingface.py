@@ -22,9 +22,17 @@ SPECIAL = {"bos": vocab.BOS, "eos": vocab.EOS, "pad": vocab.PAD}
 def files(params: Params, described: Described) -> dict[str, bytes]:
     """The content of each file of the folder that `from_pretrained` reads, model and tokenizer.
 
-    Raises WeightsError for a model that neither architecture can hold, naming the setting.
+    Raises WeightsError for a model that neither architecture can hold, naming the setting, and for a
+    token that the tokenizer would take for several.
     """
     model, names = described
+    for name in names:
+        part = next((special for special in _special(names) if special in name and special != name), None)
+        if part:
+            raise WeightsError(
+                f"the token {name} has {part} in it, at which the tokenizers of transformers split any word: its ids "
+                "would be other ones; rename it in the world, or to=safetensors, which writes any model"
+            )
     config, tensors = _llama(model, params) if _is_llama(model) else _gpt2(model, params)
     tokens = {f"{role}_token_id": token for role, token in SPECIAL.items()}
     shared = {"vocab_size": len(names), "tie_word_embeddings": model.tied, "torch_dtype": "float32", **tokens}
@@ -151,6 +159,10 @@ def _norm(name: str, norm: dict[str, Any]) -> dict[str, Any]:
 def _bias(part: dict[str, Any], name: str, matrix: str) -> np.ndarray:
     """A bias, 0 where the model has none: GPT-2 always has one."""
     return np.asarray(part[name]) if name in part else np.zeros(part[matrix].shape[-1], np.float32)
+
+
+def _special(names: tuple[str, ...]) -> list[str]:
+    return [names[token] for token in SPECIAL.values()]
 
 
 def _tokenizer(names: tuple[str, ...]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ SOURCES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*
 def imports(path: Path) -> set[str]:
     """Every module that the file imports, anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

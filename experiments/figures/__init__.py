@@ -8,6 +8,7 @@ sweep. Figures of single prompts have `samples.coordinates` in the table's place
 import hashlib
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -297,7 +298,9 @@ def inches(width: str | float) -> float:
 
 def save(draw: Callable[[], Figure], path: Path, width: str | float = "text") -> None:
     """The figure that `draw` gives in the project's style, as a file of each of IMAGES: `path` with the suffix."""
-    with plt.style.context([STYLE, {"figure.figsize": (inches(width), 3.0)}]):
+    with plt.style.context([STYLE, {"figure.figsize": (inches(width), 3.0)}]), warnings.catch_warnings():
+        # A name in letters that the font does not have is drawn as boxes; the table has it as it is.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = draw()
         # Placed once: it is most of the work, and the files are then alike.
         layout = figure.get_layout_engine()
@@ -328,28 +331,27 @@ def draw_all(
     done = []
     for job in jobs(table, only, planned, points):
         path = folder / job.name
-        job.rows.to_csv(path.with_name(f"{job.name}.csv"), index=False)
+        job.rows.to_csv(path.with_name(f"{job.name}.csv"), index=False, encoding="utf-8")
         for kind, text in job.texts.items():
-            path.with_name(f"{job.name}.{kind}").write_text(text)
+            path.with_name(f"{job.name}.{kind}").write_text(text, encoding="utf-8")
         if job.draw:
             save(job.draw, path, width)
         kinds = [*(IMAGES if job.draw else ()), *job.texts, "csv"]
         index[job.name] = {"shows": job.shows, "files": [f"{job.name}.{kind}" for kind in kinds]}
         done.append(job.name)
-    (folder / INDEX).write_text(json.dumps(index, indent=1))
+    (folder / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     return done
 
 
-def all_drawn(folder: Path) -> bool:
-    """Whether every file that `draw_all` made last is still in `folder`."""
-    index = read_json(folder / INDEX, {})
-    return bool(index) and all((folder / file).is_file() for one in index.values() for file in one["files"])
+def files(folder: Path) -> list[str]:
+    """The names of the files in `folder` that `draw_all` made."""
+    return [INDEX, *(file for one in read_json(folder / INDEX, {}).values() for file in one["files"])]
 
 
 def read_json(path: Path, otherwise: Any) -> Any:
     """What the file holds; `otherwise` if there is none that can be read, or it holds something of another type."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return otherwise
     return found if isinstance(found, type(otherwise)) else otherwise

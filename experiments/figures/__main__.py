@@ -3,16 +3,17 @@
 `python -m experiments.figures run=outputs/quick-1a2b3c4d only=[tau,sines] width=column out=paper`
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from experiments import figures, outcomes, samples
+from experiments import figures, outcomes, samples, seal
 from experiments.command import command
 from experiments.config import ConfigError
-from experiments.output import CELLS, MODELS, RESULTS
+from experiments.output import CELLS, FIGURES
 from experiments.progress import Reporter
 from experiments.results import select
 from experiments.schema import FiguresConfig
@@ -24,11 +25,9 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     Raises ConfigError for a folder without results, for a cell or a figure that it does not have.
     """
     run = Path(config.run)
-    try:
-        table = pd.read_parquet(run / RESULTS)
-    except (OSError, ValueError):
-        raise ConfigError(f"run={run}: there is no {RESULTS} that can be read; name a study's output folder") from None
-    folder = Path(config.out) if config.out else run / "figures"
+    table = seal.results("run", run)
+    seal.intact("run", run, [CELLS])
+    folder = Path(config.out) if config.out else run / FIGURES
     cell = ""
     if config.cell is not None:
         cell = _cell(table, config.cell)
@@ -39,8 +38,11 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
         if name not in known:
             raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
     planned = _planned(run, table) if figures.is_sweep(table) else []
-    points = figures.NO_POINTS if planned else samples.coordinates(figures.read_json(run / MODELS, {}).get(cell, {}))
+    there = (run / seal.MODELS).exists() and not figures.is_sweep(table)
+    points = samples.coordinates(seal.models("run", run).get(cell, {})) if there else figures.NO_POINTS
     drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
+    if os.path.realpath(folder) == os.path.realpath(run / FIGURES):
+        seal.renew(run, [f"{FIGURES}/{name}" for name in figures.files(folder)])
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
         raise ConfigError(

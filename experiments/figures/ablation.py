@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from experiments.figures.common import CONTROLS, DARK, NEUTRAL, legend, method_look, note, page_width, panels, turn
+from experiments.figures.common import (
+    CONTROLS,
+    DARK,
+    NEUTRAL,
+    legend,
+    logarithmic,
+    method_look,
+    note,
+    page_width,
+    panels,
+    turn,
+)
 from experiments.outcomes import cells, interval, swept
 from experiments.results import UNTOUCHED, models, select
 
@@ -129,7 +140,7 @@ def _crowded(axis: Axes, order: Sequence[str], x: np.ndarray) -> bool:
 
 def _ticks(axis: Axes, order: Sequence[str], x: np.ndarray, numeric: bool) -> None:
     if numeric and is_log(x):
-        axis.set_xscale("log")
+        logarithmic(axis)
     if not numeric or _gap(x) > 0.12:
         axis.xaxis.set_major_locator(FixedLocator(list(x)))
         axis.xaxis.set_major_formatter(FixedFormatter(list(order)))

@@ -97,8 +97,9 @@ def panels(
     """Axes [label, title], a column a title and a line a label, as wide as the page.
 
     Columns that find no place of `least` inches go below, as a second band. `xlabels` is one for all
-    lines, which then have the same x, or one for each. `share_y` and `share_x` say whether the panels of
-    a line have the same scale.
+    lines, which then have the same x, or one for each. These and `labels` may have formulas between
+    dollars; all other text is drawn as it is, for it may have names in it. `share_y` and `share_x`
+    say whether the panels of a line have the same scale.
     """
     width, lines = page_width(), len(labels)
     room = max(1, int((width - 0.5) / least))
@@ -121,11 +122,11 @@ def panels(
         for line in range(lines):
             axis = axes[line, i] = grid[band * lines + line, column]
             axis.set_visible(True)
-            axis.set_xlabel(below[line])
+            axis.set_xlabel(below[line], parse_math=True)
             if i and share_y:
                 axis.sharey(axes[line, 0])
             if column == 0:
-                axis.set_ylabel(labels[line])
+                axis.set_ylabel(labels[line], parse_math=True)
             elif share_y:
                 axis.tick_params(labelleft=False)
             if share_x and i:
@@ -196,12 +197,13 @@ class _Few(LogLocator):
         return found
 
 
-def logarithmic(axis: Axes) -> None:
-    """The horizontal axis, with ticks that a small panel has room for."""
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(_Few(numticks=5))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+def logarithmic(axes: Axes, vertical: bool = False) -> None:
+    """The horizontal axis, or the vertical one, with ticks that a small panel has room for, their numbers in plain."""
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    axis = axes.yaxis if vertical else axes.xaxis
+    axis.set_major_locator(_Few(numticks=5))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def whole_layers(axis: Axes, rows: pd.DataFrame) -> None:

@@ -74,7 +74,7 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
         change = by_variant.sub(by_variant.reindex(columns=[UNTUNED])[UNTUNED], axis=0)
         axis.axhline(0, color=DARK, linewidth=0.8, linestyle=":", label="untuned model")
         for i, (part, control) in enumerate(PARTS.values()):
-            kept = (part, -0.14, UNSAFE, "o", r"what is kept of $\Delta W_{in}$")
+            kept = (part, -0.14, UNSAFE, "o", "what is kept of ΔW of W_in")
             random = (control, 0.14, DARK, "x", "the same of random directions")
             for variant, shift, colour, marker, meaning in (kept, random):
                 if variant in change:

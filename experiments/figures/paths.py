@@ -9,7 +9,7 @@ from synth.families import JAILBREAKS
 
 KINDS = {
     "between": "part of the way to the other model's weights",
-    "transfer": r"share of the other model's $\Delta W$ that is added",
+    "transfer": "share of the other model's ΔW that is added",
 }
 LINES = {"safe": ("complied", "safe\ncomplied"), "unsafe": ("refused", "unsafe\nrefused")}
 AT_ONE = "alpha 1"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
 from experiments.results import RANDOM, models, sample_note, select, unchanged
 
-KINDS = {"lipschitz_quantile": r"$\|\nabla_x \hat{f}\|_2$", "lipschitz_ratio_quantile": "after / before"}
+KINDS = {"lipschitz_quantile": r"$\|\nabla_x f\|_2$", "lipschitz_ratio_quantile": "after / before"}
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 axis.axvline(1, color="0.3", linewidth=0.6, linestyle=":")
     note(
         figure,
-        f"$\\hat{{f}}$: the largest logit; medians, quartiles, 5th and 95th percentile; {sample_note(rows, 'prompts')}",
+        f"f: the largest logit; medians, quartiles, 5th and 95th percentile; {sample_note(rows, 'prompts')}",
     )
     return figure
 

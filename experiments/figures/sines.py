@@ -30,7 +30,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 band = f"95 % of {draws} draws"
                 axis.fill_between(index, wide[NULL[0]], wide[NULL[2]], color=NEUTRAL, alpha=0.35, lw=0, label=band)
                 axis.plot(index, wide[NULL[1]], ":", color=DARK, linewidth=0.8, label="random frames: mean")
-                own = r"left singular vectors of $\Delta W$ (a line a seed)"
+                own = "left singular vectors of ΔW (a line a seed)"
                 axis.plot(index, wide[METRIC], color=UNSAFE, linewidth=0.9, label=own)
     for axis in axes[:, 0]:
         axis.set_ylim(None, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import FAMILIES, having, legend, mean_only, note, panels
+from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
 from experiments.results import UNTOUCHED, sample_note, select, tuned
 
 
@@ -83,7 +83,7 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
             null = null[null["variant"].isna()]
             mean_only(axis, null if family is None else select(null, family=family), "index", spectrum.chance)
             if spectrum.log:
-                axis.set_yscale("log")
+                logarithmic(axis, vertical=True)
     legend(figure, axes)
     where = f"{spectrum.module}, layer {int(rows['layer'].max())}"
     count = sample_note(measured, "prompts") if spectrum.families != (None,) else f"{measured['seed'].nunique()} seeds"

@@ -52,7 +52,7 @@ def _render(content: dict[str, Any]) -> str:
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    style, script = (Markup((_HERE / name).read_text()) for name in (STYLE, SCRIPT))
+    style, script = (Markup((_HERE / name).read_text(encoding="utf-8")) for name in (STYLE, SCRIPT))
     # Nothing but this very style and script is applied, and nothing is fetched.
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "

@@ -67,7 +67,7 @@ class Study(NamedTuple):
 
 def read(folder: Path) -> Study:
     """Raises FileNotFoundError where there are no settings: such a folder is no study's."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     table = _table(folder / "results.parquet")
     cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / "cells.json", [])]
     names = table["cell"].unique().tolist() or [""]
@@ -85,7 +85,7 @@ def read(folder: Path) -> Study:
 
 
 def _json(path: Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text()) if path.exists() else otherwise
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else otherwise
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -147,6 +147,6 @@ def _question(study: Study) -> str:
         return str(asked)
     if not _is_preset("study", study.name):
         return ""
-    text = (CONF / "study" / f"{study.name}.yaml").read_text()
+    text = (CONF / "study" / f"{study.name}.yaml").read_text(encoding="utf-8")
     found = re.search(r"^# Question +(.*(?:\n#  +.*)*)", text, re.MULTILINE)
     return re.sub(r"\n# +", " ", found[1]) if found else ""

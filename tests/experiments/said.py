@@ -2,16 +2,14 @@
 
 import io
 
-from rich.console import Console
-
-from experiments.progress import Reporter
+from experiments.progress import PlainConsole, Reporter
 
 
 class Said(Reporter):
     """Warnings among its lines begin with "warning: "."""
 
     def __init__(self) -> None:
-        super().__init__(Console(file=io.StringIO()))
+        super().__init__(PlainConsole(file=io.StringIO()))
         self.lines: list[str] = []
 
     def say(self, line: str) -> None:

@@ -5,14 +5,29 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import Timeout
 
-from experiments.artifacts import Artifact, DamagedError, Recipe, Store, StoreError, problems, verify
+from experiments.artifacts import (
+    Artifact,
+    DamagedError,
+    Recipe,
+    Store,
+    StoreError,
+    make_way,
+    problems,
+    remove,
+    unique,
+    verify,
+    write_whole,
+)
 
 RECIPE = Recipe("stage", {"b": 1, "a": [1.5, "x"]}, ("parent",), "code")
 A, B, C, D, E = RECIPES = [Recipe("stage", {"value": value}, (), "code") for value in "abcde"]
@@ -89,6 +104,73 @@ def test_a_damaged_artifact_is_set_aside_and_made_again(harm: str, store: Store,
     assert len(list((store.root / "damaged").iterdir())) == 1
 
 
+def put(kind: str, place: Path) -> None:
+    """In place of whatever is there: a folder with something in it, a loop of links, a dead link, a pipe or a file."""
+    remove(place)
+    if kind == "folder":
+        place.mkdir()
+        (place / "something").write_text("x")
+    elif kind == "loop":
+        place.symlink_to(place.name)
+    elif kind == "dead link":
+        place.symlink_to("nowhere")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_text("x", encoding="utf-8")
+
+
+THINGS = ("folder", "loop", "dead link", "pipe")
+
+
+@pytest.mark.parametrize("kind", THINGS)
+@pytest.mark.parametrize("name", ["data.txt", "manifest.json"])
+def test_what_is_no_file_is_damage_like_any_other(name: str, kind: str, store: Store, warnings: list[str]) -> None:
+    put(kind, store.fetch(RECIPE, make).path / name)
+    assert len(problems(store.path(RECIPE))) == 1
+    with pytest.raises(DamagedError):
+        store.get(RECIPE)
+    verify(store.fetch(RECIPE, make).path)
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("kind", ["file", *THINGS[1:]])
+@pytest.mark.parametrize("place", ["artifacts/{0}", "partial/{0}", "partial/{0}.building"])
+def test_what_is_no_folder_of_an_artifact_makes_way(place: str, kind: str, store: Store) -> None:
+    put(kind, store.root / place.format(RECIPE.name))
+    assert not store.has(RECIPE)
+    verify(store.fetch(RECIPE, make).path)
+    assert not list((store.root / "partial").iterdir())
+
+
+@pytest.mark.parametrize("kind", THINGS)
+@pytest.mark.parametrize("place", ["store.json", "partial/{0}/group.json", "locks/claims.lock", "locks/old.claim"])
+def test_what_is_no_file_of_the_store_makes_way(place: str, kind: str, store: Store) -> None:
+    path = store.root / place.format(RECIPE.name)
+    path.parent.mkdir(exist_ok=True)
+    put(kind, path)
+    verify(Store(store.root, store.warn).fetch(RECIPE, make).path)
+    assert json.loads((store.root / "store.json").read_text()) == {"format": 1}
+    assert not path.exists() or path.is_file()
+
+
+@pytest.mark.parametrize("kind", THINGS)
+def test_a_record_that_is_no_file_is_written_again(kind: str, store: Store, tmp_path: Path) -> None:
+    store.register(tmp_path / "study", [RECIPE.name])
+    (record,) = (store.root / "studies").iterdir()
+    put(kind, record)
+    store.register(tmp_path / "study", [RECIPE.name])
+    assert json.loads(record.read_text())["artifacts"] == [RECIPE.name]
+
+
+def test_what_is_there_is_left_where_it_is(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_text("content")
+    link.symlink_to(file)
+    assert not any(make_way(path, tmp_path, pytest.fail) for path in (file, link, tmp_path / "nothing"))
+    assert link.read_text() == "content"
+
+
 def test_any_flipped_bit_of_any_file_is_found(store: Store) -> None:
     path = store.fetch(RECIPE, make).path
     assert problems(path) == []
@@ -135,10 +217,10 @@ def test_what_says_nothing_of_the_file_is_no_damage(store: Store, monkeypatch: p
 
 def test_reading_needs_no_lock_and_writes_nothing(store: Store) -> None:
     artifact = store.fetch(RECIPE, make)
-    before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
-    with store.lock(RECIPE.name):
+    with store.locked([RECIPE.name]):
+        before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
         assert Store(store.root).fetch(RECIPE, no_make) == artifact
-    assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
+        assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
 
 
 def test_a_make_that_fails_leaves_no_artifact_but_keeps_its_partial_state(store: Store) -> None:
@@ -263,6 +345,66 @@ def make_slowly(root: Path, log: Path, number: int) -> None:
     write(log, f"done {os.getpid()}")
 
 
+def test_as_many_as_one_likes_are_made_together_with_few_files_open(store: Store) -> None:
+    many = [Recipe("stage", {"value": value}, (), "code") for value in range(300)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, hard))
+    try:
+        made = store.fetch_all(many, make_all)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(made) == 300
+    assert {path.name for path in (store.root / "locks").iterdir()} == {"claims.lock"}
+
+
+def test_claims_that_share_a_name_wait_and_others_do_not(store: Store) -> None:
+    entered: list[str] = []
+
+    def enter() -> None:
+        with store.locked(["b", "c"]):
+            entered.append("both")
+
+    with store.locked(["a", "b"]):
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        with store.locked(["c"], timeout=0):
+            pass
+        with pytest.raises(Timeout), store.locked(["d", "a"], timeout=0):
+            raise AssertionError("it was free")
+        time.sleep(0.3)
+        assert entered == []
+    waiting.join()
+    assert entered == ["both"]
+    with store.locked(["a", "b", "c", "d"], timeout=0):
+        pass
+
+
+def test_files_that_are_not_finished_share_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    assert len({unique(tmp_path / "file") for _ in range(100)}) == 100
+    taken = tmp_path / ".file.7"
+    taken.write_text("another process's")
+    write_whole(tmp_path / "file", "ours")
+    assert taken.read_text() == "another process's"
+
+
+def test_folders_on_two_disks_are_found_before_the_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.ready()
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(
+        StoreError, match=r"store_dir=.*store: its folders artifacts and partial are on different disks"
+    ):
+        store.ready()
+    assert not [*(store.root / "partial").iterdir(), *(store.root / "artifacts").iterdir()]
+
+
 def write(log: Path, line: str) -> None:
     """Whole lines, whoever else writes."""
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -271,7 +413,7 @@ def write(log: Path, line: str) -> None:
 
 
 def lines(log: Path, kind: str) -> list[list[str]]:
-    text = log.read_text() if log.exists() else ""
+    text = log.read_text(encoding="utf-8") if log.exists() else ""
     return [line.split()[1:] for line in text.splitlines() if line.startswith(kind)]
 
 
@@ -343,7 +485,7 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(
     assert readable.fetch(RECIPE, no_make) == artifact
     with pytest.raises(OSError, match=os.strerror(number)) as caught:
         readable.fetch(A, no_make)
-    assert caught.value.filename == str(store.root / "locks" / f"{A.name}.lock")
+    assert caught.value.filename == str(store.root / "locks" / "claims.lock")
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(store: Store) -> None:

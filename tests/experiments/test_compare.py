@@ -207,8 +207,11 @@ def harmed(kind: str, folder: Path) -> None:
     [
         ("unfinished", "b={b}: the study is not finished; python -m experiments.run resume={b} goes on with it"),
         ("damaged verdicts", "b={b}: claims.json: damaged; run the study again"),
-        ("damaged table", "b={b}: results.parquet: damaged; run the study again"),
-        ("no models", "b={b}: models.json: No such file or directory; run the study again"),
+        (
+            "damaged table",
+            "b={b}: there is no results.parquet that can be read; name a study's output folder, or run it again",
+        ),
+        ("no models", "b={b}: there is no finished study; name its output folder"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(

@@ -117,7 +117,7 @@ def test_a_model_exported_before_is_replaced_or_kept_whole(
     assert contents[0] != contents[1]
 
     def full(path: Path, content: bytes) -> None:
-        path.write_text("half")
+        path.write_text("half", encoding="utf-8")
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(Path, "write_bytes", full)

@@ -192,7 +192,7 @@ def test_prune_with_nobody_to_ask_shows_the_list_and_removes_nothing(
 def test_prune_leaves_what_is_being_made(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     begun = Recipe("tune", {"method": "ipo"}, (), "code")
     begin(store, [begun])
-    with store.lock(LONELY.name), store.lock(begun.name):
+    with store.locked([LONELY.name, begun.name]):
         assert command(store, "prune", "yes=true") == 0
     assert LONELY.name in there(store)
     assert [path.name for path in (store.root / "partial").iterdir()] == [begun.name]

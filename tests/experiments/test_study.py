@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,39 @@ def test_a_second_run_makes_nothing_and_gives_the_same_bytes(root: Path, done: R
     assert (rewritten.folder / "claims.json").exists()
     assert (rewritten.folder / "results.parquet").read_bytes() == content
     assert (rewritten.folder / "DONE").exists()
+
+
+def test_what_is_not_as_it_was_written_is_set_aside_and_made_again(root: Path, done: Results) -> None:
+    folder, whole = done.folder, {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()}
+    flipped = ["claims.json", "env.json", "report.html", "figures/tau.png", "figures/tau.csv"]
+    for name in flipped:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    (folder / "cells.json").unlink()
+    (folder / "cells.json").mkdir()
+    (folder / "results.parquet").unlink()
+    (folder / "results.parquet").symlink_to("results.parquet")
+    _, lines = run(root)
+    aside = {path.name.rpartition("-")[0] for path in (folder / "damaged").iterdir()}
+    assert aside == {"cells.json", "results.parquet", *(Path(name).name for name in flipped)}
+    assert [line for line in lines if "claims.json" in line and "set aside" in line]
+    assert {path: path.read_bytes() for path in whole} == whole
+    shutil.rmtree(folder / "damaged")
+    assert run(root)[1] == []
+
+
+def test_nothing_in_the_place_of_a_file_is_in_the_way_for_ever(root: Path, done: Results) -> None:
+    folder, whole = done.folder, {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file()}
+    for name in ("config.yaml", "models.json", "DONE"):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        (folder / name / "something").write_text("x")
+    shutil.rmtree(folder / "figures")
+    (folder / "figures").write_text("x")
+    run(root)
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert len(list((folder / "damaged").iterdir())) == 4
+    shutil.rmtree(folder / "damaged")
 
 
 def test_new_code_draws_the_figures_again(root: Path, done: Results, monkeypatch: pytest.MonkeyPatch) -> None:
