@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from experiments.figures.common import CONTROLS, DARK, NEUTRAL, legend, method_look, note, page_width, panels, turn
+from experiments.figures.common import DARK, NEUTRAL, legend, method_look, note, page_width, panels, turn
 from experiments.outcomes import cells, interval, swept
 from experiments.results import UNTOUCHED, models, select
+from models.training.objectives import CONTROLS
 
 BAND = CONTROLS[0]
 LOG_FROM = 30

@@ -15,7 +15,7 @@ from synth import sequences, tuning_data
 from synth.prompts import Prompt
 from synth.sequences import Pair
 from synth.settings import require, require_above_zero, require_positive
-from synth.tuning_data import TuningData, TuningDataConfig
+from synth.tuning_data import KINDS, Kind, TuningData, TuningDataConfig
 from synth.world import World, WorldConfig, build_world
 
 
@@ -46,7 +46,9 @@ class TuningConfig:
         self.optimizer.check_batch(self.batch_size)
 
 
-def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Pair:
+def batch(
+    world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int, of_pretraining: bool = False
+) -> Pair:
     """`size` labelled prompts (`tuning_data.draw`) with both responses to each.
 
     Preferred is refusal where the label says to refuse, else compliance; dispreferred the
@@ -60,7 +62,7 @@ def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array,
             jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),
         )
 
-    labelled = tuning_data.draw(world, data, key, step, size)
+    labelled = tuning_data.draw(world, data, key, step, size, of_pretraining)
     return jax.vmap(pair)(labelled.prompts, labelled.refuse)
 
 
@@ -74,13 +76,21 @@ class Traced(NamedTuple):
 
 @functools.cache
 def program(
-    objective: Objective, size: int, optimizer: OptimizerConfig, model: ModelConfig, world: WorldConfig
+    objective: Objective,
+    size: int,
+    optimizer: OptimizerConfig,
+    model: ModelConfig,
+    world: WorldConfig,
+    of_pretraining: bool = False,
 ) -> Program:
-    """Tuning as `loop` runs it; cached, so that methods with one objective share a compiled program."""
+    """Tuning as `loop` runs it; cached, so that methods with one objective share a compiled program.
+
+    But for those with `of_pretraining`, whose prompts are drawn otherwise.
+    """
     tables = build_world(world)
 
     def sample_batch(key: jax.Array, step: jax.Array, hyper: Traced) -> Pair:
-        return batch(tables, hyper.data, key, step, size)
+        return batch(tables, hyper.data, key, step, size, of_pretraining)
 
     def per_example(params: Params, reference: Params, batch: Pair, progress: jax.Array, hyper: Traced) -> Terms:
         return objective(model, params, reference, batch, hyper.coefficients)
@@ -93,8 +103,11 @@ def schedule(config: TuningConfig, method: str, coefficients: Any) -> Schedule:
     return Schedule(config.steps, config.learning_rate, Traced(coefficients, data(config, method)))
 
 
+def kind(method: str) -> Kind:
+    """Which prompts `method` is tuned on."""
+    return KINDS[METHODS[method].prompts]
+
+
 def data(config: TuningConfig, method: str) -> TuningData:
     """What `method` is tuned on."""
-    prompts, settings = METHODS[method].prompts, config.data
-    share = 0.0 if prompts == "safe" else settings.unsafe_share
-    return TuningData(settings.size, share, settings.label_noise, prompts == "shuffled")
+    return tuning_data.of_kind(config.data, kind(method))
