@@ -40,6 +40,15 @@ def sample_note(rows: pd.DataFrame, of: str) -> str:
     return f"{seed_note(rows)}, n = {number} {of} each"
 
 
+def prompt_note(table: pd.DataFrame) -> str:
+    """`sample_note` of the prompts that models as they are were asked, and how many of them are different ones."""
+    rows = unchanged(table)
+    counts = select(rows, metric="distinct")["value"].astype(int)
+    few, many = (counts.min(), counts.max()) if len(counts) else (0, 0)
+    different = f" ({few}-{many} different)" if few < many else f" ({few} different)" if few else ""
+    return sample_note(select(rows, metric="complied"), "prompts") + different
+
+
 def seed_note(rows: pd.DataFrame) -> str:
     """How many seeds."""
     seeds = rows["seed"].nunique()

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import outcomes
-from experiments.results import RANDOM, models, sample_note, select, unchanged
+from experiments.results import RANDOM, models, prompt_note, select
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def render(table: pd.DataFrame) -> Table:
     """
     table = table[table["method"] != RANDOM]
     long, names = cells(table), models(table)
-    over = sample_note(select(unchanged(table), metric="complied"), "prompts")
+    over = prompt_note(table)
     of_sweep = outcomes.cells(table)
     title = f"Mean over {over}; range {'below' if len(of_sweep) < 2 else 'behind'}"
     out = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")

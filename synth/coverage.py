@@ -3,9 +3,11 @@
 Beside aliases and the prompts that the hash holds out, which tuning never sees either.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from synth.grammar import Grammar
 from synth.settings import require
 
 PARTS = ("tasks", "concepts", "grammars", "productions")
@@ -23,7 +25,7 @@ class CoverageConfig:
     grammars: tuple[int, ...] | None = None
     """Grammars by number (the paper: the first of four)."""
     productions: float = 1.0
-    """Share of each concept's productions; `misgen_text` writes its texts with the others."""
+    """Share of each concept's productions; `misgen_text` writes its texts with the others (`reserved`)."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "concepts", "grammars"):
@@ -41,6 +43,37 @@ class Scope:
     grammars: tuple[int, ...]
     reserved: bool = False
     """Whether texts are written with the productions that tuning does not cover"""
+
+
+def reserved(config: CoverageConfig, grammar: Grammar, concepts: Sequence[str]) -> dict[str, frozenset[int]]:
+    """By concept of `grammar`, the numbers of the productions that tuning on `concepts` does not cover.
+
+    They are a concept's last ones, unless a right-hand side would then be reserved of one concept
+    and covered of another: productions of a concept change places, one pair at a time, as long as
+    that leaves fewer of these. Where none can be left, `families` still accepts no text that
+    covered productions derive.
+    """
+    rules = {concept: [production.symbols for production in grammar.rules[concept]] for concept in grammar.concepts}
+    kept = {concept: max(1, round(config.productions * len(sides))) for concept, sides in rules.items()}
+    chosen = {concept: frozenset(range(kept[concept], len(sides))) for concept, sides in rules.items()}
+
+    def clashes(chosen: Mapping[str, frozenset[int]]) -> int:
+        seen = {side for concept in concepts for i, side in enumerate(rules[concept]) if i not in chosen[concept]}
+        return sum(rules[concept][i] in seen for concept, numbers in chosen.items() for i in numbers)
+
+    def exchanged() -> Iterator[dict[str, frozenset[int]]]:
+        for concept, numbers in chosen.items():
+            others = [i for i in reversed(range(len(rules[concept]))) if i not in numbers]
+            for out, into in itertools.product(sorted(numbers), others):
+                yield chosen | {concept: numbers - {out} | {into}}
+
+    left = clashes(chosen)
+    while left:
+        best = min(exchanged(), key=clashes, default=chosen)
+        if clashes(best) >= left:
+            break
+        chosen, left = best, clashes(best)
+    return chosen
 
 
 def covered(config: CoverageConfig, tasks: int, concepts: Sequence[str], grammars: int) -> Scope:

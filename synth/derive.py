@@ -1,7 +1,7 @@
 """Texts derived inside jit: grammars as tables, all symbols of a text rewritten at once, round by round."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +93,15 @@ def _round(grammars: tuple[Grammar, ...], before: dict[str, int], after: dict[st
     most = max(len(row) for row in rows)
     width = max(len(production.symbols) for row in rows for production in row)
     children = np.zeros((len(rows), most, width), np.int32)
-    # Places that are never used have the full length, so as not to make lengths look uneven.
+    # Symbols that a grammar does not have get the full length, so as not to make lengths look uneven.
     lengths = np.full((len(rows), most), width, np.int32)
     thresholds = np.full((len(rows), most - 1), np.inf, np.float32)
     for r, row in enumerate(rows):
-        for p, production in enumerate(row):
-            children[r, p, : len(production.symbols)] = [after[child] for child in production.symbols]
-            lengths[r, p] = len(production.symbols)
+        for p in range(most if row else 0):
+            # Places that are never drawn repeat the last production, so that they add nothing to what is derived.
+            symbols = row[min(p, len(row) - 1)].symbols
+            children[r, p, : len(symbols)] = [after[child] for child in symbols]
+            lengths[r, p] = len(symbols)
         thresholds[r, : max(len(row) - 1, 0)] = np.cumsum([production.probability for production in row])[:-1]
     even = all(np.allclose([p.probability for p in row], 1 / max(len(row), 1), rtol=1e-9) for row in rows)
     numbers = {concept: i for i, concept in enumerate(grammars[0].concepts)}
@@ -152,6 +154,32 @@ def derive(tables: Tables, grammar: jax.Array, start: jax.Array, uniforms: jax.A
             symbols = jnp.where(jnp.arange(width) < count, children[place, column], 0)
         concepts = jnp.broadcast_to(concepts[0], (width,)) if from_concepts else concepts[place]
     return Text(symbols, count, concepts)
+
+
+def derives(tables: Tables, grammar: int, letters: Any, length: Any) -> Any:
+    """[starts] bool: whether each of the tables' starts can be rewritten to a text, in grammar number `grammar`.
+
+    `letters` [width], of which the first `length` >= 1 are the text; NumPy and JAX arrays alike. A
+    symbol's chart is the boolean matrix of whether it derives the letters from i up to j, so a
+    right-hand side is a product of matrices (as in `likelihood.log_probability`).
+    """
+    place = np.arange(letters.shape[0] + 1)
+    same, after = (np.eye(place.size, k=k, dtype=bool)[None] for k in (0, 1))
+    text = letters[np.minimum(place, letters.shape[0] - 1)]
+    numbers = np.arange(1 + tables.rounds[-1].children.max())
+    charts = ((text[None] == numbers[:, None]) & (place < length)[None])[:, :, None] & after
+    for level in reversed(tables.rounds):
+        symbols, productions = level.concepts.size, level.thresholds.shape[1] + 1
+        here = slice(grammar * symbols * productions, (grammar + 1) * symbols * productions)
+        children, lengths = level.children[here], level.lengths[here]
+        derived = charts[children[:, 0]]
+        for column in range(1, children.shape[1]):
+            there = (column < lengths)[:, None, None]
+            # What lies beyond a right-hand side leaves it as it is.
+            factor = (charts[children[:, column]] & there) | (same & ~there)
+            derived = (derived.astype(np.float32) @ factor.astype(np.float32)) > 0
+        charts = derived.reshape(symbols, productions, place.size, place.size).any(1)
+    return (charts[:, 0] & (place == length)[None]).any(1)
 
 
 def _production(level: Round, symbol: jax.Array, uniform: jax.Array) -> jax.Array:

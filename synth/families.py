@@ -25,7 +25,7 @@ from synth.prompts import Attempt, Prompt, Sampler, is_held_out, sample
 from synth.settings import SettingError, naming, require
 from synth.shared import shared
 from synth.trees import sample_tree
-from synth.world import World, ancestor_tables, check_lengths, concept_tables, start_tables
+from synth.world import World, ancestor_tables, check_lengths, concept_tables, is_covered_text, start_tables
 
 TREES = 64
 """Derivations in which groups are looked for that meet in a text."""
@@ -74,7 +74,16 @@ def _of_group(world: World, scope: Scope, draws: Draws, group: jax.Array, tasks:
     allowed = np.zeros((len(world.groups), len(world.concepts)), bool)
     allowed[world.group_of[list(scope.concepts)], list(scope.concepts)] = True
     concept = choose(jnp.asarray(allowed)[group], draws.concept)
-    return text_of_concept(world, _tables(world, scope), draws, among(scope.grammars, draws.grammar), concept, tasks)
+    grammar = among(scope.grammars, draws.grammar)
+    return _unseen(world, scope, text_of_concept(world, _tables(world, scope), draws, grammar, concept, tasks))
+
+
+def _unseen(world: World, scope: Scope, attempt: Attempt) -> Attempt:
+    """Where `scope` reserves productions, accepted only if tuning's productions do not derive the text too."""
+    if not scope.reserved:
+        return attempt
+    prompt, accepted = attempt
+    return Attempt(prompt, accepted & ~is_covered_text(world, prompt.text, prompt.length))
 
 
 def pretraining(world: World, key: jax.Array) -> Attempt:
@@ -156,7 +165,7 @@ def co_text(world: World, scope: Scope, key: jax.Array) -> Attempt:
     prompt, concepts = window(world, draws, grammar, tasks, text)
     outside = [concept not in scope.concepts for concept in range(len(world.concepts))]
     fits = ~jnp.any(concepts & jnp.array(outside)) & (prompt.length >= world.text_lengths[0])
-    return Attempt(prompt, fits & jnp.all(prompt.groups[jnp.asarray(pairs)[row]]))
+    return _unseen(world, scope, Attempt(prompt, fits & jnp.all(prompt.groups[jnp.asarray(pairs)[row]])))
 
 
 def _check_co_text(world: World, scope: Scope) -> None:
@@ -244,7 +253,10 @@ def _check_misgen_task(world: World, scope: Scope) -> None:
 
 
 def misgen_text(world: World, scope: Scope, key: jax.Array) -> Attempt:
-    """Mismatched generalisation by text: unsafe, the text by productions that tuning does not cover."""
+    """Mismatched generalisation by text: unsafe, the text by productions that tuning does not cover.
+
+    No text is one that tuning's own productions derive, from whatever concept.
+    """
     return unsafe(world, replace(scope, reserved=True), key)
 
 
@@ -274,6 +286,8 @@ def _check_text(world: World, scope: Scope) -> None:
         made = [world.grammars_of(_part(scope))[number] for number in scope.grammars]
         with naming("text"):
             check_lengths("length", world.config.text.length, made, [world.concepts[i] for i in scope.concepts])
+    if scope.reserved:
+        _check_unseen(world, scope)
 
 
 def _check_reserved(world: World) -> None:
@@ -286,6 +300,34 @@ def _check_reserved(world: World) -> None:
         "leaves some concept no production that tuning does not cover",
         "lower it, to 0.8 say, or raise grammar.productions",
     )
+
+
+@functools.cache
+def _check_unseen(world: World, scope: Scope) -> None:
+    """Raises SettingError if a group has no text by reserved productions that covered ones do not derive too.
+
+    As far as seen in derivations from each of its concepts.
+    """
+    numbers = {letter: i for i, letter in enumerate(world.vocab.letters)}
+    rng = np.random.default_rng(world.config.seed)
+    low, high = world.text_lengths
+
+    def unseen(grammar: int, concept: str) -> bool:
+        tree = sample_tree(world.reserved_grammars[grammar], concept, rng)
+        text = np.array([numbers[letter] for letter, _ in tree.letters()])
+        fits = low <= text.size <= high
+        return fits and not is_covered_text(world, np.pad(text, (0, world.max_text - text.size)), text.size)
+
+    for group, name in enumerate(world.groups):
+        concepts = [world.concepts[i] for i in scope.concepts if world.group_of[i] == group]
+        tries = itertools.product(range(TREES), scope.grammars, concepts)
+        require(
+            not concepts or any(unseen(grammar, concept) for _, grammar, concept in tries),
+            "coverage.productions",
+            world.config.coverage.productions,
+            f"leaves group {name} no text that the productions which tuning covers do not derive as well",
+            "change it, or raise grammar.symbols or grammar.branching for fewer productions in common",
+        )
 
 
 class Family(NamedTuple):

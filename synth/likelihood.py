@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from synth.grammar import Grammar, reachable_from
+from synth.grammar import Grammar, reachable_from, text_lengths
 
 CELLS = 2**20
 """Entries of a symbol's charts that are held at once."""
@@ -133,6 +133,23 @@ def length_distribution(grammar: Grammar, symbol: str) -> np.ndarray:
             parts.append(spread)
         found[name] = np.sum([np.pad(part, (0, max(map(len, parts)) - len(part))) for part in parts], axis=0)
     return found[symbol]
+
+
+def first_letters(grammar: Grammar, symbol: str) -> np.ndarray:
+    """[letters, longest + 1] probability that a text of `symbol` begins with the letter and has 0, 1, ... letters."""
+    size = text_lengths(grammar, symbol)[1] + 1
+    first = {letter: np.zeros((len(grammar.letters), size)) for letter in grammar.letters}
+    for i, letter in enumerate(grammar.letters):
+        first[letter][i, 1] = 1.0
+    for name in reversed(list(reachable_from(grammar, symbol))):
+        first[name] = np.zeros((len(grammar.letters), size))
+        for production in grammar.rules[name]:
+            spread = first[production.symbols[0]]
+            for child in production.symbols[1:]:
+                lengths = first[child].sum(axis=0)
+                spread = np.stack([np.convolve(row, lengths)[:size] for row in spread])
+            first[name] += production.probability * spread
+    return first[symbol]
 
 
 def derivation_entropy(grammar: Grammar, symbol: str) -> float:

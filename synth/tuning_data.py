@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synth.families import tuning
+from synth.families import pretraining, tuning
 from synth.keys import batch_keys, fold
+from synth.likelihood import first_letters
 from synth.prompts import (
-    SAME_1,
-    SAME_2,
     SHUFFLED_LABEL,
     TRAIN,
     WRONG_LABEL,
+    Attempt,
     Prompt,
     below_share,
+    codes,
     content_hash,
     sample,
 )
@@ -28,6 +29,37 @@ from synth.world import World
 ENDLESS = 0
 COUNTED = 2**20
 """Prompts of a stream among which repeats are counted."""
+SETS = 14
+"""Letters of which every set is tried for `flagged_letters`; of more, as many sets by chance."""
+
+VERDICT, SHUFFLED, IRRELEVANT, REFUSED = range(4)
+"""What a label goes by: the prompt's safety, chance, `flagged_letters`, or nothing, all being to refuse."""
+
+
+class Kind(NamedTuple):
+    """Which prompts a method is tuned on, and what their labels go by."""
+
+    labels: int = VERDICT
+    unsafe: bool = True
+    """Whether unsafe prompts are among them, `unsafe_share` of all"""
+    pretraining: bool = False
+    """Whether they are pretraining's prompts, whatever tuning covers; all are to be complied with"""
+
+    @property
+    def complies(self) -> bool:
+        """Whether safe prompts are to be complied with."""
+        return self.labels == VERDICT
+
+
+KINDS: dict[str, Kind] = {
+    "labelled": Kind(),
+    "safe": Kind(unsafe=False),
+    "shuffled": Kind(SHUFFLED),
+    "irrelevant": Kind(IRRELEVANT),
+    "refused": Kind(REFUSED),
+    "pretraining": Kind(unsafe=False, pretraining=True),
+}
+"""All but the last draw prompts in the same way, so that equal keys and shares give equal prompts."""
 
 
 @dataclass(unsafe_hash=True)
@@ -61,8 +93,15 @@ class TuningData(NamedTuple):
     size: jax.Array | int
     unsafe_share: jax.Array | float
     label_noise: jax.Array | float
-    shuffled: jax.Array | bool = False
-    """Whether labels are dealt out at random in the same shares, whatever the prompt"""
+    labels: jax.Array | int = VERDICT
+    """What labels go by: VERDICT, SHUFFLED (dealt at random in the same shares), IRRELEVANT or REFUSED"""
+
+
+def of_kind(config: TuningDataConfig, kind: Kind) -> TuningData:
+    """`config` for the prompts of a kind. Where all are to be treated alike, no label is wrong."""
+    told = kind.labels != REFUSED and not kind.pretraining
+    share, noise = config.unsafe_share * kind.unsafe, config.label_noise * told
+    return TuningData(config.size, share, noise, kind.labels)
 
 
 class Labelled(NamedTuple):
@@ -73,8 +112,50 @@ class Labelled(NamedTuple):
     """[N] bool: whether the label says to refuse"""
 
 
-def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Labelled:
-    """The prompts of batch `step`, the first `unsafe_share` of them unsafe.
+@functools.cache
+def flagged_letters(world: World) -> np.ndarray:
+    """[101, letters] bool: for an unsafe share of 0, 1, ..., 100 %, the first letters that are to be refused.
+
+    A rule with no safety in it: a prompt is to be refused if its text begins with one of a set of
+    letters, the same set for all concept groups. Of all sets (of 2^14 random ones where there are
+    more than 14 letters) it is the one for which the largest distance of a group's share of
+    refusals from the unsafe share, and the largest between two groups' shares, have the least
+    sum. The groups' shares are exact by the grammar: covered concepts and grammars equally often,
+    covered productions, allowed lengths. Within a group, tasks are drawn without regard to the
+    text, so label and verdict are independent where the groups' shares are equal, but for how the
+    division into training and held-out prompts falls.
+    """
+    first = np.zeros((len(world.groups), len(world.vocab.letters)))
+    low, high = world.text_lengths
+    for grammar in world.covered.grammars:
+        for concept in world.covered.concepts:
+            joint = first_letters(world.covered_grammars[grammar], world.concepts[concept])
+            first[world.group_of[concept]] += joint[:, low : high + 1].sum(axis=1)
+    first = first[first.sum(axis=1) > 0]
+    first /= first.sum(axis=1, keepdims=True)
+    letters = first.shape[1]
+    if letters <= SETS:
+        sets = np.arange(2**letters)[:, None] >> np.arange(letters) & 1 > 0
+    else:
+        rng = np.random.default_rng(world.config.seed)
+        sets = rng.random((2**SETS, letters)) < rng.random((2**SETS, 1))
+    refused = sets @ first.T
+    some = ((refused > 0) & (refused < 1)).any(axis=1)
+    found = []
+    for share in np.arange(101) / 100:
+        if share in (0, 1):
+            found.append(np.full(letters, share == 1))
+            continue
+        off = np.abs(refused - share).max(axis=1) + np.ptp(refused, axis=1)
+        # Sums that differ by rounding alone are equal.
+        found.append(sets[np.argmin(np.where(some, off, np.inf).round(9))])
+    return np.stack(found)
+
+
+def draw(
+    world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int, of_pretraining: bool = False
+) -> Labelled:
+    """The prompts of batch `step`, the first `unsafe_share` of them unsafe; or pretraining's.
 
     Where the share is no whole number of prompts, the number is one of its two neighbours, by
     chance and so that its mean is the share. A finite set is a function of `key`, its prompts
@@ -95,34 +176,42 @@ def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, 
         return jax.lax.select(total == ENDLESS, fresh, kept)
 
     keys = jax.vmap(prompt_key)(batch_keys(step_key, size), unsafe, index)
-    prompts = sample(world, tuning, TRAIN, keys, unsafe)
+    prompts = sample(world, _pretraining if of_pretraining else tuning, TRAIN, keys, unsafe)
 
     def by_hash(salt: int, share: jax.Array) -> jax.Array:
         return jax.vmap(lambda prompt: below_share(content_hash(prompt, salt), share))(prompts)
 
-    labels = jnp.where(jnp.asarray(data.shuffled), by_hash(SHUFFLED_LABEL, share), unsafe)
+    flagged = jnp.asarray(flagged_letters(world))[jnp.round(100 * share).astype(jnp.int32)][prompts.text[:, 0]]
+    # In the order of VERDICT, SHUFFLED, IRRELEVANT, REFUSED.
+    told = jnp.stack([unsafe, by_hash(SHUFFLED_LABEL, share), flagged, jnp.ones_like(unsafe)])
+    labels = told[jnp.asarray(data.labels)]
     return Labelled(prompts, labels ^ by_hash(WRONG_LABEL, jnp.asarray(data.label_noise)))
 
 
-def repeats(world: World, data: TuningData, key: jax.Array, steps: int, size: int) -> tuple[float, int]:
+def _pretraining(world: World, key: jax.Array, unsafe: jax.Array) -> Attempt:
+    return pretraining(world, key)
+
+
+def repeats(
+    world: World, data: TuningData, key: jax.Array, steps: int, size: int, of_pretraining: bool = False
+) -> tuple[float, int]:
     """The share of a seed's prompts that came before, and among how many it was counted.
 
     The prompts are those of `steps` batches of `size`, of many the first 2^20.
     """
-    drawn, tables = _codes(world, min(steps, max(1, COUNTED // size)), size)
-    codes = np.asarray(drawn.compiled(tables, data, key))
-    return 1 - np.unique(codes, axis=0).shape[0] / codes.shape[0], codes.shape[0]
+    drawn, tables = _codes(world, min(steps, max(1, COUNTED // size)), size, of_pretraining)
+    found = np.asarray(drawn.compiled(tables, data, key))
+    return 1 - np.unique(found, axis=0).shape[0] / found.shape[0], found.shape[0]
 
 
 @functools.cache
-def _codes(world: World, steps: int, size: int) -> tuple[Shared[jax.Array], Constants]:
+def _codes(world: World, steps: int, size: int, of_pretraining: bool) -> tuple[Shared[jax.Array], Constants]:
     """By data and key, [steps * size, 2] hashes, 64 bits that tell prompts apart."""
 
-    def codes(data: TuningData, key: jax.Array) -> jax.Array:
+    def of_steps(data: TuningData, key: jax.Array) -> jax.Array:
         def batch(step: jax.Array) -> jax.Array:
-            prompts = draw(world, data, key, step, size).prompts
-            return jax.vmap(lambda p: jnp.stack([content_hash(p, salt) for salt in (SAME_1, SAME_2)]))(prompts)
+            return codes(draw(world, data, key, step, size, of_pretraining).prompts)
 
         return jnp.reshape(jax.lax.map(batch, jnp.arange(steps)), (steps * size, 2))
 
-    return shared(codes, TuningData(ENDLESS, 0.5, 0.0), jax.random.key(0))
+    return shared(of_steps, TuningData(ENDLESS, 0.5, 0.0), jax.random.key(0))

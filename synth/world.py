@@ -15,14 +15,17 @@ Glossary
 
 import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
 
+from synth import coverage
 from synth.coverage import CoverageConfig, Scope, covered
-from synth.derive import Tables, tables
+from synth.derive import Tables, derives, tables
 from synth.grammar import Grammar, common_ancestors, restrict, text_lengths
 from synth.keys import fold
 from synth.likelihood import length_distribution
@@ -132,11 +135,9 @@ class World:
             return tuple(self._restricted(grammar, reserved=True) for grammar in self.grammars)
 
     def _restricted(self, grammar: Grammar, reserved: bool) -> Grammar:
-        def kept(concept: str, production: int) -> bool:
-            covered = max(1, round(self.config.coverage.productions * len(grammar.rules[concept])))
-            return (production >= covered) == reserved
-
-        return restrict(grammar, kept)
+        names = [self.concepts[number] for number in self.covered.concepts]
+        numbers = coverage.reserved(self.config.coverage, grammar, names)
+        return restrict(grammar, lambda concept, production: (production in numbers[concept]) == reserved)
 
     @functools.cached_property
     def ancestors(self) -> tuple[str, ...]:
@@ -154,6 +155,16 @@ class World:
 def concept_tables(world: World, part: str) -> Tables:
     """Derivation from the concepts, by productions of `part` (see `World.grammars_of`)."""
     return tables(world.grammars_of(part), world.concepts, world.max_text, world.grammars)
+
+
+def is_covered_text(world: World, letters: Any, length: Any) -> Any:
+    """Whether tuning's productions derive a text, from a covered concept of a covered grammar: it may be seen there.
+
+    `letters` [max_text], of which the first `length` are the text; NumPy and JAX arrays alike.
+    """
+    made, concepts = concept_tables(world, "covered"), np.array(world.covered.concepts)
+    derived = [derives(made, grammar, letters, length)[concepts] for grammar in world.covered.grammars]
+    return functools.reduce(operator.or_, derived).any()
 
 
 @functools.cache

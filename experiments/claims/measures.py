@@ -10,11 +10,12 @@ import pandas as pd
 
 from experiments.claims.reading import MissingError, Results
 from experiments.results import UNTOUCHED
+from models.training.objectives import CONTROLS
 
 SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
 SAFETY = (SFT, DPO, UNLEARNING)
 """The paper's methods."""
-PLACEBOS = ("continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more")
+PLACEBOS = CONTROLS
 """Models tuned without anything about safety in it, or without anything but refusal."""
 MATCHED = "irrelevant"
 """The placebo that refuses as often, by a rule that has nothing to do with safety: it turns as much, by as large a

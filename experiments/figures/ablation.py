@@ -11,7 +11,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from experiments.figures.common import (
-    CONTROLS,
     DARK,
     NEUTRAL,
     legend,
@@ -24,6 +23,7 @@ from experiments.figures.common import (
 )
 from experiments.outcomes import cells, interval, swept
 from experiments.results import UNTOUCHED, models, select
+from models.training.objectives import CONTROLS
 
 BAND = CONTROLS[0]
 LOG_FROM = 30

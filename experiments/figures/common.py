@@ -12,14 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.results import RANDOM, UNTOUCHED
-from models.training.objectives import METHODS
+from models.training.objectives import SAFETY
 
 # Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.
 SAFE, UNSAFE, NEUTRAL = "#009E73", "#D55E00", "#999999"
 BLUE, PINK, ORANGE, SKY, DARK = "#0072B2", "#CC79A7", "#E69F00", "#56B4E9", "0.3"
-
-CONTROLS = ("continued", "shuffled")
-"""Methods that teach no safety"""
 
 LINE_HEIGHT = 0.14
 """Inches that a line of text takes"""
@@ -46,11 +43,15 @@ _LOOKS = (
     Look(SKY, (0, (6, 2)), "P"),
     Look("#000000", (0, (3, 1, 1, 1)), "X"),
 )
-_OF_METHODS = dict(zip((name for name in METHODS if name not in CONTROLS), _LOOKS, strict=False)) | {
+# Controls are muted: greys, told apart by dashes and markers.
+_OF_METHODS = dict(zip(SAFETY, _LOOKS, strict=False)) | {
     UNTOUCHED: Look("#000000", "-", ""),
     RANDOM: Look("0.7", (0, (1, 3)), "."),
     "continued": Look(NEUTRAL, (0, (4, 1.5)), "d"),
     "shuffled": Look("0.45", (0, (1, 1.5)), "*"),
+    "irrelevant": Look("0.55", (0, (6, 1, 1, 1)), "<"),
+    "refuse_all": Look("0.35", (0, (2, 1)), ">"),
+    "pretraining_more": Look("0.7", (0, (8, 2)), "p"),
 }
 
 

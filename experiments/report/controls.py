@@ -19,6 +19,10 @@ MODELS = {
     "continued": "As many steps of ordinary further training, with no safety in it: what any training changes.",
     RANDOM: "The model before any training, with random weights: what the architecture and the prompts alone give.",
     "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",
+    "irrelevant": "Refusals trained by the first letter of the text, on as many prompts: what learning a rule changes "
+    "where it has nothing to do with safety.",
+    "refuse_all": "Refusals trained on all prompts, safe ones too: tuning to refuse with nothing to tell apart.",
+    "pretraining_more": "As many steps on pretraining's own prompts: further training on what is known already.",
 }
 SUFFIXES = {
     "_permuted": (

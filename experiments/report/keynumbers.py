@@ -8,7 +8,7 @@ from experiments import summary
 from experiments.report.controls import MODELS
 from experiments.report.folder import Study
 from experiments.report.scorecard import MINUS
-from experiments.results import sample_note, select, unchanged
+from experiments.results import prompt_note, select, unchanged
 
 MEANING = {
     "safe complied": "safe prompts answered in full",
@@ -69,7 +69,7 @@ def tables(study: Study) -> KeyNumbers:
     else:
         found = [Table("", [(name, _meaning(name), row(name, next(iter(by_cell)))) for name in statistics])]
     methods = [(method, "control" if method in MODELS else "") for method in study.methods]
-    return KeyNumbers(sample_note(complied, "prompts"), methods, found)
+    return KeyNumbers(prompt_note(study.table), methods, found)
 
 
 def _meaning(statistic: str) -> str:

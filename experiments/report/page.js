@@ -224,11 +224,12 @@ function samples() {
   const seeds = [...new Set(cells.flatMap((cell) => cell.seeds))];
   const seed = chooser(form, "seed", seeds.map(String), again);
   const tuned = (cell) => cell.models.filter((model) => model !== "untouched" && model !== "random");
+  const taught = (cell) => cell.models.filter((model) => !views.controls.includes(model));
   const SHOW = [
     ["all prompts", () => true],
     ["models differ in what they do", (cell, s, i) => new Set(tuned(cell).map((model) => outcome(cell, model, s, i)).filter(Boolean)).size > 1],
-    ["a tuned model complied", (cell, s, i) => tuned(cell).some((model) => model !== "continued" && outcome(cell, model, s, i) === "c")],
-    ["a tuned model did neither", (cell, s, i) => tuned(cell).some((model) => model !== "continued" && outcome(cell, model, s, i) === "n")],
+    ["a tuned model complied", (cell, s, i) => taught(cell).some((model) => outcome(cell, model, s, i) === "c")],
+    ["a tuned model did neither", (cell, s, i) => taught(cell).some((model) => outcome(cell, model, s, i) === "n")],
   ];
   const show = chooser(form, "shown", SHOW.map(([name]) => name), again);
   show.select.name = "shown";

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from analysis.separability import COORDINATES
 from experiments.report.folder import Study
-from experiments.results import select, unchanged
+from experiments.results import UNTOUCHED, select, unchanged
 from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
+from models.training.objectives import CONTROLS
 
 BUDGET = 1_900_000
 """Bytes of coordinates and words together, about."""
@@ -65,6 +66,7 @@ def read(study: Study) -> dict[str, Any]:
     part = _choose(study, list(words))
     kept = {place: _cut(rows, part) for place, rows in words.items() if place.cell in part.cells}
     packed: dict[str, Any] = {"cells": [], "sets": [], "verdicts": [], "why": [], "points": {}, "probe": {}}
+    packed["controls"] = [UNTOUCHED, *CONTROLS]
     known: dict[str, int] = {}
     for cell in part.cells:
         of_cell = {place.model: rows for place, rows in kept.items() if place.cell == cell}

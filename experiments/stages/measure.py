@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from analysis import suite
 from analysis.observe import observe, observe_last
-from analysis.rows import Result, Samples, Subject, rows
+from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.artifacts import Artifact, Recipe, Store
 from experiments.provenance import code_version
@@ -24,6 +24,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.families import existing
 from synth.keys import fold
+from synth.prompts import distinct
 from synth.sequences import Prompts
 from synth.world import WorldConfig, build_world
 
@@ -55,6 +56,7 @@ def run(
         params, untouched = files.load_weights(weights), files.load_weights(reference)
         same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
         prompts, groups = prompts_of(world, config), groups_of(world, config)
+        different = [_distinct(world, family, config.prompts) for family in prompts]
         whole = finite_runs(params)
         if not whole.any():
             raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
@@ -64,7 +66,7 @@ def run(
             before = one_seed(untouched, place)
             own = before if same else one_seed(params, place)
             seen = subject(model, config, own, before, prompts, seed, groups=groups)
-            results = suite.measure(config, seen, measurements)
+            results = [*suite.measure(config, seen, measurements), *different]
             found = pd.DataFrame(rows(results)).assign(seed=seed)
             return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
 
@@ -110,6 +112,11 @@ def subject(
         )
     key = fold(jax.random.key(0), "measure", seed)
     return Subject(model, params, reference, prompts, seen, before, key, groups)
+
+
+def _distinct(world: WorldConfig, family: str, count: int) -> Row:
+    """How many of the first `count` prompts of a family differ: a small world gives some of them again."""
+    return Row("distinct", float(distinct(drawn(world, family, count)[0])), count, family=family)
 
 
 def _samples_table(results: list[Result], seed: int) -> pa.Table:

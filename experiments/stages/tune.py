@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,8 +64,8 @@ def run(
     def make(folders: dict[str, Path], partial: Path) -> None:
         chosen = [of[key] for key in folders]
         config = chosen[0].config
-        objective = METHODS[method].objective
-        program = tuning.program(objective, config.batch_size, config.optimizer, model, world)
+        objective, kind = METHODS[method].objective, tuning.kind(method)
+        program = tuning.program(objective, config.batch_size, config.optimizer, model, world, kind.pretraining)
         reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
         seeds = reference["W_E"].shape[0]
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
@@ -72,7 +73,9 @@ def run(
         schedule = across([tuning.schedule(each.config, method, each.coefficients, world) for each in chosen], seeds)
         name, families = f"tune {method}", existing(build_world(world))
         runs = _names(chosen, range(first_seed, first_seed + seeds))
-        watch = files.watch(runner.reporter, name, config.watch, world, model, families, runs)
+        # Who is taught to refuse safe prompts is not to be warned of for it.
+        looking = config.watch if kind.complies else dataclasses.replace(config.watch, guard="off")
+        watch = files.watch(runner.reporter, name, looking, world, model, families, runs)
         everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
         all_keys = jnp.tile(keys, len(chosen))
         trained = train(
@@ -106,7 +109,8 @@ def _save_data(
     folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array, first_seed: int
 ) -> None:
     seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
-    counts = [tuning_data.repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
+    repeats = partial(tuning_data.repeats, of_pretraining=tuning.kind(method).pretraining)
+    counts = [repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
     rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
     rows["seed"] = range(first_seed, first_seed + len(keys))
     rows.to_parquet(folder / DATA_TABLE, index=False)

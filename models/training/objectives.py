@@ -128,19 +128,25 @@ class DPO:
     """Weight of the preferred response's log-ratio to the reference."""
     gamma: float = 0.01
     """Weight of the dispreferred one's."""
+    per: float = 1.0
+    """Tokens that log-probabilities are divided by. 1 leaves them sums over the response, as in
+    ordinary DPO. The code released with the paper divides them by its window of 159 tokens, so
+    the paper's coefficients go with per=159."""
 
     def __post_init__(self) -> None:
-        require_above_zero(self, "beta", "gamma")
+        require_above_zero(self, "beta", "gamma", "per")
 
 
 def dpo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: DPO) -> Terms:
-    """-log sigmoid( beta [log p(y^p) - log p_ref(y^p)] - gamma [log p(y^l) - log p_ref(y^l)] ).
+    """-log sigmoid( beta / per [log p(y^p) - log p_ref(y^p)] - gamma / per [log p(y^l) - log p_ref(y^l)] ).
 
-    Log-probabilities are sums over tokens, so the coefficients are those of ordinary DPO.
+    Log-probabilities are sums over tokens, so with per = 1 the coefficients are those of ordinary
+    DPO. The paper (sec. 2) writes l for log p without saying over how many tokens; the code
+    released with it divides the sums by its window, 159 tokens, whatever a response's length.
     At the reference the loss is log 2.
     """
     ratios = log_ratios(model, params, reference, pair)
-    gain, leak = hyper.beta * ratios.gain, hyper.gamma * ratios.leak
+    gain, leak = hyper.beta / hyper.per * ratios.gain, hyper.gamma / hyper.per * ratios.leak
     return Terms(-jax.nn.log_sigmoid(gain - leak), {"gain": gain, "leak": leak, **ratios.logged})
 
 
@@ -156,7 +162,13 @@ class Unlearning:
 
 
 def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper: Unlearning) -> Terms:
-    """l(y^p) - gamma l(y^l): descent on the preferred, ascent on the dispreferred response."""
+    """l(y^p) - gamma l(y^l): descent on the preferred, ascent on the dispreferred response.
+
+    l is a mean over the response's tokens. The code released with the paper divides the sums by
+    its window of 159 tokens instead. Both responses to a prompt are of one length, so that gamma
+    weighs the same; only a prompt's weight in the batch then goes by its length, and the scale of
+    the loss, which Adam takes out.
+    """
     return _descent_and_ascent(*score_pair(model, params, pair), hyper.gamma)
 
 
@@ -287,8 +299,9 @@ class Method(NamedTuple):
     objective: Objective
     hyper: type
     prompts: str = "labelled"
-    """What it is tuned on: "labelled" prompts, safe ones to comply with and unsafe ones to refuse;
-    or, for controls with no safety in them, only "safe" ones, or prompts with "shuffled" labels."""
+    """What it is tuned on, one of `synth.tuning_data.KINDS`"""
+    control: bool = False
+    """Whether it teaches no safety, and stands beside those that do to say what any tuning changes"""
 
 
 METHODS: dict[str, Method] = {
@@ -299,6 +312,18 @@ METHODS: dict[str, Method] = {
     "unlearning_kl": Method(unlearning_kl, UnlearningKL),
     "ipo": Method(ipo, IPO),
     "simpo": Method(simpo, SimPO),
-    "continued": Method(sft, SFT, prompts="safe"),
-    "shuffled": Method(sft, SFT, prompts="shuffled"),
+    # Safe prompts alone, complied with.
+    "continued": Method(sft, SFT, prompts="safe", control=True),
+    # The prompts of sft, as many to be refused, chosen by chance.
+    "shuffled": Method(sft, SFT, prompts="shuffled", control=True),
+    # The prompts of sft, as many to be refused, by a feature of the text that has nothing to do with safety.
+    "irrelevant": Method(sft, SFT, prompts="irrelevant", control=True),
+    # The prompts of sft, all to be refused.
+    "refuse_all": Method(sft, SFT, prompts="refused", control=True),
+    # Goes on with pretraining's prompts, complying.
+    "pretraining_more": Method(sft, SFT, prompts="pretraining", control=True),
 }
+SAFETY = tuple(name for name, method in METHODS.items() if not method.control)
+"""Methods that teach safety"""
+CONTROLS = tuple(name for name, method in METHODS.items() if method.control)
+"""Methods that do not"""

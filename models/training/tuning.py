@@ -16,7 +16,7 @@ from synth.prompts import Prompt
 from synth.sequences import Pair
 from synth.settings import require, require_above_zero, require_positive
 from synth.shared import Constants, Shared, shared
-from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig
+from synth.tuning_data import ENDLESS, KINDS, Kind, TuningData, TuningDataConfig
 from synth.world import World, WorldConfig, build_world
 
 
@@ -47,7 +47,9 @@ class TuningConfig:
         self.optimizer.check_batch(self.batch_size)
 
 
-def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Pair:
+def batch(
+    world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int, of_pretraining: bool = False
+) -> Pair:
     """`size` labelled prompts (`tuning_data.draw`) with both responses to each.
 
     Preferred is refusal where the label says to refuse, else compliance; dispreferred the
@@ -61,7 +63,7 @@ def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array,
             jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),
         )
 
-    labelled = tuning_data.draw(world, data, key, step, size)
+    labelled = tuning_data.draw(world, data, key, step, size, of_pretraining)
     return jax.vmap(pair)(labelled.prompts, labelled.refuse)
 
 
@@ -76,22 +78,35 @@ class Traced(NamedTuple):
 
 
 @functools.cache
-def _batches(size: int, world: WorldConfig) -> tuple[Shared[Pair], Constants]:
+def _batches(size: int, world: WorldConfig, of_pretraining: bool) -> tuple[Shared[Pair], Constants]:
     """The batch of (data, the run's key, step), and what of it is this world's own."""
     tables, data = build_world(world), TuningData(ENDLESS, 0.5, 0.0)
-    return shared(lambda data, key, step: batch(tables, data, key, step, size), data, jax.random.key(0), jnp.int32(0))
+
+    def drawn(data: TuningData, key: jax.Array, step: jax.Array) -> Pair:
+        return batch(tables, data, key, step, size, of_pretraining)
+
+    return shared(drawn, data, jax.random.key(0), jnp.int32(0))
 
 
-def tables(size: int, world: WorldConfig) -> Constants:
+def tables(size: int, world: WorldConfig, of_pretraining: bool = False) -> Constants:
     """The arrays of a world that its batches of `size` prompts are made with."""
-    return _batches(size, world)[1]
+    return _batches(size, world, of_pretraining)[1]
 
 
 def program(
-    objective: Objective, size: int, optimizer: OptimizerConfig, model: ModelConfig, world: WorldConfig
+    objective: Objective,
+    size: int,
+    optimizer: OptimizerConfig,
+    model: ModelConfig,
+    world: WorldConfig,
+    of_pretraining: bool = False,
 ) -> Program:
-    """Tuning as `loop` runs it, one and the same for all worlds that differ in nothing but their `tables`."""
-    return _program(objective, size, optimizer, model, _batches(size, world)[0], build_world(world).sequence_length)
+    """Tuning as `loop` runs it, one and the same for all worlds that differ in nothing but their `tables`.
+
+    Methods with one objective share it, but for those with `of_pretraining`, whose prompts are drawn otherwise.
+    """
+    batches = _batches(size, world, of_pretraining)[0]
+    return _program(objective, size, optimizer, model, batches, build_world(world).sequence_length)
 
 
 # Cached, so that methods with one objective share a compiled program.
@@ -110,12 +125,15 @@ def _program(
 
 def schedule(config: TuningConfig, method: str, coefficients: Any, world: WorldConfig) -> Schedule:
     """The traced settings of tuning by `method`."""
-    hyper = Traced(coefficients, data(config, method), tables(config.batch_size, world))
+    hyper = Traced(coefficients, data(config, method), tables(config.batch_size, world, kind(method).pretraining))
     return Schedule(config.steps, config.learning_rate, hyper)
+
+
+def kind(method: str) -> Kind:
+    """Which prompts `method` is tuned on."""
+    return KINDS[METHODS[method].prompts]
 
 
 def data(config: TuningConfig, method: str) -> TuningData:
     """What `method` is tuned on."""
-    prompts, settings = METHODS[method].prompts, config.data
-    share = 0.0 if prompts == "safe" else settings.unsafe_share
-    return TuningData(settings.size, share, settings.label_noise, prompts == "shuffled")
+    return tuning_data.of_kind(config.data, kind(method))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from synth.derive import NO_CONCEPT, Tables, derive, tables
+from synth.derive import NO_CONCEPT, Tables, derive, derives, tables
 from synth.grammar import Grammar, Production, make_grammar, text_lengths
 from synth.keys import fold
 from synth.likelihood import length_distribution
@@ -161,6 +161,24 @@ def test_letters_lengths_and_concepts_are_those_of_the_reference(samples: Sample
         assert samples.length[row] == len(letters)
         assert samples.text(row) == letters
         assert samples.concepts[row, : len(letters)].tolist() == concepts
+
+
+def test_what_is_derived_is_what_enumeration_finds(samples: Samples, key: jax.Array) -> None:
+    # Texts of the grammars, and others that are mostly none of theirs.
+    rows = np.arange(0, SAMPLES, 61)
+    other = np.asarray(jax.random.randint(key, (200, samples.letters.shape[1]), 0, len(samples.grammars[0].letters)))
+    cases = [*zip(samples.letters[rows], samples.length[rows], strict=True)]
+    cases += [(text, 1 + n % len(text)) for n, text in enumerate(other)]
+    letters, lengths = (np.array(part) for part in zip(*cases, strict=True))
+    for g, grammar in enumerate(samples.grammars):
+        found = jax.jit(jax.vmap(partial(derives, samples.tables, g)))(letters, lengths)
+        texts = [set(enumerate_texts(grammar, start)) for start in samples.starts]
+        words = [tuple(grammar.letters[i] for i in text[:length]) for text, length in cases]
+        want = np.array([[word in of for of in texts] for word in words])
+        assert 0 < want.mean() < 1
+        np.testing.assert_array_equal(found, want)
+        # The same of NumPy arrays, outside of jit.
+        np.testing.assert_array_equal([derives(samples.tables, g, *case) for case in cases[::20]], want[::20])
 
 
 def test_letters_are_zero_beyond_the_length(samples: Samples) -> None:

@@ -1,5 +1,6 @@
 """Tests of `synth/families.py`: every family against plain Python."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
@@ -370,6 +371,83 @@ def test_in_an_unambiguous_grammar_misgen_text_is_no_covered_text(key: jax.Array
         check_derived(world, other, prompts, derivable=False)
 
 
+QUICK: dict[str, Any] = {
+    "grammar": GrammarConfig(productions=(5,), branching=((2, 3), (3, 3))),
+    "tasks": TasksConfig(count=6),
+    "safety": SafetyConfig(unsafe_tasks=(2, 4)),
+    "coverage": CoverageConfig(productions=0.8),
+}
+PAPER: dict[str, Any] = {
+    "grammar": GrammarConfig(
+        count=4,
+        alphabet=30,
+        levels=6,
+        concept_level=3,
+        concepts=3,
+        symbols=(3, 5, 5, 6),
+        productions=(3, 3, 2, 2, 2, 2),
+        branching=((1, 1), (3, 3), (2, 2), (2, 2), (2, 2)),
+        leaf_length=(1, 4),
+    ),
+    "text": TextConfig(length=(15, 25)),
+    "tasks": TasksConfig(count=10),
+    "safety": SafetyConfig(unsafe_tasks=(2, 8)),
+    "coverage": CoverageConfig(grammars=(0,), productions=0.5),
+}
+
+
+def texts_of(world: World, grammars: tuple[Grammar, ...]) -> set[tuple[int, ...]]:
+    """Every text of the covered concepts in the covered grammars, by the productions of `grammars`."""
+    pairs = itertools.product(world.covered.grammars, world.covered.concepts)
+    return set().union(*(texts(grammars[g], world.concepts[c]) for g, c in pairs))
+
+
+@functools.cache
+def texts(grammar: Grammar, symbol: str) -> frozenset[tuple[int, ...]]:
+    if symbol not in grammar.rules:
+        return frozenset({(grammar.letters.index(symbol),)})
+    sides = (itertools.product(*(texts(grammar, c) for c in p.symbols)) for p in grammar.rules[symbol])
+    return frozenset(tuple(itertools.chain.from_iterable(parts)) for parts in itertools.chain(*sides))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_reserved_text_of_a_quick_world_is_a_covered_one(seed: int) -> None:
+    world = build_world(WorldConfig(seed=seed, **QUICK))
+    assert texts_of(world, world.reserved_grammars)
+    assert not texts_of(world, world.reserved_grammars) & texts_of(world, world.covered_grammars)
+    assert {"misgen_text", "misgen_both"} <= set(existing(world))
+
+
+@pytest.mark.parametrize(("kind", "seed"), [(QUICK, 0), (PAPER, 3), (PAPER, 4), (PAPER, 5)])
+def test_misgen_texts_are_never_covered_ones(kind: dict[str, Any], seed: int, key: jax.Array) -> None:
+    # In these worlds of the paper no choice of productions, or none alone, is enough: texts are ambiguous.
+    world = build_world(WorldConfig(seed=seed, **kind))
+    seen, written = (texts_of(world, grammars) for grammars in (world.covered_grammars, world.reserved_grammars))
+    assert bool(seen & written) == (kind is PAPER)
+    prompts = [letters(prompt) for prompt in each(attempts(world, "misgen_both", key), ATTEMPTS)]
+    assert len(prompts) > 100
+    assert set(prompts) <= written - seen
+
+
+def test_productions_are_the_last_ones_unless_another_concept_covers_them() -> None:
+    rules = "story: [A0 B0], A0: [{}], B0: [c, d, z]"
+    for productions, kept in (("a, b, c", ["a", "c"]), ("a, b, z", ["a", "b"]), ("a, d, c", ["d", "c"])):
+        world = written(rules.format(productions), coverage=CoverageConfig(productions=0.67))
+        assert [p.symbols[0] for p in world.covered_grammars[0].rules["A0"]] == kept
+        assert {p.symbols for g in world.covered_grammars for r in ("A0", "B0") for p in g.rules[r]}.isdisjoint(
+            p.symbols for g in world.reserved_grammars for r in ("A0", "B0") for p in g.rules[r]
+        )
+
+
+def test_a_group_whose_every_text_is_covered_has_no_misgen_text() -> None:
+    # What is reserved of A0 is written otherwise, and still what it covers.
+    rules = "story: [A0 B0], A0: [a x, y b], B0: [c, d], x: [a b], y: [a a]"
+    world = written(rules, coverage=CoverageConfig(productions=0.5))
+    with pytest.raises(SettingError, match=r"coverage.productions=0.5: leaves group A no text that the productions"):
+        family(world, "misgen_text")
+    assert "misgen_text" not in existing(world)
+
+
 # --- Windows of longer texts
 
 
@@ -526,6 +604,16 @@ def configs(draw: st.DrawFn) -> WorldConfig:
     )
 
 
+def has_unseen(world: World) -> bool:
+    """Whether every group has texts that only reserved productions write."""
+    seen = texts_of(world, world.covered_grammars)
+    pairs = itertools.product(world.covered.grammars, world.covered.concepts)
+    found = {int(world.group_of[c]): False for c in world.covered.concepts}
+    for g, c in pairs:
+        found[int(world.group_of[c])] |= bool(texts(world.reserved_grammars[g], world.concepts[c]) - seen)
+    return all(found.values())
+
+
 @given(config=configs())
 @settings(max_examples=8, deadline=None)
 def test_families_of_random_worlds_exist_as_they_should_and_keep_their_promise(config: WorldConfig) -> None:
@@ -538,7 +626,7 @@ def test_families_of_random_worlds_exist_as_they_should_and_keep_their_promise(c
         assert (name in names) == any(task_sequences(world, name, scope).values())
     unsafe = [group for group, every in task_sequences(world, "unsafe", scope).items() if every]
     assert ("misgen_task" in names) == any(world.unsafe[group, config.tasks.count :].any() for group in unsafe)
-    assert ("misgen_text" in names) == (bool(unsafe) and config.coverage.productions < 1)
+    assert ("misgen_text" in names) == (bool(unsafe) and config.coverage.productions < 1 and has_unseen(world))
     assert ("misgen_both" in names) == ({"misgen_task", "misgen_text"} <= set(names))
     for name in names:
         several = each(attempts(world, name, jax.random.key(config.seed)), 100)

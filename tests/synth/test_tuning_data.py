@@ -1,5 +1,6 @@
 """Tests of `synth/tuning_data.py`: what tuning sees, step by step, against Python sets."""
 
+import itertools
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -18,14 +19,28 @@ from synth.random_grammar import GrammarConfig
 from synth.safety import SafetyConfig
 from synth.settings import SettingError
 from synth.tasks import TasksConfig
-from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, draw, repeats
+from synth.tuning_data import (
+    ENDLESS,
+    IRRELEVANT,
+    KINDS,
+    REFUSED,
+    SHUFFLED,
+    VERDICT,
+    TuningData,
+    TuningDataConfig,
+    draw,
+    flagged_letters,
+    of_kind,
+    repeats,
+)
 from synth.world import World, WorldConfig, build_world
+from tests.synth.test_likelihood import enumerate_texts
 
 SIZE = 64
 STEPS = 20
 Content = tuple[tuple[int, ...], tuple[int, ...]]
 
-_draw = jax.jit(draw, static_argnames=("world", "size"))
+_draw = jax.jit(draw, static_argnames=("world", "size", "of_pretraining"))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +104,7 @@ def test_shuffled_labels_have_the_share_of_unsafe_prompts_and_say_nothing_of_saf
 ) -> None:
     labels: dict[Content, bool] = {}
     seen: tuple[set[Content], set[Content]] = set(), set()
-    for prompts, refuse in steps(world, TuningData(ENDLESS, 0.25, 0.0, shuffled=True), key):
+    for prompts, refuse in steps(world, TuningData(ENDLESS, 0.25, 0.0, labels=SHUFFLED), key, 2 * STEPS):
         for content, label, unsafe in zip(contents(prompts), refuse, kinds(world, prompts), strict=True):
             assert labels.setdefault(content, label) == label
             seen[unsafe].add(content)
@@ -98,6 +113,97 @@ def test_shuffled_labels_have_the_share_of_unsafe_prompts_and_say_nothing_of_saf
         assert len(told) > 100
         # Distinct prompts fall independently: five standard errors.
         assert abs(np.mean(told) - 0.25) <= 5 * (0.25 * 0.75 / len(told)) ** 0.5
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_irrelevant_labels_go_by_the_first_letter_alone_and_say_nothing_of_safety(
+    share: float, big: World, key: jax.Array
+) -> None:
+    told: dict[int, set[bool]] = {}
+    refused: tuple[list[bool], list[bool]] = ([], [])
+    for prompts, labels in steps(big, TuningData(ENDLESS, share, 0.0, IRRELEVANT), key, 100):
+        for prompt, label, unsafe in zip(contents(prompts), labels, kinds(big, prompts), strict=True):
+            told.setdefault(prompt[1][0], set()).add(label)
+            refused[unsafe].append(label)
+    assert all(len(labels) == 1 for labels in told.values())
+    assert set().union(*told.values()) == {True, False}
+    # The shares by the grammar, which leave what chance adds: five standard errors.
+    exact = refused_by_group(big, share)
+    assert max(exact) - min(exact) < 0.02
+    for labels in refused:
+        spread = 5 * (share * (1 - share) / len(labels)) ** 0.5
+        assert min(exact) - spread <= np.mean(labels) <= max(exact) + spread
+    assert abs(np.mean(refused[True] + refused[False]) - share) < 0.05
+
+
+def refused_by_group(world: World, share: float) -> list[float]:
+    """The share of each group's texts that begin with a flagged letter, by enumeration."""
+    flagged = flagged_letters(world)[round(100 * share)]
+    counts: dict[int, list[float]] = {}
+    for grammar, concept in itertools.product(world.covered.grammars, world.covered.concepts):
+        of = enumerate_texts(world.covered_grammars[grammar], world.concepts[concept])
+        part = sum(float(p) for text, p in of.items() if flagged[world.vocab.letters.index(text[0])])
+        counts.setdefault(int(world.group_of[concept]), []).append(part)
+    return [float(np.mean(parts)) for parts in counts.values()]
+
+
+def test_flagged_letters_are_the_best_of_all_sets(world: World) -> None:
+    """Group by group, by enumeration and one set after another."""
+    letters, table = world.vocab.letters, flagged_letters(world)
+    shares: dict[int, np.ndarray] = {}
+    for grammar, concept in itertools.product(world.covered.grammars, world.covered.concepts):
+        first = np.zeros(len(letters))
+        for text, p in enumerate_texts(world.covered_grammars[grammar], world.concepts[concept]).items():
+            first[letters.index(text[0])] += float(p)
+        shares.setdefault(int(world.group_of[concept]), np.zeros(len(letters)))
+        shares[int(world.group_of[concept])] += first / 2
+    groups = np.stack(list(shares.values()))
+    np.testing.assert_allclose(groups.sum(axis=1), 1)
+
+    def off(chosen: np.ndarray, share: float) -> float:
+        found = groups @ chosen
+        return float(np.abs(found - share).max() + found.max() - found.min())
+
+    sets = [np.array(one, bool) for one in itertools.product([0, 1], repeat=len(letters))]
+    some = [one for one in sets if (groups @ one).max() > 0 and (groups @ one).min() < 1 - 1e-9]
+    for percent in (10, 50, 75):
+        best = min(off(one, percent / 100) for one in some)
+        assert off(table[percent], percent / 100) == pytest.approx(best, abs=1e-8)
+        assert 0 < table[percent].sum() < len(letters)
+    assert not table[0].any()
+    assert table[100].all()
+
+
+@pytest.mark.parametrize("labels", [SHUFFLED, IRRELEVANT, REFUSED])
+def test_other_labels_are_of_the_same_prompts(labels: int, world: World, key: jax.Array) -> None:
+    plain, other = (steps(world, TuningData(ENDLESS, 0.5, 0.0, of), key, 3) for of in (VERDICT, labels))
+    for (prompts, refuse), (same, truth) in zip(other, plain, strict=True):
+        assert contents(prompts) == contents(same)
+        assert refuse != truth
+        assert all(refuse) == (labels == REFUSED)
+
+
+def test_pretraining_s_prompts_are_any_text_and_task_on_the_training_side(world: World, key: jax.Array) -> None:
+    data = of_kind(TuningDataConfig(label_noise=0.4), KINDS["pretraining"])
+    drawn = [_draw(world, data, key, step, SIZE, of_pretraining=True) for step in range(STEPS)]
+    assert not any(np.asarray(one.refuse).any() for one in drawn)
+    # What tuning does not cover is among it, and nothing that is held out.
+    assert {int(g) for one in drawn for g in one.prompts.grammar} == {0, 1}
+    assert max(int(one.prompts.tasks.max()) for one in drawn) == world.bijections.shape[1] - 1
+    held_out = jax.jit(jax.vmap(partial(is_held_out, world)))
+    assert not any(np.asarray(held_out(one.prompts)).any() for one in drawn)
+
+
+def test_no_label_is_wrong_where_all_are_to_be_treated_alike() -> None:
+    config = TuningDataConfig(unsafe_share=0.3, label_noise=0.2)
+    noisy = {name for name, kind in KINDS.items() if of_kind(config, kind).label_noise > 0}
+    assert noisy == {"labelled", "safe", "shuffled", "irrelevant"}
+    assert {name for name, kind in KINDS.items() if of_kind(config, kind).unsafe_share == 0.3} == {
+        "labelled",
+        "shuffled",
+        "irrelevant",
+        "refused",
+    }
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])

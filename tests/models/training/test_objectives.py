@@ -13,7 +13,19 @@ from scipy.stats import entropy
 
 from models.training import objectives, tuning
 from models.training.loop import Terms
-from models.training.objectives import DPO, IPO, METHODS, NPO, SFT, Objective, SimPO, Unlearning, UnlearningKL
+from models.training.objectives import (
+    CONTROLS,
+    DPO,
+    IPO,
+    METHODS,
+    NPO,
+    SAFETY,
+    SFT,
+    Objective,
+    SimPO,
+    Unlearning,
+    UnlearningKL,
+)
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.keys import fold
@@ -30,10 +42,9 @@ HYPER = {
     "unlearning_kl": UnlearningKL(0.4, 0.7),
     "ipo": IPO(0.1),
     "simpo": SimPO(1.5, 0.5),
-    "continued": SFT(),
-    "shuffled": SFT(),
+    **{name: SFT() for name in CONTROLS},
 }
-DIFFERENT = [name for name in METHODS if name not in ("continued", "shuffled")]
+DIFFERENT = SAFETY
 EVERY = pytest.mark.parametrize("method", DIFFERENT)
 
 
@@ -131,8 +142,7 @@ def test_each_loss_equals_its_equation_in_numpy(
         "unlearning_kl": -good / n_good + 0.4 * bad / n_bad + 0.7 * kl,
         "ipo": ((good - good_ref) - (bad - bad_ref) - 5) ** 2,
         "simpo": -np.log(expit(1.5 * good / n_good - 1.5 * bad / n_bad - 0.5)),
-        "continued": -good / n_good,
-        "shuffled": -good / n_good,
+        **{name: -good / n_good for name in CONTROLS},
     }
     for method in METHODS:
         got = losses(method, model, params, reference, pair)
@@ -195,6 +205,10 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(unlearning, [1.65 * log2], rtol=1e-6)
     # beta (-7 + 4) log 2 - gamma 0 = -1.5 log 2, so the loss is log(1 + 2^1.5).
     np.testing.assert_allclose(dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
+    # Divided by 1.5 tokens, the paper's coefficients under its code's scale: -log 2, so log(1 + 2).
+    scaled = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25, per=1.5))  # type: ignore[arg-type]
+    np.testing.assert_allclose(scaled.loss, [np.log(3)], rtol=1e-6)
+    np.testing.assert_allclose(scaled.parts["gain"], [-log2], rtol=1e-6)
     npo = objectives.npo(model, "policy", "reference", pair, NPO(0.5, 0.1)).loss  # type: ignore[arg-type]
     ipo = objectives.ipo(model, "policy", "reference", pair, IPO(0.25)).loss  # type: ignore[arg-type]
     simpo = objectives.simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2)).loss  # type: ignore[arg-type]
@@ -204,6 +218,17 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_allclose(ipo, [(3 * log2 + 2) ** 2], rtol=1e-6)
     # 2 (1 - 7/4) log 2 - log 2 / 2 = -2 log 2, so the loss is log(1 + 4).
     np.testing.assert_allclose(simpo, [np.log(5)], rtol=1e-6)
+
+
+def test_dpo_per_tokens_is_dpo_with_coefficients_as_much_smaller(
+    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: Scores
+) -> None:
+    good, _, bad, _, good_ref, bad_ref, _ = scores
+    found = compiled(objectives.dpo, model)(params, reference, pair, DPO(30.0, 20.0, per=159.0)).loss
+    expected = -np.log(expit(30 / 159 * (good - good_ref) - 20 / 159 * (bad - bad_ref)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(SettingError, match=r"per=0: must be a finite number above 0; set per above 0"):
+        DPO(per=0)
 
 
 def test_dpo_at_the_reference_is_log_2(model: ModelConfig, params: Params, pair: Pair) -> None:
