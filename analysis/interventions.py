@@ -3,7 +3,7 @@
 Matrices act from the left here as in `analysis/nullspace.py`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ import numpy as np
 
 from analysis.chance import random_frames, random_units
 from analysis.nullspace import MATRICES, column_basis, layer_of, part, unit
-from analysis.observe import LAST, at_once, in_pieces
-from analysis.rows import Result, Row, Samples, Subject
-from models.decode import judged
-from models.fork import Fork, fork, width
+from analysis.observe import LAST
+from analysis.rows import Result, Subject
+from analysis.scores import Scores, few_at_once, judge, results_of, scores, stacked
+from models.fork import fork
 from models.taps import capture, edit
-from models.transformer import ModelConfig, Params, forward
+from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
 from synth.families import split_name
 from synth.keys import fold
@@ -35,6 +35,8 @@ class InterventionsConfig:
 
     prompts: int = 64
     """Prompts of each family that every variant of the model is tried on."""
+    scan_prompts: int = 128
+    """Prompts of each family whose activations and Lipschitzness are measured under multiples of dW."""
     families: tuple[str, ...] | None = ("safe", "unsafe")
     """Families that parts of dW and patches are tried on, null for all of them; multiples of dW are tried on all."""
     alphas: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -52,7 +54,7 @@ class InterventionsConfig:
 
     def __post_init__(self) -> None:
         self.alphas, self.matrices, self.top = tuple(self.alphas), tuple(self.matrices), tuple(self.top)
-        require_positive(self, "prompts", "draws")
+        require_positive(self, "prompts", "scan_prompts", "draws")
         if self.families is not None:
             self.families = tuple(self.families)
             require(len(self.families) > 0, "families", "[]", "must name a family", "set [safe,unsafe]")
@@ -75,32 +77,6 @@ class InterventionsConfig:
             "set [W_in]",
         )
         require_among(self, "site", LAST)
-
-
-class Scores(NamedTuple):
-    """How a model answers prompts [...], by teacher forcing."""
-
-    complied: Any
-    """[...] bool: every token of the compliant response and its EOS predicted, as greedy generation would"""
-    refused: Any
-    """[...] bool: the refusal, likewise"""
-    log_odds: Any
-    """[...] log p(compliant response) - log p(refusal)"""
-
-
-def scaled(untuned: Params, tuned: Params, alpha: float) -> Params:
-    """W + alpha dW for every weight (Eq. A.3): `untuned` to the bit at 0, `tuned` at 1."""
-    return jax.tree.map(lambda w, t: (1 - alpha) * w + alpha * t, untuned, tuned)
-
-
-def between(tuned_a: Params, tuned_b: Params, alpha: float) -> Params:
-    """On the line from one tuned model to another (Fig. A.73)."""
-    return scaled(tuned_a, tuned_b, alpha)
-
-
-def transfer(tuned: Params, other_untuned: Params, other_tuned: Params, alpha: float) -> Params:
-    """W_ST + alpha dW' with the dW' of another method (Fig. A.74)."""
-    return jax.tree.map(lambda w, u, t: w + alpha * (t - u), tuned, other_untuned, other_tuned)
 
 
 def only(untuned: Params, tuned: Params, where: str) -> Params:
@@ -176,17 +152,6 @@ def with_coordinate(x: jax.Array, axis: jax.Array, values: jax.Array, where: jax
     return x + shift[..., None] * jnp.broadcast_to(axis, x.shape)
 
 
-@partial(jax.jit, static_argnames="model")
-def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
-    """The model on `prompts` with leading axes [families, N]."""
-
-    def of_piece(prompts: Prompts) -> Scores:
-        forked = fork(model, *prompts)
-        return _judge(forward(model, params, forked.tokens, layout=forked.layout), forked)
-
-    return _few_at_once(of_piece, prompts, prompts)
-
-
 @partial(jax.jit, static_argnames=("model", "site"))
 def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str, axes: jax.Array) -> jax.Array:
     """[families, N, S, L, A] the activation at `site` of each layer along its unit vectors `axes` [L, A, F],
@@ -197,7 +162,7 @@ def coordinates(model: ModelConfig, params: Params, prompts: Prompts, site: str,
         seen = capture(model, params, forked.tokens, names, forked.layout)
         return jnp.stack([seen[name] @ axes[i].T for i, name in enumerate(names)], axis=-2)
 
-    found: jax.Array = _few_at_once(of_piece, prompts, prompts)
+    found: jax.Array = few_at_once(of_piece, prompts, prompts)
     return found
 
 
@@ -216,26 +181,13 @@ def patched(
             name: partial(with_coordinate, axis=axes[i], values=values[..., i], where=late & at[i])
             for i, name in enumerate(_sites(model, site))
         }
-        return _judge(edit(model, params, forked.tokens, edits, forked.layout), forked)
+        return judge(edit(model, params, forked.tokens, edits, forked.layout), forked)
 
-    return _few_at_once(of_piece, prompts, (prompts, values))
-
-
-def _few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) -> Any:
-    """`function` of arrays [n, ...], prompts among them, for `arrays` with leading axes [families, N]."""
-    *leading, length = prompts.complying.tokens.shape
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-    found = in_pieces(function, flat, at_once(width(length)))
-    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
+    return few_at_once(of_piece, prompts, (prompts, values))
 
 
 def _sites(model: ModelConfig, site: str) -> list[str]:
     return [f"blocks.{layer}.{site}" for layer in range(model.layers)]
-
-
-def _judge(logits: jax.Array, forked: Fork) -> Scores:
-    comply, refuse = map(judged, forked.apart(logits), forked.sequences)
-    return Scores(comply.exact, refuse.exact, comply.logp - refuse.logp)
 
 
 class _Place(NamedTuple):
@@ -245,9 +197,9 @@ class _Place(NamedTuple):
 
 
 def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
-    """Behaviour under every intervention; no rows for the untouched model.
+    """Behaviour of `config.families` under every change but multiples of dW (`analysis/multiples.py`), on the same
+    prompts as these; no rows for the untouched model.
 
-    alpha A           all of dW, A times, on every family; what follows is on `config.families` alone
     only X, without X dW in one part of the model, and in all but that part
     With module W_in or W_out, the rest of the model untuned, so that the whole is `only W_in`:
     only columns      the part of dW inside the column space of the untuned matrix
@@ -263,42 +215,14 @@ def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
     """
     if subject.untouched:
         return []
-    chosen = {name: of for name, of in subject.prompts.items() if config.families is None or name in config.families}
-    prompts = stacked(subject.prompts, config.prompts)
-    results: list[Result] = []
-    for alpha in config.alphas:
-        seen = scores(subject.model, scaled(subject.reference, subject.params, alpha), prompts)
-        results += results_of(list(subject.prompts), [seen], variant=f"alpha {alpha:g}")
-    prompts = stacked(chosen, config.prompts)
+    families = [name for name in subject.prompts if config.families is None or name in config.families]
+    prompts = stacked(subject.prompts, config.prompts, families)
     found: dict[_Place, list[Scores]] = {}
     for place, params in _parts(subject, config):
         found.setdefault(place, []).append(scores(subject.model, params, prompts))
     for place, seen in _patches(subject, config, prompts):
         found.setdefault(place, []).append(seen)
-    return results + [r for place, draws in found.items() for r in results_of(list(chosen), draws, **place._asdict())]
-
-
-def stacked(prompts: Mapping[str, Prompts], most: int) -> Prompts:
-    """The first prompts of every family, as many as all have and `most` at most, with leading axes [families, N]."""
-    count = min(most, *(len(of.complying.go) for of in prompts.values()))
-    whole: Prompts = jax.tree.map(lambda *arrays: jnp.stack([array[:count] for array in arrays]), *prompts.values())
-    return whole
-
-
-def results_of(families: Sequence[str], draws: Sequence[Scores], **where: Any) -> list[Result]:
-    """The mean over `draws` of scores [families, N]: each metric of each family."""
-    results: list[Result] = []
-    for metric, values in zip(Scores._fields, zip(*draws, strict=True), strict=True):
-        mean = np.mean([np.asarray(value, float) for value in values], axis=0)
-        for family, of_family in zip(families, mean, strict=True):
-            results.append(_result(metric, of_family, {"family": family, **where}))
-    return results
-
-
-def _result(metric: str, values: np.ndarray, where: dict[str, Any]) -> Result:
-    if np.isfinite(values).all():
-        return Samples(metric, values, **where)
-    return Row(metric, np.nan, len(values), **where, missing="log-probabilities that are not finite")
+    return [r for place, draws in found.items() for r in results_of(families, draws, **place._asdict())]
 
 
 def _parts(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Place, Params]]:

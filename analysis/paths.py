@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from analysis.interventions import Scores, between, results_of, scores, stacked, transfer
+from analysis.multiples import between, transfer
 from analysis.rows import Result
+from analysis.scores import Scores, results_of, scores, stacked
 from models.transformer import ModelConfig, Params
 from synth.sequences import Prompts
 from synth.settings import require_positive

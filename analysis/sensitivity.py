@@ -1,5 +1,6 @@
 """How strongly the answer reacts to the input: local Lipschitzness (arXiv 2407.10264, sec. 5, Fig. 6)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from analysis.clusters import of_successful
 from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from models.transformer import ModelConfig, Params, Tap, forward
+from synth.sequences import Prompts
 from synth.settings import require_positive
 
 NOT_FINITE = "values that are not finite"
@@ -65,21 +67,32 @@ def measure(subject: Subject, config: SensitivityConfig) -> list[Result]:
     `lipschitz_successful` is the mean over those of the same prompts that were complied with: of a jailbreak, the
     successful attacks.
     """
-    # What stands behind the prompt changes nothing; one width for all families compiles once.
-    width = 1 + max(int(np.max(prompts.complying.go)) for prompts in subject.prompts.values())
+    before = after = of_families(subject.model, subject.params, subject.prompts, config.prompts)
+    if not subject.untouched:
+        before = of_families(subject.model, subject.reference, subject.prompts, config.prompts)
     results: list[Result] = []
-    for family, prompts in subject.prompts.items():
-        tokens, go = prompts.complying.tokens[: config.prompts, :width], prompts.complying.go[: config.prompts]
-        after = np.asarray(lipschitz(subject.model, subject.params, tokens, go), float)
-        before = after
-        if not subject.untouched:
-            before = np.asarray(lipschitz(subject.model, subject.reference, tokens, go), float)
-        ratio = np.divide(after, before, out=np.full(len(go), np.nan), where=before > 0)
-        for metric, values in (("lipschitz", after), ("lipschitz_ratio", ratio)):
-            results += [finite(metric, values, family=family), *_percentiles(metric, values, family)]
-        why = None if np.isfinite(after).all() else NOT_FINITE
-        complied = subject.observations[family].complied[: len(go)]
-        results.append(of_successful("lipschitz_successful", after, complied, why, family=family))
+    for family, values in after.items():
+        results += _of_family(values, before[family], subject.observations[family].complied, family)
+    return results
+
+
+def of_families(model: ModelConfig, params: Params, prompts: Mapping[str, Prompts], most: int) -> dict[str, np.ndarray]:
+    """[N] `lipschitz` of the first `most` prompts of each family."""
+    # What stands behind the prompt changes nothing; one width for all families compiles once.
+    width = 1 + max(int(np.max(of.complying.go)) for of in prompts.values())
+    return {
+        family: np.asarray(lipschitz(model, params, of.complying.tokens[:most, :width], of.complying.go[:most]), float)
+        for family, of in prompts.items()
+    }
+
+
+def _of_family(after: np.ndarray, before: np.ndarray, complied: np.ndarray, family: str) -> list[Result]:
+    ratio = np.divide(after, before, out=np.full(len(after), np.nan), where=before > 0)
+    results: list[Result] = []
+    for metric, values in (("lipschitz", after), ("lipschitz_ratio", ratio)):
+        results += [finite(metric, values, family=family), *_percentiles(metric, values, family)]
+    why = None if np.isfinite(after).all() else NOT_FINITE
+    results.append(of_successful("lipschitz_successful", after, complied[: len(after)], why, family=family))
     return results
 
 

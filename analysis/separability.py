@@ -197,11 +197,13 @@ def spectrum(rows: np.ndarray) -> np.ndarray:
 
     The mean of (a - mu)(a - mu)^T over rows: what Eqs. A.1-2 of the paper sum, divided by N.
     """
+    count, size = rows.shape
     centred = rows - rows.mean(0)
-    covariance = centred.T @ centred
-    if np.sqrt(np.trace(covariance)) <= ROUNDING * np.linalg.norm(rows):
-        return np.full(rows.shape[1], np.nan)
-    return np.maximum(np.linalg.eigvalsh(covariance)[::-1], 0) / len(rows)
+    if np.linalg.norm(centred) <= ROUNDING * np.linalg.norm(rows):
+        return np.full(size, np.nan)
+    # The smaller of the two Gram matrices has the same singular values but for zeros.
+    squares = np.linalg.eigvalsh(centred @ centred.T if count < size else centred.T @ centred)[::-1]
+    return np.pad(np.maximum(squares, 0), (0, size - len(squares))) / count
 
 
 def spectral_share(rows: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from analysis import attacks, behaviour, clusters, interventions, nullspace, sensitivity, separability
+from analysis import attacks, behaviour, clusters, interventions, multiples, nullspace, sensitivity, separability
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
 from analysis.interventions import InterventionsConfig
@@ -68,7 +68,10 @@ MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
     "nullspace": lambda subject, config: nullspace.measure(subject, config.nullspace),
     "sensitivity": lambda subject, config: sensitivity.measure(subject, config.sensitivity),
     "attacks": lambda subject, config: attacks.measure(subject, config.attacks),
-    "interventions": lambda subject, config: interventions.measure(subject, config.interventions),
+    "interventions": lambda subject, config: (
+        multiples.measure(subject, config.interventions, config.separability.ridge)
+        + interventions.measure(subject, config.interventions)
+    ),
 }
 
 

@@ -31,11 +31,15 @@ from experiments.figures import (
     behaviour,
     claim_map,
     distances,
+    energy,
+    groups,
     interventions,
     jailbreaks,
+    multiples,
     neurons,
     paths,
     projections,
+    sample,
     scorecard,
     sensitivity,
     separability,
@@ -79,6 +83,7 @@ FIGURES: dict[str, Drawing] = {
     "sines": Drawing(
         "Angle of dW's columns to those of W, first MLP matrix (Fig. 4)", partial(sines.rows, module="W_in"), sines.draw
     ),
+    "energy": Drawing("How much of dW lies outside W's columns, by energy (cf. Fig. 4)", energy.rows, energy.draw),
     "projections": Drawing(
         "Reach of safe and unsafe prompts along dW's rows (Fig. 5)",
         partial(projections.rows, module="W_in", jailbreaks=False),
@@ -125,6 +130,8 @@ FIGURES: dict[str, Drawing] = {
         projections.draw,
     ),
     "neurons": Drawing("Effect of dW by neuron (Fig. A.38)", neurons.rows, neurons.draw),
+    "neurons_sample": Drawing("Effect of dW on one prompt by neuron (Figs A.39-42)", sample.rows, sample.draw),
+    "tau_groups": Drawing("Mean tau by concept group (Figs A.29-30)", groups.rows, groups.draw),
     "sines_out": Drawing(
         "Angle of dW's columns to those of W, second MLP matrix (Figs A.50-63)",
         partial(sines.rows, module="W_out"),
@@ -159,6 +166,7 @@ FIGURES: dict[str, Drawing] = {
     "interventions": Drawing(
         "Behaviour of W + alpha dW (Figs A.72, A.75)", interventions.alpha_rows, interventions.draw_alpha
     ),
+    "multiples": Drawing("What W + alpha dW holds (Figs A.76-85)", multiples.rows, multiples.draw),
     "parts": Drawing("What parts of dW carry", interventions.part_rows, interventions.draw_parts),
     "patches": Drawing(
         "Activations patched along the cluster axis", interventions.patch_rows, interventions.draw_patches

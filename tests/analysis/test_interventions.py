@@ -12,22 +12,18 @@ import pytest
 from analysis import interventions
 from analysis.interventions import (
     InterventionsConfig,
-    Scores,
-    between,
     coordinates,
     only,
     patched,
     pieces,
-    scaled,
-    scores,
     split,
-    transfer,
     with_coordinate,
     without,
     without_top,
 )
 from analysis.observe import Observation
 from analysis.rows import Result, Samples, Subject
+from analysis.scores import Scores, judge, scores
 from models.fork import fork
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
@@ -93,34 +89,6 @@ def subject(
 @pytest.fixture(scope="module")
 def measured(subject: Subject) -> list[Result]:
     return interventions.measure(subject, CONFIG)
-
-
-def same(one: Params, other: Params) -> bool:
-    return bool(jax.tree.all(jax.tree.map(np.array_equal, one, other)))
-
-
-def close(one: Params, other: Params) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), one, other)
-
-
-def test_a_multiple_of_the_change_is_exact_at_both_ends(params: Params, tuned: Params) -> None:
-    assert same(scaled(params, tuned, 0.0), params)
-    assert same(scaled(params, tuned, 1.0), tuned)
-    beyond = flatten(scaled(params, tuned, 1.5))
-    for name, w in flatten(params).items():
-        np.testing.assert_allclose(beyond[name], w + 1.5 * (flatten(tuned)[name] - w), rtol=1e-5, atol=1e-6)
-
-
-def test_between_goes_from_one_to_the_other(params: Params, tuned: Params) -> None:
-    assert same(between(params, tuned, 0.0), params)
-    close(between(params, tuned, 0.25), between(tuned, params, 0.75))
-
-
-def test_a_change_transferred_to_its_own_origin_gives_its_own_model(params: Params, tuned: Params) -> None:
-    assert same(transfer(tuned, params, tuned, 0.0), tuned)
-    close(transfer(params, params, tuned, 1.0), tuned)
-    close(transfer(tuned, params, tuned, -1.0), params)
-    close(transfer(tuned, tuned, params, 0.5), between(tuned, params, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +208,7 @@ def test_a_model_that_says_what_is_asked_is_seen_to(model: ModelConfig, prompts:
     forked = fork(model, *of_family)
     following = jnp.take_along_axis(of_family.complying.tokens, forked.layout.positions + 1, axis=1)
     logits = 5.0 * jax.nn.one_hot(following, int(of_family.complying.tokens.max()) + 1)
-    found = interventions._judge(logits, forked)
+    found = judge(logits, forked)
     assert found.complied.all()
     assert not found.refused.any()
     assert (found.log_odds > 0).all()
@@ -307,8 +275,7 @@ def test_every_intervention_is_measured_on_every_family(measured: list[Result], 
     columns += ["only columns", "without columns"]
     removed = [f"without {kind} {k}" for kind in ("top", "random") for k in CONFIG.top]
     layers = range(1, model.layers + 1)
-    whole = [f"alpha {alpha}" for alpha in ("0", "0.5", "1")]
-    whole += [f"only {where}" for where in (*interventions.PARTS, "W_in", "W_out")]
+    whole = [f"only {where}" for where in (*interventions.PARTS, "W_in", "W_out")]
     whole += [f"only layer {layer}" for layer in layers] + [f"without {where}" for where in interventions.PARTS]
     patches = [f"patch {kind}to {goal}" for kind in ("", "random ") for goal in ("tuned", "untuned")]
     expected: set[tuple[str | None, int | None, str | None]] = {(variant, None, None) for variant in whole}
@@ -320,23 +287,20 @@ def test_every_intervention_is_measured_on_every_family(measured: list[Result], 
 def test_parts_and_patches_are_tried_on_the_families_asked_for(subject: Subject, measured: list[Result]) -> None:
     (family, *_) = FAMILIES
     results = interventions.measure(subject, replace(CONFIG, families=(family,)))
-    of_all = [r for r in results if str(r.variant).startswith("alpha ")]
-    assert {r.family for r in of_all} == set(FAMILIES)
-    others = [r for r in results if r not in of_all]
-    expected = [r for r in measured if r.family == family and not str(r.variant).startswith("alpha ")]
-    assert len(others) == len(expected) > 0
-    for one, other in zip(others, expected, strict=True):
+    expected = [r for r in measured if r.family == family]
+    assert len(results) == len(expected) > 0
+    for one, other in zip(results, expected, strict=True):
         assert isinstance(one, Samples)
         assert isinstance(other, Samples)
         assert (one.variant, one.layer, one.metric, one.family) == (other.variant, other.layer, other.metric, family)
         np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-4)
 
 
-def test_whole_and_absent_changes_are_the_end_models(
+def test_a_change_in_one_place_is_that_model(
     measured: list[Result], model: ModelConfig, params: Params, tuned: Params, prompts: Prompts
 ) -> None:
     found = {(result.variant, result.family, result.metric): result for result in measured}
-    for variant, weights in (("alpha 0", params), ("alpha 1", tuned), ("only mlp", only(params, tuned, "mlp"))):
+    for variant, weights in (("only mlp", only(params, tuned, "mlp")), ("without mlp", only(tuned, params, "mlp"))):
         expected = scores(model, weights, prompts)
         for i, family in enumerate(FAMILIES):
             for metric in Scores._fields:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from analysis import paths
-from analysis.interventions import scores, stacked
 from analysis.paths import PathsConfig
 from analysis.rows import Result, Samples
+from analysis.scores import scores, stacked
 from models.transformer import ModelConfig, Params
 from synth import sequences
 from synth.families import sample_batch

@@ -45,6 +45,7 @@ def _activations(rows: Rows, layers: Sequence[int]) -> None:
     at = {"layer": layers, "module": SITES}
     rows.add("tau", family=FAMILIES, **at)
     rows.add("tau_successful", 9, family=FAMILIES, **at)
+    rows.add("tau_group", 30, family=FAMILIES, index=(1, 2), **at)
     for metric in ("separation", "separation_scaled", "mean_distance"):
         rows.add(metric, 128, 2.0, 9.0, **at)
         rows.add(f"{metric}_permuted_high", 50, 0.1, 0.4, **at)
@@ -71,12 +72,15 @@ def _change(rows: Rows, layers: Sequence[int]) -> None:
         rows.add(metric, 20, index=range(1, 5), **at)
     for metric in ("sine_mean", "sine_random_mean", "sine_excess", "relative_change", "effective_rank"):
         rows.add(metric, 4, **at)
+    for metric in ("outside_energy", "outside_energy_random", "outside_top", "outside_top_random"):
+        rows.add(metric, 1, **at)
     for part in ("", "_random"):
         rows.add(f"projection_abs{part}", family=FAMILIES, index=range(1, 5), **at)
         rows.add(f"projection_total{part}", family=FAMILIES, **at)
     for part in ("", "_even"):
         rows.add(f"change_share{part}", 1, module=["mlp", "attention"])
     rows.add("neuron_effect", family=FAMILIES, index=range(1, 4), layer=layers, module=["W_in"])
+    rows.add("neuron_sample", 1, -1.0, family=FAMILIES, index=range(1, 4), layer=layers, module=["W_in"])
     rows.add("neuron_effect_mean", family=FAMILIES, layer=layers, module=["W_in"])
     for metric in ("activation_angle_mean", "activation_angle_untuned_mean"):
         rows.add(metric, 4, family=FAMILIES, layer=layers, module=["mlp.post"])
@@ -86,6 +90,13 @@ def _change(rows: Rows, layers: Sequence[int]) -> None:
 def _changed_models(rows: Rows, layers: Sequence[int], others: Iterable[str]) -> None:
     variants = [f"alpha {weight}" for weight in (0, 0.5, 1, 1.5)]
     variants += [f"{kind} {other} {w}" for kind, w in (("between", 0.5), ("transfer", 1)) for other in others]
+    alphas = variants[:4]
+    held: dict[str, Any] = {"variant": alphas, "layer": layers, "module": ["mlp.post_last"]}
+    for metric in ("separation", "separation_scaled", "fisher"):
+        rows.add(metric, 32, **held)
+    for metric in ("spectral_share", "activation_angle"):
+        rows.add(metric, 16, family=FAMILIES[:2], **held)
+    rows.add("lipschitz", 16, family=FAMILIES[:2], variant=alphas)
     for metric in ("complied", "refused", "log_odds"):
         rows.add(metric, 16, family=FAMILIES, variant=variants)
         rows.add(metric, 16, family=FAMILIES, variant=["only W_in"])

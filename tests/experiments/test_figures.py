@@ -85,11 +85,14 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
         "lipschitz_ratio_quantile": {"sensitivity"},
         "activation_angle_mean": {"angles", "angles_jailbreaks"},
         "neuron_effect": {"neurons"},
+        "neuron_sample": {"neurons_sample"},
+        "outside_energy": {"energy"},
+        "tau_group": {"tau_groups"},
         "covariance_sigma": {"spectra"},
         "mean_distance": {"distances", "distances_out"},
         "adv_complied": {"attacks"},
     }
-    of_changed_models = {"interventions", "parts", "patches", "between", "transfer"}
+    of_changed_models = {"interventions", "multiples", "parts", "patches", "between", "transfer"}
     on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
     absent = of_changed_models | on_the_way | set().union(*of_metrics.values())
     few = finished[~finished["metric"].isin(of_metrics)]
@@ -161,7 +164,21 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
 
 
 @pytest.mark.parametrize("width", ["column", "text", "page"])
-@pytest.mark.parametrize("name", ["behaviour", "tau", "separability", "jailbreaks", "scorecard", "interventions"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "behaviour",
+        "tau",
+        "separability",
+        "jailbreaks",
+        "scorecard",
+        "interventions",
+        "energy",
+        "multiples",
+        "tau_groups",
+        "neurons_sample",
+    ],
+)
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
     with plt.rc_context({"figure.figsize": (figures.inches(width), 3)}):
         job = next(jobs(table, [name]))
@@ -219,6 +236,75 @@ def test_lines_against_an_index_are_means_of_the_last_layer(
     x, y = line(figure_of(table, name), "sft", label)
     assert x.tolist() == indices
     assert y == pytest.approx([rows[rows["index"] == i]["value"].mean() for i in indices])
+
+
+def below(figure: Figure, title: str, line: int) -> Axes:
+    """The panel of a column, by its place below the title."""
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    column = next(_column(axis) for axis in shown if axis.get_title(loc="left") == title)
+    return [axis for axis in shown if _column(axis) == column][line]
+
+
+def drawn_line(axis: Axes, label: str) -> tuple[list[float], list[float]]:
+    one = next(one for one in axis.get_lines() if one.get_label() == label)
+    return list(np.asarray(one.get_xdata(), float)), list(np.asarray(one.get_ydata(), float))
+
+
+def test_energy_is_drawn_by_matrix_beside_the_matched_control_and_the_closed_form(table: pd.DataFrame) -> None:
+    finished = table[table["variant"].isna()]
+    with_matched = pd.concat([finished, select(finished, method="continued").assign(method="irrelevant")])
+    for given, control in ((finished, "continued"), (with_matched, "irrelevant")):
+        figure = figure_of(given, "energy")
+        for line, module in enumerate(("W_in", "W_out")):
+            axis = below(figure, "dpo", line)
+            expected = {
+                r"all of $\Delta W$": ("dpo", "outside_energy"),
+                "leading vectors, half of the energy": ("dpo", "outside_top"),
+                "random matrix": ("dpo", "outside_energy_random"),
+                f"all of it, {control}": (control, "outside_energy"),
+            }
+            for label, (method, metric) in expected.items():
+                rows = select(given, method=method, metric=metric, module=module)
+                x, y = drawn_line(axis, label)
+                assert x == [1, 2]
+                assert y == pytest.approx(list(rows.groupby("layer")["value"].mean()))
+        assert not [one for one in below(figure, control, 0).get_lines() if one.get_label() == f"all of it, {control}"]
+
+
+def test_multiples_are_drawn_against_alpha_in_the_last_layer(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "multiples")
+    labels = {"separation_scaled": None, "fisher": None, "spectral_share": "unsafe", "lipschitz": "safe"}
+    for metric, family in labels.items():
+        rows = select(table, method="sft", metric=metric)
+        rows = rows[rows["variant"].str.startswith("alpha ", na=False)]
+        rows = select(rows, family=family) if family else rows
+        rows = rows if metric == "lipschitz" else select(rows, layer=2)
+        at = rows["variant"].str.removeprefix("alpha ").astype(float)
+        place = ["separation_scaled", "fisher", "spectral_share", "activation_angle", "lipschitz"].index(metric)
+        x, y = drawn_line(below(figure, "sft", place), family or "safe against unsafe")
+        assert x == [0, 0.5, 1, 1.5]
+        assert y == pytest.approx(list(rows["value"].groupby(at).mean()))
+
+
+def test_tau_by_group_is_drawn_a_group_a_line(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "tau_groups")
+    for group in (1, 2):
+        rows = select(table[table["variant"].isna()], metric="tau_group", index=group, module="mlp.post")
+        rows = select(rows, method="untouched", family="co_task")
+        x, y = drawn_line(below(figure, "untouched", group - 1), "co_task")
+        assert x == [1, 2]
+        assert y == pytest.approx(list(rows.groupby("layer")["value"].mean()))
+
+
+def test_the_effect_on_one_prompt_has_its_sign_and_every_seed(table: pd.DataFrame) -> None:
+    rows = select(table[table["variant"].isna()], metric="neuron_sample", method="sft", layer=2, family="unsafe")
+    axis = below(figure_of(table, "neurons_sample"), "sft", 1)
+    marks = [np.asarray(one.get_ydata(), float) for one in axis.get_lines() if one.get_linestyle() == "None"]
+    expected = [seed.sort_values("index")["value"].to_numpy() for _, seed in rows.groupby("seed")]
+    assert len(marks) == len(expected) == 3
+    for found, seed in zip(marks, expected, strict=True):
+        np.testing.assert_array_equal(found, seed)
+    assert min(map(np.min, marks)) < 0 < max(map(np.max, marks))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,114 @@
+"""W + alpha dW: what a model does, and what it holds, as a change is undone, halved or taken further.
+
+arXiv 2407.10264, Eq. A.3, Figs. A.72-85; the dW of one method in the model of another, Figs. A.73-74.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from analysis.clusters import ROUNDING, row, separation, spread, unusable
+from analysis.interventions import InterventionsConfig
+from analysis.nullspace import sines, span
+from analysis.observe import observe_last
+from analysis.rows import Result, Subject
+from analysis.scores import results_of, scores, stacked
+from analysis.sensitivity import NOT_FINITE, of_families
+from analysis.separability import NO_SPREAD, fisher, spectral_share
+from models.transformer import Params
+
+FAMILIES = ("safe", "unsafe")
+
+SITE = "mlp.post_last"
+"""Where activations are measured: the paper's site, before any token of a response has been read."""
+
+
+def scaled(untuned: Params, tuned: Params, alpha: float) -> Params:
+    """W + alpha dW for every weight (Eq. A.3): `untuned` to the bit at 0, `tuned` at 1."""
+    return jax.tree.map(lambda w, t: (1 - alpha) * w + alpha * t, untuned, tuned)
+
+
+def between(tuned_a: Params, tuned_b: Params, alpha: float) -> Params:
+    """On the line from one tuned model to another (Fig. A.73)."""
+    return scaled(tuned_a, tuned_b, alpha)
+
+
+def transfer(tuned: Params, other_untuned: Params, other_tuned: Params, alpha: float) -> Params:
+    """W_ST + alpha dW' with the dW' of another method (Fig. A.74)."""
+    return jax.tree.map(lambda w, u, t: w + alpha * (t - u), tuned, other_untuned, other_tuned)
+
+
+def measure(subject: Subject, config: InterventionsConfig, ridge: float) -> list[Result]:
+    """Behaviour of every family under W + alpha dW, `variant` being "alpha A"; of safe and unsafe prompts and the
+    others of `config.families` what the model then holds at SITE, per layer, and Lipschitzness.
+
+    What to compare with is the untuned model on the same prompts, which is alpha 0, and the same alpha of a control's
+    dW. `activation_angle` and `lipschitz` are means, as those of `nullspace` and `sensitivity`; `ridge` is Fisher's.
+    No rows for the untouched model.
+    """
+    if subject.untouched:
+        return []
+    model, tried = subject.model, stacked(subject.prompts, config.prompts)
+    chosen = {
+        name: of
+        for name, of in subject.prompts.items()
+        if config.families is None or name in (*FAMILIES, *config.families)
+    }
+    bases = _bases(observe_last(model, subject.reference, chosen, config.scan_prompts))
+    results: list[Result] = []
+    for alpha in config.alphas:
+        params = scaled(subject.reference, subject.params, alpha)
+        where: dict[str, Any] = {"variant": f"alpha {alpha:g}"}
+        results += results_of(list(subject.prompts), [scores(model, params, tried)], **where)
+        seen = observe_last(model, params, chosen, config.scan_prompts)
+        for layer in range(model.layers):
+            acts = {family: np.asarray(last["mlp.post"][:, layer], float) for family, last in seen.items()}
+            at: dict[str, Any] = {"layer": layer + 1, "module": SITE, **where}
+            results += _apart(acts["safe"], acts["unsafe"], ridge, at)
+            results += _angles(acts, {family: basis[layer] for family, basis in bases.items()}, at)
+        for family, values in of_families(model, params, chosen, config.scan_prompts).items():
+            mean = values.mean() if np.isfinite(values).all() else np.nan
+            results.append(row("lipschitz", mean, len(values), NOT_FINITE, family=family, **where))
+    return results
+
+
+def _apart(safe: np.ndarray, unsafe: np.ndarray, ridge: float, at: dict[str, Any]) -> list[Result]:
+    """`separation`, `separation_scaled` and `fisher` of rows [N, F], and of each family's `spectral_share`."""
+    missing = unusable({"safe": safe, "unsafe": unsafe})
+    why = missing.get("safe", missing.get("unsafe"))
+    found = dict.fromkeys(("separation", "separation_scaled", "fisher"), np.nan)
+    if not why:
+        pooled, is_safe = np.concatenate([safe, unsafe]), np.arange(len(safe) + len(unsafe)) < len(safe)
+        found["separation"], within = separation(safe, unsafe), spread(safe, unsafe)
+        if within > ROUNDING * np.sqrt(np.mean(np.sum(pooled**2, axis=1))):
+            found["separation_scaled"] = found["separation"] / within
+            found["fisher"] = fisher(pooled, is_safe[None], ridge)[0]
+    because = why or NO_SPREAD
+    results: list[Result] = [row(metric, v, len(safe) + len(unsafe), because, **at) for metric, v in found.items()]
+    for family, rows in zip(FAMILIES, (safe, unsafe), strict=True):
+        share = np.nan if family in missing else spectral_share(rows)
+        results.append(row("spectral_share", share, len(rows), missing.get(family, NO_SPREAD), family=family, **at))
+    return results
+
+
+def _bases(before: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, list[np.ndarray | None]]:
+    """By family and layer, [F, r] what the untuned model's activations span, if they are finite and not all zero."""
+    by_layer = {family: np.asarray(last["mlp.post"], float).swapaxes(0, 1) for family, last in before.items()}
+    return {
+        family: [span(rows) if rows.any() and np.isfinite(rows).all() else None for rows in acts]
+        for family, acts in by_layer.items()
+    }
+
+
+def _angles(acts: Mapping[str, np.ndarray], bases: Mapping[str, np.ndarray | None], at: dict[str, Any]) -> list[Result]:
+    """`activation_angle`: the mean sine of what each family's rows [N, F] span, over as many directions as that has."""
+    missing, results = unusable(acts), list[Result]()
+    for family, rows in acts.items():
+        basis = bases[family]
+        found = np.array([]) if basis is None or family in missing else sines(span(rows), basis)
+        mean = found.mean() if len(found) else np.nan
+        because = missing.get(family, "activations are not finite, or all zero")
+        results.append(row("activation_angle", mean, len(found), because, family=family, **at))
+    return results
