@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Shared(Generic[T]):
         """
         leaves, structure = jax.tree.flatten(arguments)
         found = [(jax.typeof(leaf).shape, jax.typeof(leaf).dtype) for leaf in leaves]
-        wanted = [(var.aval.shape, var.aval.dtype) for var in self._jaxpr.invars]
+        avals: list[Any] = [var.aval for var in self._jaxpr.invars]
+        wanted = [(aval.shape, aval.dtype) for aval in avals]
         if structure != self._arguments or found != wanted:
             raise TypeError(f"traced for {self._arguments} of {wanted}, not for {structure} of {found}")
         evaluate = jex.jaxpr_as_fun(jex.ClosedJaxpr(self._jaxpr, list(constants)))
@@ -130,7 +132,7 @@ class _Itself:
 
 
 def _content(value: Any) -> Hashable:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return (str(value.dtype), _content(jax.random.key_data(value)))
     array = np.asarray(value)
     return (array.dtype.str, array.shape, array.tobytes())
