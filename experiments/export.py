@@ -35,6 +35,8 @@ def export(config: ExportConfig) -> str:
     if method not in models:
         raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
     worlds = [models[method], *models[method].get("other_worlds", [])]
+    if not all("seeds" in one for one in worlds):
+        raise ConfigError(f"run={config.run}: {seal.MODELS} does not name the seeds; run the study again")
     known = [seed for one in worlds for seed in one["seeds"]]
     if config.seed not in known:
         there = f"{known[0]} to {known[-1]}" if known == list(range(known[0], known[-1] + 1)) else f"{known}"

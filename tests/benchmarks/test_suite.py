@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from analysis import paths
 from analysis.suite import MEASUREMENTS
@@ -87,7 +88,8 @@ def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, 
             tuned = {method: own[method] for method in own if method != "untouched"}
             paths.measure(config.model, tuned, untouched, prompts, config.paths)
 
-    of_each(of_seed, range(seeds))
+    with threadpool_limits(1):  # As a study does.
+        of_each(of_seed, range(seeds))
     return clock
 
 

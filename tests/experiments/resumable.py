@@ -73,7 +73,7 @@ def run(
         watch = Watch(steps // 4, look, judge)
         runner = Runner(reporter, checkpoint_seconds, at_once)
         done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch, snapshots=snapshots)
-        save_training(folder, done, Described(ModelConfig(), ()), watch.every, ["sum", "root"])
+        save_training(folder, done, Described(ModelConfig(), ()), watch.every, ["sum", "root"], 0)
 
     return store.fetch(Recipe("slow", {}, (), "1"), make)
 

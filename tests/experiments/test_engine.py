@@ -2,12 +2,15 @@
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from experiments import engine
 from experiments.artifacts import Recipe, Store
@@ -15,6 +18,7 @@ from experiments.config import ConfigError
 from experiments.engine import Failures, Place
 from experiments.plan import Job
 from experiments.schema import LauncherConfig
+from experiments.stages import seeds
 from experiments.training import DivergedError, Runner
 from tests.experiments.said import Said
 
@@ -114,6 +118,40 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     processes = {json.loads((store.get(one).path / "made.json").read_text())["process"] for one in ones}
     assert len(processes) == 2
     assert os.getpid() not in processes
+
+
+def test_models_are_measured_side_by_side_with_blas_to_themselves(tmp_path: Path) -> None:
+    both, threads = threading.Barrier(2), list[set[int]]()
+
+    def measure(store: Store, runner: Runner) -> None:
+        both.wait(60)  # Neither goes on without the other.
+        np.ones((2, 2)) @ np.ones((2, 2))
+        threads.append({one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"})
+
+    before = threadpool_info()
+    ones = [recipe("measure", f"{i}") for i in range(2)]
+    failures, lines, _ = do(tmp_path, [job(one.name, (one,), make=measure) for one in ones], LauncherConfig())
+    assert failures == {}
+    assert sorted(line[:5] for line in lines) == ["[1/2]", "[2/2]"]
+    assert all(found <= {1} for found in threads)
+    assert len(threads) == 2
+    assert threadpool_info() == before
+
+
+def test_interrupted_no_other_model_is_begun(tmp_path: Path) -> None:
+    begun: list[int] = []
+
+    def measure(i: int, store: Store, runner: Runner) -> None:
+        begun.append(i)
+        if i == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+
+    ones = [recipe("measure", f"{i}") for i in range(40)]
+    jobs = [job(one.name, (one,), make=partial(measure, i)) for i, one in enumerate(ones)]
+    with pytest.raises(KeyboardInterrupt):
+        do(tmp_path, jobs, LauncherConfig())
+    assert len(begun) <= 2 * seeds.AT_ONCE
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS[:2], ids=lambda launcher: launcher.name)

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from experiments.export import main
-from experiments.output import MODELS
+from experiments.output import MODELS, Places
 from experiments.stages.files import WEIGHTS
 from models.transformer import ModelConfig, Params, init
 from models.weights import Described, described, flatten, from_safetensors, one_seed, to_safetensors
@@ -38,10 +38,10 @@ def put(study: Path, method: str, content: bytes) -> None:
     artifact(study, method).mkdir(parents=True, exist_ok=True)
     (artifact(study, method) / WEIGHTS).write_bytes(content)
     models = json.loads((study / MODELS).read_text())[""] if (study / MODELS).exists() else {}
-    note(study, {**models, method: {"weights": str(artifact(study, method))}})
+    note(study, {**models, method: {"weights": str(artifact(study, method)), "seeds": list(range(SEEDS))}})
 
 
-def note(study: Path, models: dict[str, dict[str, str]], **cells: dict[str, dict[str, str]]) -> None:
+def note(study: Path, models: dict[str, Places], **cells: dict[str, Places]) -> None:
     (study / MODELS).write_text(json.dumps({"": models, **cells}))
 
 
@@ -88,7 +88,7 @@ def test_for_transformers_it_is_a_folder(study: Path) -> None:
 
 
 def test_a_study_without_methods_has_its_untouched_model(study: Path) -> None:
-    note(study, {"untouched": {"weights": str(artifact(study, "untouched"))}})
+    note(study, {"untouched": {"weights": str(artifact(study, "untouched")), "seeds": list(range(SEEDS))}})
     out = study.parent / "model.safetensors"
     assert main([f"run={study}", f"out={out}", "to=safetensors"]) == 0
     assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("untouched"), 0))

@@ -44,16 +44,16 @@ def stages(with_optax: None, tmp_path_factory: pytest.TempPathFactory) -> Stages
     reporter = Reporter()
     store, runner = Store(tmp_path_factory.mktemp("store"), reporter.warn), Runner(reporter, 60)
     before = pretrain.recipe({})
-    pretrained = pretrain.run(store, before, runner, world, model, config.pretrain, config.seeds)
+    pretrained = pretrain.run(store, before, runner, world, model, config.pretrain, config.seeds, 0)
     after = tune.recipe({}, before)
     tuning = tune.Tuning(config.tuning, config.method.sft)
-    tuned = tune.run(store, [after], runner, world, model, "sft", [tuning], pretrained)[after.key]
+    tuned = tune.run(store, [after], runner, world, model, "sft", [tuning], pretrained, 0)[after.key]
 
     def follow(recipe: Recipe, artifact: Artifact) -> pd.DataFrame:
-        made = over_training.run(store, recipe, world, model, analysis, MEASURED, STEPS, artifact, pretrained)
+        made = over_training.run(store, recipe, world, model, analysis, MEASURED, STEPS, artifact, pretrained, 0)
         return pd.read_parquet(made.path / over_training.TABLE)
 
-    finished = measure.run(store, measure.recipe({}, after, before), world, model, analysis, tuned, pretrained)
+    finished = measure.run(store, measure.recipe({}, after, before), world, model, analysis, tuned, pretrained, 0)
     with pytest.raises(DivergedError) as error:
         follow(over_training.recipe({"of": "nothing"}, after, before), spoilt(tuned, tmp_path_factory, STEPS, (0, 1)))
     return Stages(

@@ -1,10 +1,9 @@
 """Seeds measured side by side: all of them, in their order, and an error of one is everyone's."""
 
 import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
-import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
 
 from experiments.stages import seeds
 from experiments.stages.seeds import of_each
@@ -41,14 +40,37 @@ def test_no_more_than_a_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
     assert most == [2]
 
 
-def test_an_error_is_raised_and_blas_has_its_threads_again() -> None:
+def test_all_callers_together_have_no_more_at_once() -> None:
+    """As jobs of several models measure their seeds."""
+    here, most, lock = [0], [0], threading.Lock()
+    full = threading.Barrier(seeds.AT_ONCE)
+
     def function(seed: int) -> None:
-        np.ones((2, 2)) @ np.ones((2, 2))
-        assert {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"} <= {1}
+        with lock:
+            here[0] += 1
+            most[0] = max(most[0], here[0])
+        full.wait(60)
+        with lock:
+            here[0] -= 1
+
+    with ThreadPoolExecutor(4) as models:
+        list(models.map(lambda model: of_each(function, range(3)), range(4)))
+    assert most == [seeds.AT_ONCE]
+
+
+def test_an_error_of_one_is_raised() -> None:
+    def function(seed: int) -> None:
         if seed == 1:
             raise ValueError("of seed 1")
 
-    before = threadpool_info()
     with pytest.raises(ValueError, match="of seed 1"):
         of_each(function, range(3))
-    assert threadpool_info() == before
+
+
+def test_once_it_is_to_stop_no_seed_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(seeds, "stopping", threading.Event())
+    seeds.stopping.set()
+    with pytest.raises(CancelledError):
+        of_each(begun.append, range(3))
+    assert begun == []

@@ -109,7 +109,7 @@ def test_the_output_folder_has_all_that_was_promised(done: Results) -> None:
 def test_the_table_is_tidy_and_complete(done: Results) -> None:
     table = done.table
     assert tuple(table.columns) == tuple(COLUMNS)
-    assert set(table["method"]) == {"untouched", "sft", "continued"}
+    assert set(table["method"]) == {"untouched", "sft", "continued", "random"}
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
     assert ((table["n"] > 0) | table["missing"].notna()).all()
@@ -143,8 +143,10 @@ def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Result
 def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Results) -> None:
     drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv")
     keys = ["seed", "family", "prompt", "metric", "layer", "module", "index"]
-    assert set(drawn["method"]) == set(done.table["method"])
+    assert set(drawn["method"]) == set(done.table["method"]) - {"random"}
     for method, folders in json.loads((done.folder / "models.json").read_text())[""].items():
+        if method == "random":
+            continue
         mine = drawn[drawn["method"] == method]
         measured = pd.read_parquet(Path(folders["measured"]) / "samples.parquet")
         both = mine.merge(
@@ -217,7 +219,7 @@ def test_new_code_draws_the_figures_again(root: Path, done: Results, monkeypatch
 def test_an_analysis_setting_retrains_nothing(root: Path, done: Results) -> None:
     before = artifacts(root)
     other, _ = run(root, "analysis.clusters.window=2")
-    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 3
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 4
     assert other.folder != done.folder
 
 
@@ -282,7 +284,7 @@ def test_models_of_which_no_seed_is_left_are_not_compared(tmp_path: Path, monkey
     tuned = {name: Artifact(name, tmp_path) for name in "ab"}
     compared = paths.recipe({}, {}, before), config.world, config.model, config.paths
     with pytest.raises(DivergedError, match="nothing to compare"):
-        paths.run(Store(tmp_path), *compared, ("safe",), tuned, Artifact("untouched", tmp_path))
+        paths.run(Store(tmp_path), *compared, ("safe",), tuned, Artifact("untouched", tmp_path), 0)
 
 
 def test_what_failed_is_known_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +301,7 @@ def test_what_failed_is_known_after_an_interrupt(tmp_path: Path, monkeypatch: py
 
 def test_the_summary_gives_mean_and_range_of_every_model(done: Results) -> None:
     cells = summary.cells(done.table)
-    assert set(cells["method"]) == {"untouched", "sft", "continued"}
+    assert set(cells["method"]) == {"untouched", "sft", "continued", "random"}
     one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
     table = done.table[done.table["variant"].isna()]
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
@@ -407,7 +409,7 @@ def test_a_cell_that_fails_leaves_the_others(root: Path, done: Results, capsys: 
         assert "diverged" in cells[1]["error"]
         assert not (folder / "DONE").exists()
         rows = pd.read_parquet(folder / "results.parquet")
-        assert set(rows.loc[rows["method"] != "untouched", "cell"]) == {"0.002"}
+        assert set(rows.loc[~rows["method"].isin(["untouched", "random"]), "cell"]) == {"0.002"}
 
 
 def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

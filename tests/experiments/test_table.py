@@ -17,8 +17,8 @@ def parts(tmp_path: Path) -> list[Part]:
     found = []
     for cell, frame in (("0.1", one), ("0.2", two)):
         frame.to_parquet(tmp_path / f"{cell}.parquet", index=False)
-        common = {"study": "quick", "cell": cell, "method": "sft", "learning_rate": 1e-3, "tuning.steps": 10}
-        found.append(Part(tmp_path / f"{cell}.parquet", {**common, "world.safety.rule": "any"}))
+        common = {"study": "quick", "cell": cell, "world_seed": 0, "method": "sft", "learning_rate": 1e-3}
+        found.append(Part(tmp_path / f"{cell}.parquet", {**common, "tuning.steps": 10, "world.safety.rule": "any"}))
     return found
 
 
