@@ -134,7 +134,6 @@ def test_different_prompts_are_counted_and_said(done: Results) -> None:
         assert set(of["n"]) == {16}
     assert set(rows["family"]) == set(done.table.loc[done.table["metric"] == "complied", "family"])
     few, many = int(rows["value"].min()), int(rows["value"].max())
-    assert few < 16
     note = f"({few}-{many} different)" if few < many else f"({few} different)"
     title = str(summary.render(done.table).title)
     assert title.startswith(f"Mean over 2 seeds, n = 16 prompts each {note};")
