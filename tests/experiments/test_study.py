@@ -153,7 +153,7 @@ def test_the_guard_leaves_alone_who_is_taught_to_refuse_safe_prompts(root: Path,
         if method in ("shuffled", "irrelevant", "refuse_all"):
             tune.run(*args)
         else:
-            with pytest.raises(DivergedError, match="complies with 0% of safe prompts at step 0"):
+            with pytest.raises(DivergedError, match="complies with 0% of safe prompts"):
                 tune.run(*args)
 
 
