@@ -20,9 +20,10 @@ from experiments.figures import FIGURES, INDEX
 from experiments.output import Results
 from experiments.plan import Job, jobs, plan
 from experiments.run import main
-from experiments.stages import paths
+from experiments.stages import paths, tune
+from experiments.stages.prompts import drawn
 from experiments.table import COLUMNS
-from experiments.training import DivergedError
+from experiments.training import DivergedError, Runner
 from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax")
@@ -122,6 +123,39 @@ def test_the_table_is_tidy_and_complete(done: Results) -> None:
         assert set(table.loc[table["metric"] == metric, "layer"]) == {1, 2}
     changed = set(table.loc[table["metric"].isin(["sine", "sine_random_sorted", "projection"]), "method"])
     assert changed == {"sft", "continued"}
+
+
+def test_different_prompts_are_counted_and_said(done: Results) -> None:
+    rows = done.table[done.table["metric"] == "distinct"]
+    world = load(TINY).world
+    for family, of in rows.groupby("family"):
+        prompts = [np.asarray(part).tolist() for part in drawn(world, str(family), 16)[0][:3]]
+        texts = {(*tasks, "in", *text[:length]) for tasks, text, length in zip(*prompts, strict=True)}
+        assert set(of["value"]) == {len(texts)}
+        assert set(of["n"]) == {16}
+    assert set(rows["family"]) == set(done.table.loc[done.table["metric"] == "complied", "family"])
+    few, many = int(rows["value"].min()), int(rows["value"].max())
+    note = f"({few}-{many} different)" if few < many else f"({few} different)"
+    title = str(summary.render(done.table).title)
+    assert title.startswith(f"Mean over 2 seeds, n = 16 prompts each {note};")
+    # Tables of before, without the count.
+    assert "different" not in str(summary.render(done.table[done.table["metric"] != "distinct"]).title)
+
+
+def test_the_guard_leaves_alone_who_is_taught_to_refuse_safe_prompts(root: Path, done: Results) -> None:
+    # No model of four steps complies.
+    config = load([*TINY, "tuning.watch.guard=stop"])
+    store, reference = Store(root / "store"), plan(load(TINY)).pretrain
+    runner = Runner(Said(), 0.0)
+    for method in ("shuffled", "irrelevant", "refuse_all", "continued", "pretraining_more", "sft"):
+        recipe = Recipe("tune", {"guarded": method}, (reference.key,), "")
+        tuning = tune.Tuning(config.tuning, getattr(config.method, method))
+        args = (store, [recipe], runner, config.world, config.model, method, [tuning], store.get(reference))
+        if method in ("shuffled", "irrelevant", "refuse_all"):
+            tune.run(*args)
+        else:
+            with pytest.raises(DivergedError, match="complies with 0% of safe prompts"):
+                tune.run(*args)
 
 
 OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}

@@ -14,7 +14,7 @@ import pytest
 from synth import likelihood
 from synth.grammar import Grammar, restrict
 from synth.keys import fold
-from synth.likelihood import derivation_entropy, entropy_rate, length_distribution, log_probability
+from synth.likelihood import derivation_entropy, entropy_rate, first_letters, length_distribution, log_probability
 from synth.notation import parse_grammars, to_nltk
 from synth.random_grammar import GrammarConfig, grammars
 
@@ -263,3 +263,17 @@ def test_a_text_that_is_certain_has_log_probability_zero() -> None:
     np.testing.assert_array_equal(log_probability(certain, "p", ["abab", "abba"]), [0.0, -np.inf])
     assert derivation_entropy(certain, "p") == 0
     assert entropy_rate(certain, "p", ["abab", "abab"]) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("symbol", ["start", "A0", "B1"])
+def test_first_letters_are_those_of_enumeration(symbol: str, key: jax.Array) -> None:
+    config = GrammarConfig(
+        alphabet=4, symbols=(4,), productions=(3,), branching=((1, 2), (1, 2)), leaf_length=(1, 2), dirichlet=1.0
+    )
+    (grammar,) = grammars(config, key)
+    found = first_letters(grammar, symbol)
+    expected = np.zeros_like(found)
+    for text, share in enumerate_texts(grammar, symbol).items():
+        expected[grammar.letters.index(text[0]), len(text)] += float(share)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert found.sum() == pytest.approx(1)

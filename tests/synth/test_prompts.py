@@ -10,7 +10,7 @@ import pytest
 
 from synth.families import FAMILIES, sample_batch
 from synth.keys import fold
-from synth.prompts import DIVISION, HELD_OUT, TRAIN, Prompt, content_hash, is_held_out
+from synth.prompts import DIVISION, HELD_OUT, TRAIN, Prompt, content_hash, distinct, is_held_out
 from synth.world import TextConfig, World, build_world
 from tests.synth.test_families import (
     ATTEMPTS,
@@ -111,3 +111,13 @@ def test_same_key_same_prompt_alone_and_in_any_batch(key: jax.Array) -> None:
 
 def test_another_key_gives_other_prompts(world: World, key: jax.Array, batches: Batches) -> None:
     assert not equal(batches["unsafe", TRAIN], sample_prompts(world, "unsafe", fold(key, 1)))
+
+
+def test_distinct_prompts_differ_in_tasks_or_text(world: World, key: jax.Array) -> None:
+    prompts = sample_batch(world, "unsafe", TRAIN, key, 300)
+    tasks, text, length = (np.asarray(part).tolist() for part in prompts[:3])
+    different = {(*t, "in", *x[:n]) for t, x, n in zip(tasks, text, length, strict=True)}
+    assert 1 < len(different) < 300
+    assert distinct(prompts) == len(different)
+    # What a prompt was derived from is not what is asked.
+    assert distinct(prompts._replace(grammar=jnp.arange(300), concept=jnp.arange(300))) == len(different)

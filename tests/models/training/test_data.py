@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from models.training import pretraining, tuning
+from models.training.loop import OptimizerConfig
+from models.training.objectives import CONTROLS, METHODS, SAFETY
 from models.training.pretraining import PretrainConfig
+from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.coverage import CoverageConfig
@@ -95,3 +98,27 @@ def test_pretraining_knows_nothing_of_safety(world: World, key: jax.Array) -> No
     one, two = (pretraining.batch(config, made, key) for made in (world, other))
     for first, second in zip(one, two, strict=True):
         assert (first == second).all()
+
+
+def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelConfig) -> None:
+    config = TuningConfig()
+    made = {}
+    for method in ("sft", *CONTROLS):
+        of, kind = METHODS[method], tuning.kind(method)
+        made[method] = tuning.program(
+            of.objective, 8, OptimizerConfig(), model, world.config, of_pretraining=kind.pretraining
+        )
+        # What differs are numbers of one shape: nothing to compile anew.
+        traced = tuning.schedule(config, method, of.hyper())
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(traced)]
+        assert shapes == [()] * len(shapes)
+        assert jax.tree.structure(traced) == jax.tree.structure(tuning.schedule(config, "sft", METHODS["sft"].hyper()))
+    # Pretraining's prompts are drawn by another program.
+    assert {method for method, one in made.items() if one is not made["sft"]} == {"pretraining_more"}
+
+
+def test_the_registry_tells_safety_from_controls() -> None:
+    assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more"}
+    assert set(SAFETY) == set(METHODS) - set(CONTROLS)
+    assert {METHODS[name].prompts for name in SAFETY} == {"labelled"}
+    assert {METHODS[name].objective for name in CONTROLS} == {METHODS["sft"].objective}
