@@ -6,8 +6,9 @@ In this process training is done one job after the other, for it fills the machi
 import importlib.util
 import itertools
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -107,9 +108,10 @@ def do(
             for measuring, group in itertools.groupby(enumerate(jobs, 1), lambda one: one[1].stage in MEASURING):
                 if measuring:
                     calls = [(job, partial(make, i, job, _orphaned(job, failures))) for i, job in group]
-                    for job, failure in _side_by_side(calls):
-                        note(job, failure)
-                        done(failures)
+                    with closing(_side_by_side(calls)) as ended:
+                        for job, failure in ended:
+                            note(job, failure)
+                            done(failures)
                     continue
                 for i, job in group:
                     note(job, make(i, job, _orphaned(job, failures)))
@@ -131,7 +133,9 @@ def do(
     return failures
 
 
-def _side_by_side(calls: Sequence[tuple[Job, Callable[[], Failure | None]]]) -> Iterator[tuple[Job, Failure | None]]:
+def _side_by_side(
+    calls: Sequence[tuple[Job, Callable[[], Failure | None]]],
+) -> Generator[tuple[Job, Failure | None], None, None]:
     """Each job and what came of it, as they are done. When it is left early, no other job or seed is begun."""
     seeds.stopping.clear()
     with ThreadPoolExecutor(seeds.at_once()) as pool:
