@@ -91,7 +91,8 @@ def named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:
     bare = [argument for argument in arguments if not re.match(r"[\w.]+=", argument)]
     if len(bare) > len(words):
         return list(arguments)  # One too many is refused as no setting.
-    quoted = ["'" + argument.replace("'", r"\'") + "'" for argument in bare]
+    # Backslashes before a quote, the closing one too, are doubled: so the grammar of overrides has it.
+    quoted = ["'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", one)) + "'" for one in bare]
     values = iter(f"{word}={value}" for word, value in zip(words, quoted, strict=False))
     return [next(values) if argument in bare else argument for argument in arguments]
 

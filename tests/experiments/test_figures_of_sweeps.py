@@ -114,3 +114,22 @@ def test_a_sweep_has_the_figures_of_a_sweep(sweep: pd.DataFrame, tmp_path: Path)
     assert {job.name for job in jobs(sweep)} == {*names(sweep=True)} - {"other_families"}
     rows = pd.read_csv(tmp_path / "behaviour.csv")
     assert set(rows["outcome"]) == {name for name, one in OUTCOMES.items() if one.group == "behaviour"}
+
+
+@pytest.mark.parametrize("rates", [11, 5, 3])
+def test_numbers_of_a_logarithmic_axis_do_not_touch(rates: int) -> None:
+    order = [f"{rate:g}" for rate in np.geomspace(1e-5, 1e-2, rates)]
+    one = values(swept()).query("outcome == 'safe complied'")
+    first = one[one["cell"] == one["cell"].iloc[0]]
+    figure = ablation.draw(pd.concat([first.assign(cell=name, **{OVERLAP: float(name)}) for name in order]), order)
+    figure.canvas.draw()
+    (axis,) = (axis for axis in figure.axes if axis.get_visible())
+    assert axis.get_xscale() == "log"
+    labels = [*axis.get_xticklabels(), *axis.get_xticklabels(minor=True)]
+    left, right = axis.get_xlim()
+    drawn = [one for one in labels if one.get_text() and left <= one.get_position()[0] <= right]
+    assert len(drawn) >= 3
+    assert not any("$" in one.get_text() for one in drawn)
+    boxes = sorted((one.get_window_extent() for one in drawn), key=lambda box: box.x0)
+    if not drawn[0].get_rotation():
+        assert all(here.x1 < after.x0 for here, after in pairwise(boxes))

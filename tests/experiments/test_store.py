@@ -189,6 +189,24 @@ def test_prune_with_nobody_to_ask_shows_the_list_and_removes_nothing(
     assert len(there(store)) == 7
 
 
+def test_prune_with_its_input_closed_removes_nothing(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    for there_is in (None, closed):
+        monkeypatch.setattr("sys.stdin", there_is)
+        assert command(store, "prune") == 2
+        assert capsys.readouterr().err.startswith("error: yes=false: there is no terminal to ask on")
+    assert len(there(store)) == 7
+
+
+@pytest.mark.parametrize("key", ["x\\", "\\", "x\\\\", "x'", "x\\'", "[x] $y #z", "x\\\\'y\\"])
+def test_a_key_may_be_any_text(key: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(store, "show", key) == 2
+    assert capsys.readouterr().err == f"error: key={key}: no artifact's name or key starts so; list shows them\n"
+
+
 def test_prune_leaves_what_is_being_made(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     begun = Recipe("tune", {"method": "ipo"}, (), "code")
     begin(store, [begun])

@@ -176,6 +176,15 @@ def test_the_configuration_is_the_models(exported: Exported, world: World) -> No
     assert generation == {**tokens, "max_length": model.context, "do_sample": False}
 
 
+@pytest.mark.parametrize("name", ["<eos>x", "x<bos>", "<<pad>>"])
+def test_a_token_that_would_be_taken_for_several_is_refused(name: str, exported: Exported, world: World) -> None:
+    names = (*world.vocab.names()[:-1], name)
+    with pytest.raises(WeightsError, match=rf"the token {name} has <\w+> in it.*; rename it in the world, or to="):
+        huggingface.files(exported.params, Described(exported.model, names))
+    harmless = (*world.vocab.names()[:-1], "<null>x")
+    assert huggingface.files(exported.params, Described(exported.model, harmless))
+
+
 def test_the_tokenizer_has_a_word_for_each_token(exported: Exported, world: World) -> None:
     tokenizer = json.loads(exported.files["tokenizer.json"])
     assert tokenizer["model"]["type"] == "WordLevel"
