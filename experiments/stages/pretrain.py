@@ -12,9 +12,8 @@ from models.training import pretraining
 from models.training.loop import Schedule, across, seed_keys
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, init
-from synth.families import PRETRAINING, check_division
+from synth.families import PRETRAINING
 from synth.keys import fold
-from synth.settings import naming
 from synth.world import WorldConfig, build_world
 
 
@@ -35,8 +34,6 @@ def run(
     """The pretrained weights and what was seen on the way."""
 
     def make(folder: Path, partial: Path) -> None:
-        with naming("world"):
-            check_division(build_world(world))
         program = pretraining.program(config, model, world)
         keys = seed_keys(fold(jax.random.key(0), "pretrain"), seeds)
         vocabulary = build_world(world).vocab.size

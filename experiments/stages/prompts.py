@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from synth import sequences
-from synth.families import sample_batch
+from synth.families import check_division, check_found, existing, sample_batch
 from synth.keys import fold
 from synth.prompts import HELD_OUT, Prompt
 from synth.sequences import Prompts
+from synth.settings import naming
 from synth.world import WorldConfig, build_world
 
 BLOCK = 256
@@ -27,7 +28,20 @@ def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]
     """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
     blocks = [_block(world, family, first) for first in range(0, count, BLOCK)]
     whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
+    with naming("world"):
+        check_found(build_world(world), family, HELD_OUT, whole[0])
     return whole
+
+
+def check(world: WorldConfig, families: tuple[str, ...]) -> None:
+    """Raises SettingError unless each of `families` has held-out prompts, and safe and unsafe ones to train on too.
+
+    What is drawn here is kept for those who measure on it.
+    """
+    with naming("world"):
+        check_division(build_world(world))
+    for family in dict.fromkeys((*families, *existing(build_world(world)))):
+        drawn(world, family, 1)
 
 
 @partial(jax.jit, static_argnames=("world", "family"))
