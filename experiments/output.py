@@ -16,11 +16,11 @@ from filelock import FileLock
 from experiments import figures, provenance, report, samples, scorecard, table
 from experiments.artifacts import Store, write_whole
 from experiments.cells import Cell, swept
-from experiments.config import to_dict
+from experiments.config import output_folder, to_dict
 from experiments.engine import Failures
 from experiments.plan import Plan
 from experiments.results import UNTOUCHED
-from experiments.schema import SIDE_SETTINGS, StudyConfig
+from experiments.schema import StudyConfig
 from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
 
@@ -51,14 +51,6 @@ class Results:
     def cell(self, name: str) -> pd.DataFrame:
         """The rows of one cell."""
         return table.read(self.folder / RESULTS, name)
-
-
-def output_folder(config: StudyConfig) -> Path:
-    """`<output_dir>/<study>[-<ablation>]-<hash of all settings that matter to the result>`."""
-    settings = {name: value for name, value in to_dict(config).items() if name not in SIDE_SETTINGS}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    name = "-".join(part for part in (config.study, config.ablation.name, digest[:8]) if part)
-    return Path(config.output_dir) / name
 
 
 def keep_settings(config: StudyConfig) -> None:

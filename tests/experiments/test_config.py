@@ -194,7 +194,7 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
         ("model.width=65", "model.width=65: must be a multiple of heads="),
         ("launcher=cloud", "launcher=cloud: there is no such preset; choose from joblib, local, ray, slurm"),
         ("world=quick", "world=quick: Invalid type assigned: str is not a subclass of WorldConfig"),
-        ("seeds=[", "seeds=[: while parsing a flow node"),
+        ("seeds=[", "seeds=[: no viable alternative at input '['"),
         ("world.grammar.source=@mine.yaml", "world.grammar.source=@mine.yaml: while scanning for the next token"),
     ],
     ids=lambda value: value.split("=")[0],
