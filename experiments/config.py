@@ -106,6 +106,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
             else:
                 # By the rules of a command without resume.
                 OmegaConf.update(now, name, OverridesParser.create().parse_override(override).value())
+        _read_files(now)
         config: StudyConfig = build(StudyConfig, now)
     except ConfigError:
         raise
