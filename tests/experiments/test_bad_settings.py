@@ -49,7 +49,15 @@ def refused(kind: type, *overrides: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ROOTS, ids=lambda kind: kind.__name__)
+MANY = (StudyConfig, DataConfig)
+"""Kinds of hundreds of settings, each composed anew: minutes."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[pytest.mark.slow] if kind in MANY else []) for kind in ROOTS],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_bad_value_of_any_setting_is_one_line(kind: type) -> None:
     wrong = []
     known = {name for name, _ in settings(kind)}
