@@ -38,7 +38,7 @@ from synth import vocab
 from synth.families import split_name
 from synth.keys import batch_keys, fold
 from synth.sequences import PADDING, Batch
-from synth.settings import require, require_above_zero, require_positive
+from synth.settings import require, require_above_zero, require_at_most, require_positive
 
 METRICS = (
     "adv_complied",
@@ -86,6 +86,7 @@ class AttacksConfig:
             "must be different numbers, none below 0",
             "for example [0,1,2,4,8]",
         )
+        require_at_most("strengths", max(self.strengths), 2**10)
         for name in self.families:
             split_name(name, "families")
 

@@ -54,7 +54,7 @@ class SeparabilityConfig:
             require(site in MODULES, "sites", list(self.sites), f"{site} is none of {', '.join(MODULES)}", "take one")
         require_positive(self, "permutations", "deals", "directions", "silhouettes", "restarts")
         require(self.deals <= self.permutations, "deals", self.deals, "must be at most permutations", "set deals=5")
-        require(self.folds >= 2, "folds", self.folds, "must be at least 2", "set folds=5")
+        require(2 <= self.folds <= 1000, "folds", self.folds, "must be from 2 to 1000", "set folds=5")
         require_above_zero(self, "ridge")
 
 

@@ -12,7 +12,7 @@ from analysis.rows import Result, Subject
 from analysis.sensitivity import SensitivityConfig
 from analysis.separability import SeparabilityConfig
 from synth.families import split_name
-from synth.settings import require
+from synth.settings import EXACT, require, require_at_most
 
 
 @dataclass(unsafe_hash=True)
@@ -33,6 +33,7 @@ class AnalysisConfig:
 
     def __post_init__(self) -> None:
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
+        require_at_most("prompts", self.prompts, EXACT)
         if self.families is None:
             return
         self.families = tuple(self.families)

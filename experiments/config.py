@@ -1,9 +1,14 @@
 """Settings from YAML and the command line, composed by Hydra, to one checked StudyConfig."""
 
 import difflib
+import hashlib
+import json
+import math
 import re
 import shutil
 import tempfile
+import types
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +30,7 @@ from experiments.schema import (
     StoreConfig,
     StudyConfig,
 )
-from synth.settings import SettingError
+from synth.settings import SettingError, require
 
 CONF = Path(__file__).parent / "conf"
 ROOTS: dict[type, str] = {
@@ -94,17 +100,19 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     assert isinstance(now, DictConfig)
     try:
         for override in overrides:
-            name, _, value = override.partition("=")
+            name = override.partition("=")[0]
             if name == "launcher":  # A preset; all other groups change results.
                 OmegaConf.update(now, name, load([override]).launcher, merge=False)
             else:
-                OmegaConf.update(now, name, yaml.safe_load(value))
+                # By the rules of a command without resume.
+                OmegaConf.update(now, name, OverridesParser.create().parse_override(override).value())
+        _read_files(now)
         config: StudyConfig = build(StudyConfig, now)
     except ConfigError:
         raise
     except SettingError as error:
         raise ConfigError(str(error)) from None
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(_one_line(error, overrides, StudyConfig)) from None
     before, after = flat(begun), flat(to_dict(config))
     changed = [
@@ -116,7 +124,18 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
         raise ConfigError(
             f"resume={folder}: {'; '.join(changed)}; leave it, or start a study of its own without resume"
         )
+    name = output_folder(config).name
+    if name not in (place.name, place.resolve().name):
+        raise ConfigError(f"resume={folder}: this study would be written to {name}; give the folder that name again")
     return config
+
+
+def output_folder(config: StudyConfig) -> Path:
+    """`<output_dir>/<study>[-<ablation>]-<hash of all settings that matter to the result>`."""
+    settings = {name: value for name, value in to_dict(config).items() if name not in SIDE_SETTINGS}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    name = "-".join(part for part in (config.study, config.ablation.name, digest[:8]) if part)
+    return Path(config.output_dir) / name
 
 
 def _own_preset(override: str, folder: Path) -> str:
@@ -163,9 +182,27 @@ def build(kind: Any, node: DictConfig, path: str = "") -> Any:
         else:
             values[name] = OmegaConf.to_container(child) if OmegaConf.is_list(child) else node[name]
     try:
+        _check_entries(kind, values)
         return kind(**values)
     except SettingError as error:
         raise (error.within(path) if path else error) from None
+
+
+def _check_entries(kind: Any, values: dict[str, Any]) -> None:
+    """Raises SettingError for a list with an entry of another type than `kind` says: OmegaConf takes any."""
+    hints = typing.get_type_hints(kind)
+    for name, value in values.items():
+        whole = hints.get(name)
+        options = typing.get_args(whole) if isinstance(whole, types.UnionType) else (whole,)
+        of = next((typing.get_args(option)[0] for option in options if typing.get_origin(option) is tuple), Any)
+        if of is Any or not isinstance(value, list):
+            continue
+        taken = {float: (int, float), int: (int,), str: (str,)}[of]
+        for entry in value:
+            ok = isinstance(entry, taken) and not isinstance(entry, bool)
+            finite = not isinstance(entry, float) or math.isfinite(entry)
+            kinds = {float: "finite numbers", int: "whole numbers", str: "words"}[of]
+            require(ok and finite, name, value, f"must be a list of {kinds}", f"replace {entry!r}")
 
 
 def to_dict(config: Any) -> Any:
@@ -196,9 +233,11 @@ def _one_line(error: Exception, overrides: Sequence[str], kind: type) -> str:
         group, option = missing.groups()
         options = sorted(preset.stem for preset in (CONF / group).glob("*.yaml"))
         return f"{group}={option}: there is no such preset; choose from {', '.join(options)}"
+    cause = error.__cause__
     at_fault = [o for o in overrides if o in str(error)] or list(overrides)
     name, _, value = at_fault[0].partition("=")
-    return f"{name}={value}: {explained(error.__cause__ or error)}; --show lists the settings and their values"
+    why = explained(error if cause is None or str(cause) == "None" else cause)
+    return f"{name}={value}: {why}; --show lists the settings and their values"
 
 
 def explained(error: BaseException) -> str:

@@ -21,11 +21,12 @@ from experiments.progress import Reporter
 from experiments.schema import DataConfig
 from synth import sequences
 from synth.derive import NO_CONCEPT
-from synth.families import sample_batch
+from synth.families import check_found, sample_batch
 from synth.keys import fold
 from synth.prompts import Prompt, verdicts
 from synth.safety import SAFE, VERDICTS
 from synth.sequences import END, RESPONSE, Batch
+from synth.settings import naming
 from synth.world import World, build_world
 
 CHUNK = 2**14
@@ -78,6 +79,8 @@ def _chunks(world: World, family: str, config: DataConfig) -> Iterator[pa.Table]
     size = min(CHUNK, config.n)
     for first in range(0, config.n, size):
         prompts = sample_batch(world, family, config.held_out, key, size, jnp.int32(first))
+        with naming("world"):
+            check_found(world, family, config.held_out, prompts)
         complying, refusing = sequences.both(world, prompts)
         columns = jax.tree.map(np.asarray, (prompts, complying, refusing, verdicts(world, prompts)))
         yield table(world, family, *columns).slice(0, config.n - first)

@@ -14,10 +14,11 @@ from experiments.figures.safety_matrix import draw_safety_matrix
 from experiments.schema import DataConfig
 from synth import sequences, vocab
 from synth.describe import describe, reason
-from synth.families import existing, sample_batch
+from synth.families import check_found, existing, sample_batch
 from synth.keys import fold
 from synth.safety import SAFE, UNSAFE, VERDICTS
 from synth.sequences import END, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
+from synth.settings import naming
 from synth.world import World, build_world
 
 COLOURS = {TASK: "bold cyan", TEXT: "default", RESPONSE: "green"}
@@ -32,6 +33,8 @@ def print_world(config: DataConfig, console: Console) -> None:
     for family in existing(world) if config.show else ():
         key = fold(jax.random.key(config.seed), "show", family)
         prompts = sample_batch(world, family, config.held_out, key, config.show)
+        with naming("world"):
+            check_found(world, family, config.held_out, prompts)
         complying = sequences.both(world, prompts)[0]
         console.print(f"\n{family}", style="bold", highlight=False)
         for i in range(config.show):

@@ -18,11 +18,11 @@ from filelock import FileLock
 from experiments import figures, provenance, report, samples, scorecard, seal, table
 from experiments.artifacts import Store, make_way, remove, set_aside, write_whole
 from experiments.cells import Cell, swept
-from experiments.config import to_dict
+from experiments.config import output_folder, to_dict
 from experiments.engine import Failures
 from experiments.plan import Plan
 from experiments.results import RANDOM, UNTOUCHED
-from experiments.schema import SIDE_SETTINGS, StudyConfig
+from experiments.schema import StudyConfig
 from experiments.seal import DONE_FILE, MODELS, RESULTS
 from experiments.stages import measure, over_training, paths, tune
 from experiments.table import Part
@@ -58,14 +58,6 @@ class Results:
     def cell(self, name: str) -> pd.DataFrame:
         """The rows of one cell."""
         return table.read(self.folder / RESULTS, name)
-
-
-def output_folder(config: StudyConfig) -> Path:
-    """`<output_dir>/<study>[-<ablation>]-<hash of all settings that matter to the result>`."""
-    settings = {name: value for name, value in to_dict(config).items() if name not in SIDE_SETTINGS}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    name = "-".join(part for part in (config.study, config.ablation.name, digest[:8]) if part)
-    return Path(config.output_dir) / name
 
 
 def keep_settings(config: StudyConfig, warn: Callable[[str], None] = print) -> None:

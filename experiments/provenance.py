@@ -77,7 +77,7 @@ def environment() -> dict[str, Any]:
 
 
 def rounds_otherwise(before: Any, now: dict[str, Any]) -> list[str]:
-    """What of an `environment` that changes rounding is not as `before`, each as "NAME is X there and Y here"."""
+    """What of an `environment` changes rounding and is not as it was `before`: "name is X there and Y here" each."""
     said = []
     for part in ("device", "rounding"):
         there = before.get(part) if isinstance(before, dict) else None

@@ -1,6 +1,7 @@
 """A study's settings: dataclasses behind the YAML of `conf/`, checked before any work."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth.families import family, split_name
-from synth.settings import naming, require, require_among, require_positive, require_seed
+from synth.settings import naming, require, require_among, require_name, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
 
@@ -37,7 +38,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         self.family = (self.family,) if isinstance(self.family, str) else tuple(self.family)
-        require(self.n >= 1, "n", self.n, "must be at least 1", "set n to 1 or more")
+        require_positive(self, "n", most=2**30)
         require(0 <= self.show <= 100, "show", self.show, "must be from 0 to 100", "set show to 3")
         require_seed(self)
         require(
@@ -111,6 +112,7 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         self.values = tuple(self.values)
+        require_name(self, "name")
         swept = bool(self.points) + bool(self.setting or self.values)
         require(
             bool(swept) == bool(self.name),
@@ -128,7 +130,8 @@ class AblationConfig:
             "for example setting: tuning.data.label_noise, values: [0, 0.1]",
         )
         names = list(map(str, self.values))
-        require(len(set(names)) == len(names), "values", names, "must not repeat a value", "give each once")
+        twice = any(value in self.values[:i] for i, value in enumerate(self.values))
+        require(not twice, "values", names, "must not repeat a value", "give each once")
         for name, point in self.points.items():
             require(
                 isinstance(point, dict) and len(point) > 0,
@@ -154,6 +157,17 @@ class LauncherConfig:
     submitit_slurm, ray."""
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     """Settings of that launcher, as its documentation names them."""
+
+    def __post_init__(self) -> None:
+        for name in _names(self.options):
+            require(not name.startswith("_"), f"options.{name}", "...", "is no setting of a launcher", "leave it out")
+
+
+def _names(node: Any) -> list[str]:
+    """The names in nested dictionaries and lists."""
+    if isinstance(node, dict):
+        return [*map(str, node), *(name for child in node.values() for name in _names(child))]
+    return [name for child in node for name in _names(child)] if isinstance(node, list | tuple) else []
 
 
 SIDE_SETTINGS = ("output_dir", "store_dir", "checkpoint_seconds", "runs_at_once", "dry_run", "launcher")
@@ -212,9 +226,9 @@ class StudyConfig:
             f"the last world's seed, from world.seed={self.world.seed} on, must be at most 2^32 - 1",
             "lower world.seed",
         )
-        require(
-            self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "must be 0 or more", "set 20"
-        )
+        require_name(self, "study")
+        pause = self.checkpoint_seconds
+        require(0 <= pause < math.inf, "checkpoint_seconds", pause, "must be 0 or more", "set 20")
         require(len(self.methods) >= 1, "methods", "[]", "must name at least one method", "methods=[sft]")
         for name in self.methods:
             require(name in METHODS, "methods", name, f"must be among {', '.join(METHODS)}", "choose from these")

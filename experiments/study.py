@@ -1,15 +1,18 @@
 """A study from settings to results: cells, plan, jobs, output folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import engine
 from experiments.artifacts import Store
 from experiments.cells import cells
+from experiments.compiled import keep_compiled_programs
 from experiments.engine import Failures, Place
 from experiments.output import CELLS, ENVIRONMENT, Output, Results, keep_environment, keep_settings
 from experiments.plan import jobs, plan
 from experiments.progress import Reporter
 from experiments.schema import StudyConfig
+from experiments.stages import prompts
 from experiments.training import FailedError
 
 
@@ -34,6 +37,9 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
             f"{output.folder / ENVIRONMENT}: {'; '.join(changed)}; what is made from here on is rounded otherwise than "
             "what there is"
         )
+    if missing:
+        keep_compiled_programs(store.root)
+        _check_prompts([cell.config for cell, _ in planned])
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)
     failures: Failures = {}
 
@@ -62,3 +68,9 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
             "cells.json; the same command tries them again"
         )
     return results
+
+
+def _check_prompts(configs: Sequence[StudyConfig]) -> None:
+    """Raises SettingError unless every world has the prompts that are drawn in it."""
+    for world, families in dict.fromkeys((config.world, config.analysis.families or ()) for config in configs):
+        prompts.check(world, families)

@@ -68,7 +68,7 @@ class ModelConfig:
     gradient: less memory, more time, the same model."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "layers", "heads", "width", "mlp_ratio", "context")
+        require_positive(self, "layers", "heads", "width", "mlp_ratio", "context", most=2**16)
         lower = self.width // self.heads * self.heads
         require(
             self.width % self.heads == 0,

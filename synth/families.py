@@ -21,7 +21,7 @@ from synth.coverage import PARTS, Scope
 from synth.derive import Tables, derive
 from synth.drawing import Draws, TaskMix, among, below, choose, draw, draw_tasks, task_mix, text_of_concept, window
 from synth.keys import batch_keys, fold
-from synth.prompts import Attempt, Prompt, Sampler, is_held_out, sample
+from synth.prompts import ATTEMPTS, NOT_FOUND, Attempt, Prompt, Sampler, is_held_out, sample
 from synth.settings import SettingError, naming, require
 from synth.shared import shared
 from synth.trees import sample_tree
@@ -357,6 +357,7 @@ JAILBREAKS = tuple(name for name in FAMILIES if name not in ("safe", "unsafe"))
 
 def split_name(name: str, setting: str = "family") -> tuple[str, str]:
     """Family and part of `FAMILY` or `FAMILY@PART`. Raises SettingError, named `setting`."""
+    require(isinstance(name, str), setting, name, "must be a family's name", "write unsafe, say")
     base, at, part = name.partition("@")
     known = base in FAMILIES or name == PRETRAINING
     require(known, setting, name, f"must be among {', '.join(FAMILIES)}, {PRETRAINING}", "choose from these")
@@ -404,6 +405,18 @@ def left_out(world: World, part: str) -> Scope:
     require(len(rest) > 0, f"coverage.{part}", "all", f"leaves no {part} out of tuning", "name those to be covered")
     changed: dict[str, Any] = {part: rest}
     return replace(world.covered, **changed)
+
+
+def check_found(world: World, name: str, held_out: bool, prompts: Prompt) -> None:
+    """Raises SettingError, relative to the world's settings, if prompts of the family `name` could not be drawn."""
+    side = "hold out" if held_out else "train on"
+    require(
+        bool((prompts.length != NOT_FOUND).all()),
+        "held_out",
+        world.config.held_out,
+        f"leaves the family {name} no prompt to {side}, as {ATTEMPTS} draws tell",
+        "change held_out, or give the grammar more and longer texts (grammar.productions, grammar.branching)",
+    )
 
 
 def check_division(world: World, draws: int = 2000) -> None:

@@ -96,6 +96,12 @@ def is_held_out(world: World, prompt: Prompt) -> jax.Array:
     return below_share(content_hash(prompt, DIVISION), world.config.held_out)
 
 
+ATTEMPTS = 2**16
+"""Draws after which a prompt is given up: those of a family that has one in 2,000 on its side end before."""
+NOT_FOUND = -1
+"""The length of a prompt that was given up; its sequence has no response, so that a loss on it is NaN."""
+
+
 class _Drawing(NamedTuple):
     """The state of drawing N prompts."""
 
@@ -110,7 +116,8 @@ def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *eac
     """[N] prompts, one for each of `keys` [N], on the wanted side of the division (TRAIN or HELD_OUT).
 
     A prompt is the first acceptable one of its key's attempts 0, 1, ...; it depends on its
-    key alone, not on the others. `each` [N] are passed on to the sampler.
+    key alone, not on the others. `each` [N] are passed on to the sampler. Where ATTEMPTS draws give none,
+    the prompt has the length NOT_FOUND (`families.check_found` says so).
     """
 
     def attempt(key: jax.Array, number: jax.Array, *each: jax.Array) -> tuple[jax.Array, Prompt]:
@@ -120,8 +127,11 @@ def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *eac
     size = keys.shape[0]
     few = max(min(size, 8), size // (4 if size <= SMALL else 8))
 
+    def waiting(state: _Drawing) -> jax.Array:
+        return ~state.done & (state.attempts < ATTEMPTS)
+
     def again(state: _Drawing) -> _Drawing:
-        index = jnp.nonzero(~state.done, size=few, fill_value=size)[0]
+        index = jnp.nonzero(waiting(state), size=few, fill_value=size)[0]
         here = jnp.minimum(index, size - 1)
         done, prompts = jax.vmap(attempt)(keys[here], state.attempts[here], *(given[here] for given in each))
         put = partial(jax.tree.map, lambda old, new: old.at[index].set(new, mode="drop"))
@@ -138,4 +148,5 @@ def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *eac
     else:
         state = _Drawing(none + 1, *jax.vmap(attempt)(keys, none, *each))
     # Prompts not yet found are drawn (again), some at a time, until none is left.
-    return jax.lax.while_loop(lambda state: ~jnp.all(state.done), again, state).prompts
+    state = jax.lax.while_loop(lambda state: jnp.any(waiting(state)), again, state)
+    return state.prompts._replace(length=jnp.where(state.done, state.prompts.length, NOT_FOUND))

@@ -11,7 +11,12 @@ import numpy as np
 from synth.grammar import LONGEST_TEXT, Grammar, Production, make_grammar, reachable, tops
 from synth.keys import fold
 from synth.notation import parse_grammars
-from synth.settings import bounds, require, require_above_zero, require_positive, require_share
+from synth.settings import bounds, require, require_above_zero, require_at_most, require_positive, require_share
+
+MOST = 2**10
+"""Of anything that a grammar's settings count."""
+LARGEST = 2**16
+"""Productions of one level in all grammars: what can still be made in seconds."""
 
 
 @dataclass(unsafe_hash=True)
@@ -54,7 +59,7 @@ class GrammarConfig:
     """Concentration of each symbol's production probabilities; null makes them uniform, as in the paper."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "count", "levels", "concept_level", "groups", "concepts")
+        require_positive(self, "count", "levels", "concept_level", "groups", "concepts", "alphabet", most=MOST)
         require_share(self, "shared_leaves", "concept_overlap", "ambiguity")
         if self.dirichlet is not None:
             require_above_zero(self, "dirichlet")
@@ -79,6 +84,7 @@ class GrammarConfig:
         for name in ("symbols", "productions"):
             for value in getattr(self, name):
                 require(value >= 1, name, value, "must be at least 1", f"set {name} to 1 or more")
+                require_at_most(name, value, MOST)
         below = self.symbols_at(self.concept_level + 1)
         require(
             self.shared_symbols() >= 1 or below >= self.groups,
@@ -86,6 +92,10 @@ class GrammarConfig:
             below,
             f"must give each of the {self.groups} concept groups a symbol",
             f"set symbols to {self.groups} or more",
+        )
+        concepts = self.groups * self.concepts
+        require(
+            concepts <= MOST, "concepts", self.concepts, f"makes more than {MOST} in all", "lower concepts or groups"
         )
         longest = 1
         for level in range(1, self.levels + 1):
@@ -98,6 +108,15 @@ class GrammarConfig:
                 "lower branching, leaf_length or levels",
             )
         needed = self.symbols_at(self.levels) * self.productions_at(self.levels)
+        each = [self.symbols_at(level) * self.productions_at(level) for level in range(1, self.levels + 1)]
+        made = self.count * max(each)
+        require(
+            made <= LARGEST,
+            "productions",
+            list(self.productions),
+            f"makes {made} productions of a level in all grammars, more than {LARGEST}",
+            "lower grammar.productions, symbols or count",
+        )
         strings = _strings(self.alphabet, self.leaf_length, needed)
         require(
             strings >= needed,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from synth import vocab
-from synth.prompts import Prompt
+from synth.prompts import NOT_FOUND, Prompt
 from synth.tasks import compose
 from synth.world import World
 
@@ -76,6 +76,8 @@ def assemble(world: World, prompt: Prompt, response: jax.Array) -> Batch:
     for first, role, token in parts:
         tokens = jnp.where(position >= first, token, tokens)
         roles = jnp.where(position >= first, role, roles)
+    # No part of a prompt that was not found counts as anything.
+    roles = jnp.where(length == NOT_FOUND, PADDING, roles)
     return Batch(tokens.astype(jnp.int32), roles.astype(jnp.int32), go)
 
 

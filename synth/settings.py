@@ -33,11 +33,28 @@ def require(ok: bool, name: str, value: object, bound: str, fix: str) -> None:
         raise SettingError(name, value, bound, fix)
 
 
-def require_positive(config: object, *names: str) -> None:
-    """Raises SettingError for the first of the integer fields `names` that is below 1."""
+EXACT = 2**24
+"""Up to here float32, in which compiled programs count steps, prompts and shares of them, holds every whole number."""
+
+
+def require_positive(config: object, *names: str, most: int = EXACT) -> None:
+    """Raises SettingError for the first of the integer fields `names` that is below 1 or above `most`."""
     for name in names:
         value = getattr(config, name)
         require(value >= 1, name, value, "must be at least 1", f"set {name} to 1 or more")
+        require_at_most(name, value, most)
+
+
+def require_at_most(name: str, value: int, most: int) -> None:
+    """Raises SettingError unless the whole number `value` is at most `most`."""
+    require(value <= most, name, value, f"must be at most {most}", f"lower {name}")
+
+
+def require_name(config: object, name: str) -> None:
+    """Raises SettingError unless the text field `name` can be part of a folder's name, and is no path."""
+    value = str(getattr(config, name))
+    ok = not value.startswith(".") and not any(c in "/\\" or not c.isprintable() for c in value) and len(value) <= 100
+    require(ok, name, repr(value), "must be a name and no path, of at most 100 characters", "leave out / and \\")
 
 
 def require_above_zero(config: object, *names: str) -> None:

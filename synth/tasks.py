@@ -26,7 +26,7 @@ class TasksConfig:
     """Tasks in one prompt, applied in the order written."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "count", "composed")
+        require_positive(self, "count", "composed", most=2**10)
         require(self.composed <= 4, "composed", self.composed, "must be from 1 to 4", "set composed to 2")
         require(
             0 <= self.aliases <= self.count,

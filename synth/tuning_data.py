@@ -22,11 +22,13 @@ from synth.prompts import (
     content_hash,
     sample,
 )
-from synth.settings import require, require_share
+from synth.settings import require, require_at_most, require_share
 from synth.shared import Constants, Shared, shared
 from synth.world import World
 
 ENDLESS = 0
+LARGEST = 2**23
+"""Prompts of a finite set: the whole numbers that a uniform float32, of 23 random bits, can choose among."""
 COUNTED = 2**20
 """Prompts of a stream among which repeats are counted."""
 SETS = 14
@@ -76,6 +78,7 @@ class TuningDataConfig:
     def __post_init__(self) -> None:
         require_share(self, "unsafe_share", "label_noise")
         require(self.size >= 0, "size", self.size, "must be a number of prompts, or 0 for an endless stream", "set 0")
+        require_at_most("size", self.size, LARGEST)
         unsafe = round(self.size * self.unsafe_share)
         enough = (unsafe > 0 or self.unsafe_share == 0) and (unsafe < self.size or self.unsafe_share == 1)
         require(

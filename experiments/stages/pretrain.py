@@ -10,9 +10,8 @@ from models.training import pretraining
 from models.training.loop import across
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig
-from synth.families import PRETRAINING, check_division
-from synth.settings import naming
-from synth.world import WorldConfig, build_world
+from synth.families import PRETRAINING
+from synth.world import WorldConfig
 
 
 def recipe(settings: dict[str, object]) -> Recipe:
@@ -33,8 +32,6 @@ def run(
     """The pretrained weights of seeds `first_seed`, `first_seed` + 1, ... and what was seen on the way."""
 
     def make(folder: Path, partial: Path) -> None:
-        with naming("world"):
-            check_division(build_world(world))
         program = pretraining.program(config, model, world)
         keys = initial.keys(seeds, first_seed)
         params = initial.weights(world, model, keys)

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from synth import sequences
+from synth.families import check_division, check_found, existing
 from synth.families import family as sampler_of
 from synth.keys import batch_keys, fold
 from synth.prompts import HELD_OUT, Prompt, sample
 from synth.sequences import Prompts
+from synth.settings import naming
 from synth.shared import Constants, Shared, shared
 from synth.world import WorldConfig, build_world
 
@@ -29,7 +31,20 @@ def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]
     key = fold(fold(jax.random.key(world.seed), "evaluation"), family)
     blocks = [block.compiled(tables, key, jnp.int32(first)) for first in range(0, count, BLOCK)]
     whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
+    with naming("world"):
+        check_found(build_world(world), family, HELD_OUT, whole[0])
     return whole
+
+
+def check(world: WorldConfig, families: tuple[str, ...]) -> None:
+    """Raises SettingError unless each of `families` has held-out prompts, and safe and unsafe ones to train on too.
+
+    What is drawn here is kept for those who measure on it.
+    """
+    with naming("world"):
+        check_division(build_world(world))
+    for family in dict.fromkeys((*families, *existing(build_world(world)))):
+        drawn(world, family, 1)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ trained on. Step t of a run uses the run's key, t and nothing else that is rando
 stops and goes on from a saved state gives the same bits as one that does not stop.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -101,7 +102,7 @@ class OptimizerConfig:
             "optimizer.accumulate",
             self.accumulate,
             f"must divide batch_size={batch_size}",
-            f"set it to one of {[n for n in range(1, batch_size + 1) if batch_size % n == 0]}",
+            f"set it to {math.gcd(batch_size, self.accumulate)}",
         )
 
 

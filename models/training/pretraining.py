@@ -42,7 +42,8 @@ class PretrainConfig:
     watch: WatchConfig = field(default_factory=lambda: WatchConfig(every=100))
 
     def __post_init__(self) -> None:
-        require_positive(self, "steps", "batch_size")
+        require_positive(self, "steps")
+        require_positive(self, "batch_size", most=2**20)
         require_share(self, "no_reply")
         require_above_zero(self, "learning_rate")
         self.optimizer.check_batch(self.batch_size)

@@ -35,7 +35,8 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         self.snapshots = tuple(sorted(self.snapshots))
-        require_positive(self, "steps", "batch_size")
+        require_positive(self, "steps")
+        require_positive(self, "batch_size", most=2**20)
         require(
             len(set(self.snapshots)) == len(self.snapshots) and all(1 <= s <= self.steps for s in self.snapshots),
             "snapshots",

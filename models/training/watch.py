@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from models.decode import teacher_forced
 from models.transformer import ModelConfig, Params
 from synth.sequences import Batch
-from synth.settings import require, require_among, require_positive, require_share
+from synth.settings import EXACT, require, require_among, require_at_most, require_positive, require_share
 
 
 @dataclass(unsafe_hash=True)
@@ -29,6 +29,7 @@ class WatchConfig:
     def __post_init__(self) -> None:
         require_positive(self, "prompts")
         require(self.every >= 0, "every", self.every, "must be 0 or more", "set every to 50")
+        require_at_most("every", self.every, EXACT)
         require_among(self, "guard", ("off", "warn", "stop"))
         require_share(self, "floor")
 

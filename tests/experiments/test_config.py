@@ -194,8 +194,8 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
         ("model.width=65", "model.width=65: must be a multiple of heads="),
         ("launcher=cloud", "launcher=cloud: there is no such preset; choose from joblib, local, ray, slurm"),
         ("world=quick", "world=quick: Invalid type assigned: str is not a subclass of WorldConfig"),
-        ("seeds=[", "seeds=[: while parsing a flow node"),
-        ("world.grammar.source=@mine.yaml", "world.grammar.source=@mine.yaml: while scanning for the next token"),
+        ("seeds=[", "seeds=[: no viable alternative at input '['"),
+        ("world.grammar.source=@mine.yaml", "world.grammar.source=@mine.yaml: No such file or directory"),
     ],
     ids=lambda value: value.split("=")[0],
 )
@@ -221,6 +221,18 @@ def test_a_folder_without_a_study_is_one_line(content: bytes | None, tmp_path: P
     assert str(caught.value).startswith(f"resume={tmp_path}: no study's config.yaml (")
     assert str(caught.value).endswith("); name an output folder")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["no", "010", "1:30", "1e5", "a b", "null_folder"])
+def test_resuming_reads_a_value_as_any_command_does(value: str, begun: Path) -> None:
+    assert load([f"resume={begun}", f"store_dir={value}"]).store_dir == load([f"store_dir={value}"]).store_dir
+
+
+def test_a_folder_that_would_not_be_written_is_refused(begun: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "renamed"
+    shutil.copytree(begun, renamed)
+    with pytest.raises(ConfigError, match=f"this study would be written to {begun.name}; give the folder that name"):
+        load([f"resume={renamed}"])
 
 
 def test_settings_of_other_code_are_refused_with_the_difference(begun: Path, tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""Drawing ends: what has no prompt on a side is told from what has, and no loss is finite on what was not found."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from synth import prompts, sequences
+from synth.families import check_found
+from synth.keys import batch_keys
+from synth.prompts import HELD_OUT, NOT_FOUND, TRAIN, Attempt, sample
+from synth.sequences import PADDING
+from synth.settings import SettingError
+from synth.world import World
+
+
+def never(world: World, key: jax.Array, accept: jax.Array) -> Attempt:
+    """Of the family where `accept`; all prompts are one and the same, so that they share a side."""
+    concept, groups = jnp.int32(0), jnp.zeros(len(world.groups), bool).at[0].set(True)
+    tasks = jnp.zeros(world.config.tasks.composed, jnp.int32)
+    text = jnp.zeros(world.max_text, jnp.int32)
+    return Attempt(prompts.Prompt(tasks, text, jnp.int32(world.max_text), jnp.int32(0), concept, groups), accept)
+
+
+def drawn(world: World, held_out: bool, accept: np.ndarray, key: jax.Array) -> prompts.Prompt:
+    return jax.jit(lambda keys, accept: sample(world, never, held_out, keys, accept))(
+        batch_keys(key, len(accept)), jnp.asarray(accept)
+    )
+
+
+@pytest.mark.parametrize("size", [5, 70])
+def test_a_prompt_that_cannot_be_drawn_is_given_up_and_the_others_are_not(
+    size: int, world: World, key: jax.Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "ATTEMPTS", 40)
+    accept = np.arange(size) % 3 != 1
+    one = jax.tree.map(lambda x: x, never(world, key, jnp.asarray(True)).prompt)
+    side = bool(prompts.is_held_out(world, one))
+    found = drawn(world, side, accept, key)
+    np.testing.assert_array_equal(np.asarray(found.length), np.where(accept, world.max_text, NOT_FOUND))
+    other = drawn(world, not side, accept, key)
+    assert (np.asarray(other.length) == NOT_FOUND).all()
+
+
+def test_the_error_names_family_side_and_setting(world: World, key: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "ATTEMPTS", 10)
+    nothing = drawn(world, HELD_OUT, np.array([False, True]), key)
+    with pytest.raises(SettingError, match=r"^held_out=0.25: leaves the family co_text no prompt to hold out"):
+        check_found(world, "co_text", HELD_OUT, nothing)
+    with pytest.raises(SettingError, match="no prompt to train on"):
+        check_found(world, "safe", TRAIN, nothing)
+    check_found(world, "safe", TRAIN, nothing._replace(length=jnp.ones(2, jnp.int32)))
+
+
+def test_what_was_not_found_has_no_response(world: World, key: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "ATTEMPTS", 10)
+    for batch in sequences.both(world, drawn(world, TRAIN, np.array([False, False]), key)):
+        assert (np.asarray(batch.roles) == PADDING).all()
