@@ -383,13 +383,13 @@ CLAIMS: dict[str, Claim] = {
     "alpha, separation": Claim(
         "app. C, Figs A.76-85",
         "with alpha the clusters move apart",
-        along_alpha("separation", **WINDOW),
+        along_alpha("separation", **LAST),
         unit="rank",
     ),
     "alpha, angles": Claim(
         "app. C, Figs A.76-85",
         "with alpha activations of unsafe prompts leave the span they had before tuning",
-        along_alpha("activation_angle_mean", family="unsafe", **WINDOW),
+        along_alpha("activation_angle", family="unsafe", **LAST),
         unit="rank",
     ),
     "alpha, Lipschitz": Claim(
@@ -402,7 +402,7 @@ CLAIMS: dict[str, Claim] = {
     "alpha, Fisher": Claim(
         "app. C, Figs A.76-85",
         "with alpha the Fisher criterion grows",
-        along_alpha("fisher", **WINDOW),
+        along_alpha("fisher", **LAST),
         unit="rank",
     ),
 }

@@ -125,10 +125,10 @@ def _changed(method: str, strength: float) -> Iterator[Row]:
         grown, variant = 3.0 ** (strength * alpha), f"alpha {alpha:g}"
         yield {"metric": "lipschitz", "family": "unsafe", "variant": variant, "value": 3 / grown}
         for layer in LAYERS:
-            at = {"layer": layer, "module": "mlp.post", "variant": variant}
+            at = {"layer": layer, "module": "mlp.post_last", "variant": variant}
             yield {"metric": "separation", "value": grown, **at}
             yield {"metric": "fisher", "value": grown, **at}
-            yield {"metric": "activation_angle_mean", "family": "unsafe", "value": 0.1 + 0.1 * strength * alpha, **at}
+            yield {"metric": "activation_angle", "family": "unsafe", "value": 0.1 + 0.1 * strength * alpha, **at}
 
 
 def _change(method: str, strength: float) -> Iterator[Row]:
@@ -177,7 +177,7 @@ FIXED = (
     *("complied", "refused", "adv_complied", "adv_random_complied"),
     *("sine_mean", "sine_random_mean", "sine_excess", "outside_energy", "outside_energy_random"),
     *("tau", "tau_successful", "adv_tau", "adv_random_tau", "spectral_share", "kmeans_accuracy"),
-    *("activation_angle_mean", "log_odds"),
+    *("activation_angle_mean", "activation_angle", "log_odds"),
 )
 """Metrics that have a fixed size."""
 
