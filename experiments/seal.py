@@ -107,8 +107,7 @@ def _is_models(found: Any) -> bool:
     of_cells = [cell.values() if isinstance(cell, Mapping) and cell else (None,) for cell in cells]
     places = [place for of_cell in of_cells for place in of_cell]
     return bool(places) and all(
-        isinstance(place, Mapping) and all(isinstance(place.get(part), str) for part in ("weights", "measured"))
-        for place in places
+        isinstance(place, Mapping) and isinstance(place.get("weights"), str) for place in places
     )
 
 

@@ -19,7 +19,7 @@ from experiments.figures.common import (
 from experiments.results import seed_note, select, tuned, unchanged
 
 METRICS = {
-    "outside_energy": (Look(UNSAFE, "-", "o"), r"all of $\Delta W$"),
+    "outside_energy": (Look(UNSAFE, "-", "o"), "all of dW"),
     "outside_top": (Look(BLUE, "--", "s"), "leading vectors, half of the energy"),
 }
 NULL = "outside_energy_random"

@@ -432,7 +432,7 @@ def test_two_prompts_a_family_are_enough_to_be_measured(
         ({"permutations": 0}, "permutations=0: must be at least 1"),
         ({"directions": 0}, "directions=0: must be at least 1"),
         ({"deals": 101}, "deals=101: must be at most permutations"),
-        ({"folds": 1}, "folds=1: must be at least 2"),
+        ({"folds": 1}, "folds=1: must be from 2 to 1000"),
         ({"ridge": 0.0}, "ridge=0.0: must be a finite number above 0"),
     ],
 )

@@ -63,9 +63,9 @@ def test_the_summary_has_every_name_as_it_is() -> None:
 
 
 def test_the_scorecard_has_no_markup() -> None:
-    said = printed(scorecard.render(scorecard.scorecard(results())))
+    said = printed(scorecard.render(scorecard.scorecard(results(seeds=5))))
     assert "[/" not in said
-    assert "holds" in said or "undecided" in said
+    assert "undecided" in said
 
 
 def test_a_comparison_has_every_name_as_it_is() -> None:
@@ -79,7 +79,7 @@ def test_a_comparison_has_every_name_as_it_is() -> None:
     shifted = finished._replace(outcomes=finished.outcomes.assign(value=finished.outcomes["value"] + 0.1))
     said = printed(_outcomes(comparison.outcomes(finished, shifted)))
     changed = [Changed(name, "setting", name, None, name) for name in NASTY]
-    verdicts = [Changed(name, "claim", "holds", "undecided", name) for name in NASTY]
+    verdicts = [Changed(name, "claim", "supported", "undecided", name) for name in NASTY]
     for text in (said, printed(_settings(changed)), printed(_claims("Claims", verdicts))):
         assert [name for name in NASTY if name not in text] == []
         assert "[dim]" not in text

@@ -124,7 +124,7 @@ def test_the_summary_of_a_sweep_has_a_row_a_cell(sweep: pd.DataFrame) -> None:
     assert rendered.row_count == statistics * (1 + 3)
     dpo = next(list(column.cells) for column in rendered.columns if column.header == "dpo")
     assert dpo[2] == "-"
-    assert dpo[1].startswith(f"{_mean(sweep, '0.0'):.2f}  ")
+    assert str(dpo[1]).startswith(f"{_mean(sweep, '0.0'):.2f}  ")
 
 
 def _mean(sweep: pd.DataFrame, cell: str) -> float:

@@ -156,7 +156,7 @@ def test_the_guard_leaves_alone_who_is_taught_to_refuse_safe_prompts(root: Path,
     for method in ("shuffled", "irrelevant", "refuse_all", "continued", "pretraining_more", "sft"):
         recipe = Recipe("tune", {"guarded": method}, (reference.key,), "")
         tuning = tune.Tuning(config.tuning, getattr(config.method, method))
-        args = (store, [recipe], runner, config.world, config.model, method, [tuning], store.get(reference))
+        args = (store, [recipe], runner, config.world, config.model, method, [tuning], store.get(reference), 0)
         if method in ("shuffled", "irrelevant", "refuse_all"):
             tune.run(*args)
         else:

@@ -101,7 +101,7 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], message: str
         GrammarConfig(**changes)
 
 
-@pytest.mark.parametrize("changes", [{"leaf_length": (2, 5000)}, {"levels": 20_000}], ids=str)
+@pytest.mark.parametrize("changes", [{"leaf_length": (2, 5000)}, {"levels": 1000}], ids=str)
 def test_settings_far_out_of_range_are_refused_too(changes: dict[str, Any]) -> None:
     with pytest.raises(
         SettingError, match=rf"^branching=.*: allows derivations of .*more than {LONGEST_TEXT}"
@@ -111,7 +111,7 @@ def test_settings_far_out_of_range_are_refused_too(changes: dict[str, Any]) -> N
 
 
 def test_more_strings_than_can_be_counted_in_digits_are_no_error(key: jax.Array) -> None:
-    config = GrammarConfig(alphabet=100_000, leaf_length=(900, 1000), branching=((1, 1),), levels=2, concept_level=1)
+    config = GrammarConfig(alphabet=1000, leaf_length=(900, 1000), branching=((1, 1),), levels=2, concept_level=1)
     assert text_lengths(grammars(config, key)[0], "A0")[0] >= 900
 
 

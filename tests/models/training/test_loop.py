@@ -230,7 +230,7 @@ def test_a_batch_in_parts_gives_the_same_step_up_to_rounding(key: jax.Array) -> 
 
 def test_a_batch_that_cannot_be_cut_into_equal_parts_is_an_error() -> None:
     for kind in (PretrainConfig, TuningConfig):
-        with pytest.raises(SettingError, match=r"optimizer.accumulate=4: must divide batch_size=6; .*\[1, 2, 3, 6\]"):
+        with pytest.raises(SettingError, match=r"optimizer.accumulate=4: must divide batch_size=6; set it to 2"):
             kind(batch_size=6, optimizer=OptimizerConfig(accumulate=4))
 
 
