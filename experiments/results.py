@@ -34,7 +34,7 @@ def tuned(table: pd.DataFrame) -> list[str]:
 
 
 def sample_note(rows: pd.DataFrame, of: str) -> str:
-    """How many seeds, and how many of what each value is a mean over."""
+    """How many seeds or worlds, and how many of what each value is a mean over."""
     counts = sorted(set(rows["n"].astype(int)))
     number = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
     return f"{seed_note(rows)}, n = {number} {of} each"
@@ -50,6 +50,9 @@ def prompt_note(table: pd.DataFrame) -> str:
 
 
 def seed_note(rows: pd.DataFrame) -> str:
-    """How many seeds."""
-    seeds = rows["seed"].nunique()
-    return f"{seeds} seed{'s' * (seeds != 1)}"
+    """How many seeds, or worlds; of several seeds of several worlds both."""
+    seeds, worlds = rows["seed"].nunique(), rows["world_seed"].nunique()
+    said = f"{seeds} seed{'s' * (seeds != 1)}"
+    if worlds < 2:
+        return said
+    return f"{worlds} worlds" if worlds == seeds else f"{said} of {worlds} worlds"

@@ -6,7 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import outcomes
+from experiments.claims.measures import MATCHED
 from experiments.results import RANDOM, models, prompt_note, select
+from models.training.objectives import CONTROLS
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -18,11 +20,15 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def render(table: pd.DataFrame) -> Table:
-    """A row for each statistic, or in a sweep for each cell of it, and a column for each model.
+    """A row for each statistic, or in a sweep for each cell of it, and a column for each model but the random one.
 
-    The mean over seeds, and the range: below it, in a sweep behind it.
+    The mean over seeds, and the range: below it, in a sweep behind it. Of several controls one has a column, the
+    matched one if it is there: the report has all.
     """
     table = table[table["method"] != RANDOM]
+    controls = [name for name in models(table) if name in CONTROLS]
+    shown = MATCHED if MATCHED in controls else next(iter(controls), "")
+    table = table[~table["method"].isin(controls) | (table["method"] == shown)]
     long, names = cells(table), models(table)
     over = prompt_note(table)
     of_sweep = outcomes.cells(table)

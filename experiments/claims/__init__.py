@@ -23,9 +23,10 @@ from experiments.claims.measures import (
     against,
     along_alpha,
     beyond_chance,
+    beyond_placebos,
     nearer_safe,
+    nearer_safe_ones,
     parts,
-    successful_between,
     untouched,
     within,
 )
@@ -88,13 +89,13 @@ FAMILIES = ("Obs. 1", "Obs. 2", "Obs. 3", "Obs. 4", "Obs. 5", "sec. 5", "app. C"
 CLAIMS: dict[str, Claim] = {
     "separation": Claim(
         "Obs. 1, Fig. 3",
-        "deep layers hold safe and unsafe prompts further apart than tuning by an irrelevant rule does",
-        against(MATCHED, "separation", **WINDOW),
+        "deep layers hold safe and unsafe prompts further apart than before tuning",
+        untouched("separation", **WINDOW),
     ),
     "separation, scaled": Claim(
         "Obs. 1, Fig. 3",
-        "relative to their spread, too, the clusters are further apart than by an irrelevant rule",
-        against(MATCHED, "separation_scaled", **WINDOW),
+        "relative to their spread, too, the clusters are further apart than before",
+        untouched("separation_scaled", **WINDOW),
     ),
     "deep layers": Claim("Obs. 1, Fig. 3", "separation grows more in deep layers than in the others", measures.depth),
     "DPO over SSFT": Claim(
@@ -130,18 +131,18 @@ CLAIMS: dict[str, Claim] = {
     "separation, last": Claim(
         "cf. Obs. 1, Fig. 3",
         "relative to their spread clusters are further apart even before a token of the response is read",
-        against(MATCHED, "separation_scaled", **LAST),
+        untouched("separation_scaled", **LAST),
     ),
     "unsafe collapses, window": Claim(
         "cf. Obs. 1, Figs A.19-22",
-        "so it does over the window, in which refused prompts have read null tokens",
+        "over the window, too, one direction holds more of the unsafe cluster's covariance than before",
         untouched("spectral_share", family="unsafe", **WINDOW),
         (DPO,),
         "part",
     ),
     "safe does not, window": Claim(
         "cf. Obs. 1, Figs A.19-22",
-        "and the safe cluster's does not over the window",
+        "over the window one direction holds as much of the safe cluster's covariance as before",
         untouched("spectral_share", family="safe", **WINDOW),
         (DPO,),
         "part",
@@ -255,16 +256,16 @@ CLAIMS: dict[str, Claim] = {
     "safe Lipschitz": Claim(
         "Obs. 4, Fig. 6", "local Lipschitzness rises for safe prompts", untouched("lipschitz", family="safe")
     ),
-    "unsafe, matched": Claim(
+    "unsafe, placebos": Claim(
         "Obs. 4, Fig. 6",
-        "local Lipschitzness of unsafe prompts is lower than after tuning by an irrelevant rule",
-        against(MATCHED, "lipschitz", family="unsafe"),
+        "local Lipschitzness of unsafe prompts is lower than after any tuning without safety",
+        beyond_placebos("lipschitz", lambda values: values.min(axis=1), family="unsafe"),
         expects="below",
     ),
-    "safe, matched": Claim(
+    "safe, placebos": Claim(
         "Obs. 4, Fig. 6",
-        "local Lipschitzness of safe prompts is higher than after tuning by an irrelevant rule",
-        against(MATCHED, "lipschitz", family="safe"),
+        "local Lipschitzness of safe prompts is higher than after any tuning without safety",
+        beyond_placebos("lipschitz", lambda values: values.max(axis=1), family="safe"),
     ),
     "successful attacks": Claim(
         "Obs. 5, Fig. 7",
@@ -275,14 +276,12 @@ CLAIMS: dict[str, Claim] = {
     "successful, Lipschitz": Claim(
         "Obs. 5, Fig. 7",
         "local Lipschitzness of successful jailbreaks is nearer that of safe prompts than of unsafe ones",
-        successful_between("lipschitz", "unsafe", "safe"),
-        unit="part",
+        nearer_safe_ones("lipschitz"),
     ),
     "successful, projection": Claim(
         "Obs. 5, Fig. 7",
         "successful jailbreaks project on dW nearer safe inputs than unsafe ones",
-        successful_between("projection_total", "safe", "unsafe", **FIRST_MATRIX),
-        unit="part",
+        nearer_safe_ones("projection_total", **FIRST_MATRIX),
     ),
     "soft tokens, tau": Claim(
         "Obs. 5, Figs A.66-71",

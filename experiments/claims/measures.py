@@ -63,11 +63,11 @@ def beyond_chance(control: str, metric: str, chance: str, **where: Any) -> Measu
 
 
 def depth(results: Results, method: str) -> tuple[Values, Values]:
-    """Growth of separation beyond MATCHED: in the deeper half of the layers, and in the other."""
+    """Growth of separation by tuning: in the deeper half of the layers, and in the other."""
 
     def growth(deep: bool) -> Values:
-        tuned, matched = (results.mean("separation", name, deep=deep, **WINDOW) for name in (method, MATCHED))
-        return tuned / matched
+        tuned, before = (results.mean("separation", name, deep=deep, **WINDOW) for name in (method, UNTOUCHED))
+        return tuned / before
 
     return growth(True), growth(False)
 
@@ -146,18 +146,31 @@ def nearer_safe(metric: str, module: dict[str, Any]) -> Measure:
     return measure
 
 
-def successful_between(metric: str, lower: str, upper: str, **where: Any) -> Measure:
-    """Where successful jailbreaks lie on the way of `metric` from unsafe prompts, 0, to safe ones, 1; against half way.
+def nearer_safe_ones(metric: str, **where: Any) -> Measure:
+    """By how many times a number of successful jailbreaks is off that of unsafe prompts, and off that of safe ones."""
 
-    Seeds in which prompts of the family `lower` do not lie below those of `upper` have no such way.
-    """
-
-    def measure(results: Results, method: str) -> tuple[Values, float]:
-        low, high = (results.mean(metric, method, family=name, **where) for name in (lower, upper))
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
         families = results.jailbreaks(method)
         attacks = results.mean(f"{metric}_successful", method, family=families, weighted=True, **where)
-        way = (attacks - low) / (high - low).where(high > low)
-        return (way if lower == "unsafe" else 1 - way), 0.5
+        unsafe, safe = (results.mean(metric, method, family=name, **where) for name in ("unsafe", "safe"))
+        return _times(attacks, unsafe), _times(attacks, safe)
+
+    return measure
+
+
+def _times(one: Values, other: Values) -> Values:
+    """The larger over the smaller."""
+    return pd.Series(np.maximum(one / other, other / one))
+
+
+def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **where: Any) -> Measure:
+    """A number of a model against that of whichever placebo comes `nearest`, in each seed, to what is claimed."""
+
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
+        there = {name: results.mean(metric, name, **where) for name in PLACEBOS if results.has(metric, name)}
+        if not there:
+            raise MissingError.rows(f"{metric} of a placebo")
+        return results.mean(metric, method, **where), nearest(pd.DataFrame(there))
 
     return measure
 
@@ -205,11 +218,18 @@ class Weight(NamedTuple):
     weight: float
 
 
-def weights(results: Results, metric: str, method: str, kind: str, wanted: Callable[[float], bool]) -> list[Weight]:
-    """The interventions of a kind, with one of the paper's methods where with another model."""
+def weights(
+    results: Results,
+    metric: str,
+    method: str,
+    kind: str,
+    wanted: Callable[[float], bool],
+    others: Sequence[str] = SAFETY,
+) -> list[Weight]:
+    """The interventions of a kind, with one of `others` where with another model."""
     matches = [re.fullmatch(rf"{kind} (?:(\w+) )?(-?[\d.]+)", name) for name in results.variants(metric, method)]
     found = [Weight(match[0], match[1] or "", float(match[2])) for match in matches if match]
-    found = [one for one in found if one.other in ("", *SAFETY) and wanted(one.weight)]
+    found = [one for one in found if one.other in ("", *others) and wanted(one.weight)]
     if not found:
         raise MissingError.rows(f'{metric} of {method}, variants "{kind} ..."')
     return found
@@ -267,11 +287,22 @@ def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
 
 
 def transfer(results: Results, method: str) -> tuple[Values, Values]:
-    """Attack success with the dW of other methods added, against the model as it is."""
-    families = results.jailbreaks(method)
-    added = [one.variant for one in weights(results, "complied", method, "transfer", lambda alpha: alpha > 0)]
-    with_other = results.mean("complied", method, family=families, variant=added)
-    return with_other, whole(results, "complied", method, family=families)
+    """Attack success with the dW of other methods added, against the model as it is.
+
+    Of a placebo: with its dW added to the models of SAFETY.
+    """
+    changed = SAFETY if method in PLACEBOS else (method,)
+    effects, controls = [], []
+    for name in changed:
+        families = results.jailbreaks(name)
+        added = weights(results, "complied", name, "transfer", lambda alpha: alpha > 0, _others(method))
+        effects.append(results.mean("complied", name, family=families, variant=[one.variant for one in added]))
+        controls.append(whole(results, "complied", name, family=families))
+    return pd.concat(effects, axis=1).mean(axis=1), pd.concat(controls, axis=1).mean(axis=1)
+
+
+def _others(method: str) -> tuple[str, ...]:
+    return (method,) if method in PLACEBOS else SAFETY
 
 
 def barrier(results: Results, method: str) -> tuple[Values, float]:

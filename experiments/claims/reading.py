@@ -93,6 +93,10 @@ class Results:
         """The least number of prompts, or of whatever else, behind a row that was read."""
         return float(self._columns["n"][self.read].min())
 
+    def has(self, metric: str, method: str) -> bool:
+        """Whether there are rows of a metric of a model."""
+        return len(self._places_of(metric, method)) > 0
+
     def jailbreaks(self, method: str) -> list[str]:
         """The jailbreak families there are."""
         found = self._distinct("complied", method, "family")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
-from experiments.results import UNTOUCHED, sample_note, select, tuned
+from experiments.results import UNTOUCHED, sample_note, seed_note, select, tuned
 
 
 class Spectrum(NamedTuple):
@@ -86,6 +86,6 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
                 logarithmic(axis, vertical=True)
     legend(figure, axes)
     where = f"{spectrum.module}, layer {int(rows['layer'].max())}"
-    count = sample_note(measured, "prompts") if spectrum.families != (None,) else f"{measured['seed'].nunique()} seeds"
+    count = sample_note(measured, "prompts") if spectrum.families != (None,) else seed_note(measured)
     note(figure, f"{where}; thick: means over {count}; thin: the tuned model's seeds; dotted: {spectrum.chance}")
     return figure

@@ -104,11 +104,11 @@ def test_a_ratio_by_hand(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
     one = of_paper[0]
     assert one.claim == "separation"
     for each in one.methods:
-        expected = stats.ttest_rel(logs[each.method], logs["irrelevant"], alternative="greater")
+        expected = stats.ttest_rel(logs[each.method], logs["untouched"], alternative="greater")
         assert each.p == pytest.approx(expected.pvalue, rel=1e-9)
         assert each.effect == pytest.approx(math.exp(logs[each.method].mean()))
         assert each.n == 6
-    pooled = stats.ttest_rel(logs[list(SAFETY)].mean(axis=1), logs["irrelevant"]).confidence_interval()
+    pooled = stats.ttest_rel(logs[list(SAFETY)].mean(axis=1), logs["untouched"]).confidence_interval()
     assert (one.low, one.high) == pytest.approx((math.exp(pooled.low), math.exp(pooled.high)))
     assert one.effect / one.control == pytest.approx(one.contrast)
     assert one.margin == pytest.approx(1.1)
@@ -141,7 +141,7 @@ def test_every_observation_is_a_family_and_what_is_derived_is_one_of_its_own() -
 def test_what_is_not_in_the_table_is_untestable_and_named(paper: pd.DataFrame) -> None:
     found = told(paper[~paper["metric"].str.startswith("lipschitz")])
     absent = {name for name, one in found.items() if one.verdict == UNTESTABLE}
-    expected = {"unsafe Lipschitz", "safe Lipschitz", "unsafe, matched", "safe, matched", "successful, Lipschitz"}
+    expected = {"unsafe Lipschitz", "safe Lipschitz", "unsafe, placebos", "safe, placebos", "successful, Lipschitz"}
     assert absent == expected | {"alpha, Lipschitz"}
     for name in absent:
         assert found[name].n == 0
@@ -152,7 +152,8 @@ def test_what_is_not_in_the_table_is_untestable_and_named(paper: pd.DataFrame) -
 @pytest.mark.parametrize(
     ("rows", "without"),
     [
-        (lambda table: table["method"] == "irrelevant", "separation"),
+        (lambda table: table["method"] == "untouched", "separation"),
+        (lambda table: table["method"] == "irrelevant", "off, by safety"),
         (lambda table: table["learning_rate"] == 1e-3, "learning rate"),
         (lambda table: table["variant"].fillna("").str.startswith("alpha"), "extrapolation"),
         (lambda table: table["variant"].fillna("").str.startswith("transfer"), "transfer"),

@@ -29,6 +29,7 @@ from tests.experiments.said import Said
 pytestmark = pytest.mark.usefixtures("with_optax")
 
 TINY = [
+    "worlds=1",
     "seeds=2",
     "methods=[sft,continued]",
     "model.layers=2",

@@ -20,6 +20,7 @@ from models.training.objectives import sft
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig
 from synth import families, notation, tuning_data, world
+from synth.coverage import CoverageConfig
 from synth.notation import to_yaml
 from synth.random_grammar import GrammarConfig
 from synth.world import TextConfig, WorldConfig, build_world
@@ -27,11 +28,17 @@ from synth.world import TextConfig, WorldConfig, build_world
 MODEL = ModelConfig(layers=1, heads=1, width=4)
 
 
-def fresh(seed: int, cropped: bool = False) -> WorldConfig:
+def fresh(seed: int, cropped: bool = False, covered: float = 1.0) -> WorldConfig:
     """A world that nothing has asked for yet."""
     grammar = GrammarConfig(branching=((2, 3), (3, 3)))
     text = TextConfig(cropped_from=(8, 18)) if cropped else TextConfig()
-    return WorldConfig(name="never asked for", seed=10_000 + seed, grammar=grammar, text=text)
+    return WorldConfig(
+        name="never asked for",
+        seed=10_000 + seed,
+        grammar=grammar,
+        text=text,
+        coverage=CoverageConfig(productions=covered),
+    )
 
 
 def built(seed: int, **settings: Any) -> world.World:
@@ -52,7 +59,9 @@ BUILDERS: dict[Callable[..., Any], Callable[[int], Any]] = {
     families._judged: lambda seed: families._judged(built(seed), built(seed).covered, "safe"),
     families._competing: lambda seed: families._competing(built(seed), built(seed).covered),
     families._aliased: lambda seed: families._aliased(built(seed), built(seed).covered),
-    families._check_unseen: lambda seed: families._check_unseen(built(seed), built(seed).covered),
+    families._check_unseen: lambda seed: families._check_unseen(
+        built(seed, covered=0.8), built(seed, covered=0.8).covered
+    ),
     tuning_data.flagged_letters: lambda seed: tuning_data.flagged_letters(built(seed)),
     tuning_data._codes: lambda seed: tuning_data._codes(built(seed), 2, 4, False),
     pretraining._batches: lambda seed: pretraining._batches(PretrainConfig(), fresh(seed)),
