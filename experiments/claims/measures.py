@@ -167,10 +167,11 @@ def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **wh
     """A number of a model against that of whichever placebo comes `nearest`, in each seed, to what is claimed."""
 
     def measure(results: Results, method: str) -> tuple[Values, Values]:
+        own = results.mean(metric, method, **where)
         there = {name: results.mean(metric, name, **where) for name in PLACEBOS if results.has(metric, name)}
         if not there:
             raise MissingError.rows(f"{metric} of a placebo")
-        return results.mean(metric, method, **where), nearest(pd.DataFrame(there))
+        return own, nearest(pd.DataFrame(there))
 
     return measure
 

@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-NEEDED = ["cell", "method", "seed", "family", "layer", "module", "variant", "metric", "value", "n"]
+NEEDED = ["cell", "world_seed", "method", "seed", "family", "layer", "module", "variant", "metric", "value", "n"]
 
 
 NO_ENVIRONMENT: dict[str, Any] = {

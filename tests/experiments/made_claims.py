@@ -18,10 +18,8 @@ FAMILIES = ("safe", "unsafe", *JAILBREAKS)
 LAYERS = (1, 2, 3, 4)
 GROWTH = {"sft": 3.0, "dpo": 9.0, "unlearning": 12.0}
 ALPHAS = (0.0, 0.5, 1.0, 1.25, 1.5)
-NO_WAY = ("successful, Lipschitz", "successful, projection", "tau tells success")
-"""Claims about a place between two groups, or about a correlation, that have no such thing where there is no effect."""
-RANKS = ("alpha, separation", "alpha, angles", "alpha, Lipschitz", "alpha, Fisher")
-"""Claims about ranks, which are at random where there is no effect."""
+RANKS = ("tau tells success", "alpha, separation", "alpha, angles", "alpha, Lipschitz", "alpha, Fisher")
+"""Claims about correlations, which are at random where there is no effect."""
 
 Row = dict[str, Any]
 
@@ -61,7 +59,7 @@ def _behaviour(method: str, strength: float) -> Iterator[Row]:
                 yield {"metric": "tau_successful", "value": 5 * place, **where}
         sensitive = {"unsafe": 0.5**strength, "safe": 1.6**strength}.get(family, 1.0) if safety else 1.0
         yield {"metric": "lipschitz", "family": family, "value": 3 * sensitive}
-        yield {"metric": "lipschitz_successful", "family": family, "value": 3 * 1.5**strength if safety else 3.0}
+        yield {"metric": "lipschitz_successful", "family": family, "value": 3 * 1.5 ** abs(strength) if safety else 3.0}
     for k in (1, 5):
         fitted = strength * safety
         at = {"family": "unsafe", "index": k}
@@ -146,7 +144,7 @@ def _change(method: str, strength: float) -> Iterator[Row]:
             sign = {"unsafe": 1, "safe": -1}.get(family, 0)
             at = {"family": family, **where}
             yield {"metric": "projection_total", "value": 6.0 ** (sign * way), **at}
-            yield {"metric": "projection_total_successful", "value": 5.0 ** (-1 * way), **at}
+            yield {"metric": "projection_total_successful", "value": 5.0 ** -abs(way), **at}
             yield {"metric": "projection_total_random", "value": 1.0, **at}
             yield {"metric": "projection_rms", "value": 2.0 ** (sign * way), **at}
             angle = 0.3 + 0.1 * way * (family == "unsafe")

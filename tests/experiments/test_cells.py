@@ -11,11 +11,11 @@ from experiments.schema import AblationConfig, StudyConfig
 
 
 def over(setting: str, values: str) -> StudyConfig:
-    return load([f"ablation.setting={setting}", f"ablation.values={values}", "ablation.name=try"])
+    return load(["worlds=1", f"ablation.setting={setting}", f"ablation.values={values}", "ablation.name=try"])
 
 
 def test_without_an_ablation_there_is_one_cell_the_study_itself() -> None:
-    config = load([])
+    config = load(["worlds=1"])
     [cell] = cells(config)
     assert (cell.name, cell.settings, cell.config) == ("", {}, config)
 
@@ -26,9 +26,9 @@ def test_a_cell_is_what_the_same_setting_on_the_command_line_gives() -> None:
         ("0", {"world.grammar.concept_overlap": 0}),
         ("0.5", {"world.grammar.concept_overlap": 0.5}),
     ]
-    assert found[1].config == load(["world.grammar.concept_overlap=0.5"])
+    assert found[1].config == load(["worlds=1", "world.grammar.concept_overlap=0.5"])
     # To the type of every number, which the keys of artifacts depend on.
-    assert repr(to_dict(found[0].config)) == repr(to_dict(load(["world.grammar.concept_overlap=0"])))
+    assert repr(to_dict(found[0].config)) == repr(to_dict(load(["worlds=1", "world.grammar.concept_overlap=0"])))
 
 
 def test_points_set_several_settings_together(tmp_path: Path) -> None:
@@ -40,17 +40,19 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
         "  many: {tuning.data.size: 4096, method.dpo.beta: 0.5, world.coverage.tasks: [0, 2, 4]}\n"
         "  other: {model.width: 50, model.heads: 5, over_training: [behaviour]}\n"
     )
-    few, many, other = cells(load([f"ablation={own}"]))
-    assert few.config == load(["tuning.data.size=64", "tuning.steps=50"])
+    few, many, other = cells(load(["worlds=1", f"ablation={own}"]))
+    assert few.config == load(["worlds=1", "tuning.data.size=64", "tuning.steps=50"])
     assert swept([few, many]) == {
         "tuning.data.size": [64, 4096],
         "tuning.steps": [50, many.config.tuning.steps],
         "method.dpo.beta": [few.config.method.dpo.beta, 0.5],
         "world.coverage.tasks": [None, [0, 2, 4]],
     }
-    assert many.config == load(["tuning.data.size=4096", "method.dpo.beta=0.5", "world.coverage.tasks=[0,2,4]"])
+    assert many.config == load(
+        ["worlds=1", "tuning.data.size=4096", "method.dpo.beta=0.5", "world.coverage.tasks=[0,2,4]"]
+    )
     # Neither of the first two can be without the other.
-    assert other.config == load(["model.width=50", "model.heads=5", "over_training=[behaviour]"])
+    assert other.config == load(["worlds=1", "model.width=50", "model.heads=5", "over_training=[behaviour]"])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +111,7 @@ READY_MADE = sorted(path.stem for path in (CONF / "ablation").glob("*.yaml") if 
 
 @pytest.mark.parametrize("name", READY_MADE)
 def test_every_ready_made_ablation_has_cells_that_can_be(name: str) -> None:
-    config = load([f"ablation={name}"])
+    config = load(["worlds=1", f"ablation={name}"])
     found = cells(config)
     assert config.ablation.name == name
     assert len(found) >= 3

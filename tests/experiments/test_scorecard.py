@@ -42,7 +42,7 @@ from experiments.scorecard import (
     to_json,
     weigh,
 )
-from tests.experiments.made_claims import NO_WAY, RANKS, TUNED, make
+from tests.experiments.made_claims import RANKS, TUNED, make
 
 SAME = tuple(name for name, claim in CLAIMS.items() if claim.expects == "same")
 
@@ -78,7 +78,7 @@ def test_where_all_holds_all_is_supported_and_by_no_placebo_but_of_sameness(of_p
 @pytest.mark.parametrize(("strength", "expected"), [(0, NO_EFFECT), (-1, OPPOSITE)])
 def test_no_effect_and_the_reverse_are_told_apart(strength: float, expected: str) -> None:
     for name, verdict in verdicts(make(strength, 0.01)).items():
-        if name in NO_WAY or (name in RANKS and strength == 0):
+        if name in RANKS and strength == 0:
             assert verdict != SUPPORTED, name
         else:
             assert verdict == (OPPOSITE if name in SAME else expected), name
@@ -145,7 +145,7 @@ def test_what_is_not_in_the_table_is_untestable_and_named(paper: pd.DataFrame) -
     assert absent == expected | {"alpha, Lipschitz"}
     for name in absent:
         assert found[name].n == 0
-        assert found[name].note.startswith("not in the table: lipschitz of sft")
+        assert found[name].note.startswith("not in the table: lipschitz")
     assert set(verdicts(paper.head(0)).values()) == {UNTESTABLE}
 
 
@@ -435,7 +435,7 @@ def test_other_variants_and_parts_of_families_are_not_read(paper: pd.DataFrame, 
     of_sft = paper[(paper["method"] == "sft") & paper["metric"].isin(["complied", "refused"]) & paper["variant"].isna()]
     strange = [
         of_sft.assign(variant=name, value=9.0)
-        for name in ("transfer continued 0.5", "transfer dpo -0.5", "between dpo 1.0", "alpha 0.5", "only layer 2")
+        for name in ("transfer dpo -0.5", "between dpo 1.0", "alpha 0.5", "only layer 2")
     ]
     strange.append(of_sft.assign(family=of_sft["family"] + "@tasks", value=9.0))
     assert same(scorecard(pd.concat([paper, *strange])), of_paper)
