@@ -28,6 +28,7 @@ FIXES = {
         "name another folder (store_dir, output_dir), or get the right to write there",
     ),
     **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "name a folder, or one that can be made"),
+    errno.EFBIG: "raise the size that a file may have, ulimit -f",
     errno.EMFILE: "raise the number of files that may be open, ulimit -n",
 }
 """What a user can do about it, by the number of an OSError."""
@@ -87,13 +88,11 @@ def _interruptible() -> None:
 
 
 def named(arguments: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Every argument as `name=value`: those without a name are `words`, quoted, for they may be any text."""
+    """Every argument as `name=value`: those without a name are `words`, which are text."""
     bare = [argument for argument in arguments if not re.match(r"[\w.]+=", argument)]
     if len(bare) > len(words):
         return list(arguments)  # One too many is refused as no setting.
-    # Backslashes before a quote, the closing one too, are doubled: so the grammar of overrides has it.
-    quoted = ["'" + re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", one)) + "'" for one in bare]
-    values = iter(f"{word}={value}" for word, value in zip(words, quoted, strict=False))
+    values = iter(f"{word}={value}" for word, value in zip(words, bare, strict=False))
     return [next(values) if argument in bare else argument for argument in arguments]
 
 

@@ -68,9 +68,20 @@ def export(config: ExportConfig) -> str:
 
 def _models(folder: Path, cell: str | None) -> dict[str, Places]:
     cells = seal.models("run", folder)
-    if cell is not None and cell not in cells:
+    if cell is None:
+        return next(iter(cells.values()))
+    # A number may be written otherwise than in the cell's name.
+    named = [name for name in cells if name == cell or _number(name) == _number(cell) is not None]
+    if not named:
         raise ConfigError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
-    return next(iter(cells.values())) if cell is None else cells[cell]
+    return cells[cell if cell in named else named[0]]
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def _whole_file(path: Path, content: bytes) -> None:

@@ -333,14 +333,13 @@ class FiguresConfig:
     """A figure's name or a list of them; all that the table has the rows for if empty."""
     width: Any = "text"
     """"column" (3.25 inches), "text" (5.5), "page" (6.75), or inches."""
-    cell: Any = None
+    cell: str | None = None
     """One cell of a sweep, whose own figures are to be drawn; null for those of the sweep."""
     out: str = ""
     """The folder to write to; `figures` in the study's folder if empty, and of a cell a folder in that."""
 
     def __post_init__(self) -> None:
         self.only = (self.only,) if isinstance(self.only, str) else tuple(self.only)
-        self.cell = None if self.cell is None else str(self.cell)
         require(
             bool(self.run), "run", "''", "must name a study's output folder", "for example run=outputs/quick-1a2b3c4d"
         )

@@ -81,7 +81,8 @@ def make_grammar(
         need(letter not in rules, f"letters: {letter}", "has a rule too", "rename the letter or the rule")
     known = {*letters, *rules}
     for symbol, productions in rules.items():
-        need(bool(NAME.fullmatch(symbol)), at(symbol, None), "no name for a symbol", "use letters, digits and _")
+        fix = "use letters, digits and _, and begin with one of A to Z, a to z or _"
+        need(bool(NAME.fullmatch(symbol)), at(symbol, None), "no name for a symbol", fix)
         need(len(productions) > 0, at(symbol, None), "has no production, so it never ends in letters", "add one")
         first = {production.symbols: i for i, production in reversed(list(enumerate(productions)))}
         for i, production in enumerate(productions):
@@ -94,7 +95,8 @@ def make_grammar(
             twin = first[production.symbols]
             need(twin == i, place, f"is the same as production {twin + 1}", "keep one and add the probabilities")
         total = math.fsum(p.probability for p in productions)
-        need(abs(total - 1) < 1e-6, at(symbol, None), f"probabilities sum to {total:g}, not to 1", "make them sum to 1")
+        summed = f"probabilities sum to {total:.9g}, not to 1"
+        need(abs(total - 1) < 1e-6, at(symbol, None), summed, "make them sum to 1")
     _check_groups(rules, groups, start, need, at)
     grammar = Grammar(letters, {symbol: rules[symbol] for symbol in _order(rules, need, at)}, groups, start)
     _check_structure(grammar, need, at)

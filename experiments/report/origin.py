@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from experiments.config import CONF, ConfigError, load, to_dict
+from experiments.config import CONF, ConfigError, load, texts, to_dict
 from experiments.report.folder import Study
 from experiments.schema import SIDE_SETTINGS, StudyConfig
 
@@ -19,6 +19,9 @@ QUESTION = "ablation.question"
 
 WHOLE = ("ablation.points",)
 """Settings that are dictionaries themselves."""
+
+
+TEXTS = texts(StudyConfig)
 
 
 class Setting(NamedTuple):
@@ -61,7 +64,9 @@ def describe(study: Study, folder: Path) -> Origin:
         Setting(name, plain(value), plain(defaults[name]) if name in defaults else "", _differs(name, value, defaults))
         for name, value in here.items()
     ]
-    overrides = chosen + [f"{setting.name}={setting.here}" for setting in settings if setting.differs]
+    overrides = chosen + [
+        f"{setting.name}={_written(setting, here[setting.name])}" for setting in settings if setting.differs
+    ]
     exact = not any(setting.differs for setting in settings) or _gives(overrides, here)
     words = overrides if exact else [f"resume={folder.name}"]
     results = folder / "results.parquet"
@@ -105,6 +110,11 @@ def _differs(name: str, value: Any, defaults: dict[str, Any]) -> bool:
 def _matters(name: str) -> bool:
     """Whether the results depend on a setting."""
     return name != QUESTION and name.split(".")[0] not in SIDE_SETTINGS
+
+
+def _written(setting: Setting, value: Any) -> str:
+    """The value as the command line has it: text as it is."""
+    return value if setting.name in TEXTS and isinstance(value, str) and value.isprintable() else setting.here
 
 
 def _preset(study: Study) -> tuple[dict[str, Any], list[str]]:

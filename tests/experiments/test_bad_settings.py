@@ -99,7 +99,7 @@ def test_a_bad_value_of_any_setting_is_one_line(kind: type) -> None:
         ),
         (DataConfig, "n=10000000000", "n=10000000000: must be at most 1073741824"),
         (StudyConfig, "ablation.name=../../x", "ablation.name='../../x': must be a name and no path"),
-        (StudyConfig, "study=/x", "study/=x: there is no such preset"),
+        (StudyConfig, "study=/x", "study=/x: there is no such preset"),
         (
             StudyConfig,
             "launcher.options._target_=os.system",

@@ -1,8 +1,10 @@
 """Bad settings are one clear line before any work; good ones compose."""
 
+import functools
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import yaml
 from experiments import output
 from experiments.config import CONF, ConfigError, load, to_dict
 from experiments.plan import plan
-from experiments.schema import LauncherConfig
+from experiments.schema import CompareConfig, ExportConfig, FiguresConfig, LauncherConfig, StoreConfig, StudyConfig
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
@@ -64,7 +66,7 @@ BAD = [
     ("analysis.prompts=1", "analysis.prompts=1: must be at least 2, for a spread"),
     ("checkpoint_seconds=-1", "checkpoint_seconds=-1.0: must be 0 or more"),
     ("seeds=[", "seeds=[: no viable alternative at input '['"),
-    ("model=3", "model=3: Config group override must be a string or a list"),
+    ("model=3", "model=3: there is no such preset; choose from paper, quick, small, or name a file that ends in .yaml"),
     ("+new=3", "'+new=3' is not a setting"),
 ]
 
@@ -124,6 +126,171 @@ def test_a_users_file_is_not_mistaken_for_the_preset_of_the_same_name(tmp_path: 
     (tmp_path / "quick.yaml").write_text("name: mine\ntasks: {count: 3}\nsafety: {unsafe_tasks: [1, 2]}\n")
     world = load([f"world={tmp_path}/quick.yaml"]).world
     assert (world.name, world.tasks.count) == ("mine", 3)
+
+
+EVERYDAY = (
+    "é",
+    "数据",
+    "a=b",
+    "my (1)",
+    "it's",
+    "a, b",
+    "#1",
+    "a&b",
+    "1e5",
+    "1_000",
+    "true",
+    "010",
+    " a ",
+    "null",
+    "$x",
+)
+EVERYDAY += ("[a]", "{a: 1}", 'say "a"', "''", "~a", "a;b|c<d>", "a\\", "a\\'", "%41", "*?!", "a:b")
+
+
+@pytest.mark.parametrize("text", EVERYDAY)
+@pytest.mark.parametrize(
+    ("kind", "name", "needed"),
+    [
+        (StudyConfig, "store_dir", []),
+        (StudyConfig, "world.name", []),
+        (StoreConfig, "key", []),
+        (CompareConfig, "a", ["b=x"]),
+        (ExportConfig, "run", ["out=x"]),
+        (FiguresConfig, "cell", ["run=x"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_text_is_taken_as_it_is_written(kind: type, name: str, needed: list[str], text: str) -> None:
+    found = functools.reduce(getattr, name.split("."), load([*needed, f"{name}={text}"], kind))
+    assert found == (None if text == "null" and name == "cell" else text)
+
+
+def test_a_reference_in_a_text_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^store_dir=a\$\{b: text must not have \$\{ in it; write it without$"):
+        load(["store_dir=a${b"])
+
+
+def test_values_that_are_no_text_keep_their_grammar() -> None:
+    config = load(["seeds=1_0", "tuning.learning_rate=1e-5", "random_model=no", "runs_at_once=null"])
+    assert (config.seeds, config.tuning.learning_rate) == (10, 1e-5)
+    assert (config.random_model, config.runs_at_once) == (False, None)
+
+
+@pytest.mark.parametrize("name", ["my (1)", "é", "数据", "a=b,c", "it's #1 & 'more'", "[a] {b}", "a\\"])
+def test_an_own_preset_may_lie_anywhere(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / f"{name}.yaml").write_text("name: mine\n")
+    # Copies of presets too may be below such a folder.
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert load([f"world={folder}/{name}.yaml", f"store_dir={folder}"]).world.name == "mine"
+    assert [path.name for path in folder.iterdir()] == [f"{name}.yaml"]
+
+
+ABLATION = "ablation: {name: a, setting: tuning.steps, values: [1, 2]}\nseeds: 7\n"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "\ufeff",
+        "---\n",
+        "\ufeff---\n",
+        "# mine\n---\n",
+        "\n--- # mine\n",
+        "%YAML 1.1\n---\n",
+        "---\r\n",
+        "# a\n# b\n",
+    ],
+    ids=repr,
+)
+def test_what_an_editor_puts_before_a_header_hides_it_not(before: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(f"{before}# @package _global_\n{ABLATION}".encode())
+    config = load([f"ablation={tmp_path}/mine.yaml"])
+    assert (config.seeds, config.ablation.values) == (7, (1, 2))
+    (tmp_path / "study.yaml").write_bytes(f"{before}# @package _global_\nstudy: mine\nseeds: 5\n".encode())
+    config = load([f"study={tmp_path}/study.yaml"])
+    assert (config.study, config.seeds) == ("mine", 5)
+
+
+@pytest.mark.parametrize(
+    ("group", "content", "message"),
+    [
+        (
+            "ablation",
+            ABLATION,
+            ": ablation, seeds is of the whole study; begin the file with the line # @package _global_",
+        ),
+        ("study", "seeds: 2", ": seeds is of the whole study; begin the file with the line # @package _global_"),
+        ("study", "sedes: 2", ": what it sets is of the whole study; begin the file with the line"),
+        ("ablation", "", ": there are no settings in it; write them as name: value"),
+        ("world", "# nothing\n", ": there are no settings in it; write them as name: value"),
+        ("ablation", "- a", ": there are no settings in it; write them as name: value"),
+        ("ablation", 'name: ""', ": sweeps nothing; give it a name, and values or points"),
+        ("ablation", "question: why?", ": sweeps nothing; give it a name, and values or points"),
+        (
+            "ablation",
+            "name: a\npoints:\n  0.1: {seeds: 1}",
+            ': line 3: the name 0.1 is not read as text; quote it, "0.1":',
+        ),
+        ("ablation", "name: a\npoints: {no: {seeds: 1}}", ': line 2: the name no is not read as text; quote it, "no":'),
+        ("ablation", "name: a\npoints: {1e5: {seeds: 1}}", 'the name 1e5 is not read as text; quote it, "1e5":'),
+        ("ablation", "name: a\npoints: {0x1: {seeds: 1}}", 'the name 0x1 is not read as text; quote it, "0x1":'),
+        ("ablation", "name: a\npoints: {~: {seeds: 1}}", 'the name ~ is not read as text; quote it, "~":'),
+        ("world", "name: [a", ": line 1: expected ',' or ']', but got '<stream end>'; it must be YAML"),
+        ("world", "name: a\nname: b", ": line 2: found duplicate key name; it must be YAML"),
+        ("world", "name: \x01", ": unacceptable character #x0001"),
+        ("world", "nme: a", ": Key 'nme' not in 'WorldConfig'; --show lists the settings"),
+        ("world", "held_out: much", ": Value 'much' of type 'str' could not be converted to Float"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_is_wrong_in_an_own_preset_is_said_of_the_users_file(
+    group: str, content: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "it's (1).yaml").write_text(content)
+    override = f"{group}={tmp_path}/it's (1).yaml"
+    with pytest.raises(ConfigError) as caught:
+        load(["seeds=2", override])
+    said = str(caught.value)
+    assert said.startswith(override)
+    assert message in said
+    assert said.count(str(tmp_path)) == 1
+    assert "\n" not in said
+    assert "own-" not in said
+
+
+def test_a_file_that_is_no_text_in_utf8_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes("name: é\n".encode("latin-1"))
+    for override in (f"world={tmp_path}/mine.yaml", f"world.grammar.source=@{tmp_path}/mine.yaml"):
+        with pytest.raises(ConfigError) as caught:
+            load([override])
+        assert str(caught.value) == f"{override}: is not text in UTF-8; name a file that can be read"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seeds=1,2", "seeds=1,2: there are several values; give one, or a list: seeds=[1,2]"),
+        ("world=quick,small", "world=quick,small: there is no such preset; choose from paper, quick, small"),
+        ("world=é", "world=é: there is no such preset; choose from"),
+        ("methods=[é]", "methods=[é]: there is a character that only text in quotes can have; write "),
+        ("world=nowhere.yaml", "world=nowhere.yaml: there is no such file; write a preset's name or a file's path"),
+        (
+            "world.grammar.source=@no",
+            "world.grammar.source=@no: No such file or directory; name a file that can be read",
+        ),
+    ],
+)
+def test_a_fault_is_said_once_and_with_advice_of_ours(override: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load([override])
+    said = str(caught.value)
+    assert said.startswith(message)
+    assert said.count(override) == 1
+    assert "multirun" not in said
 
 
 def test_settings_arrive_typed_and_survive_a_round_trip() -> None:
@@ -223,7 +390,7 @@ def test_a_folder_without_a_study_is_one_line(content: bytes | None, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["no", "010", "1:30", "1e5", "a b", "null_folder"])
+@pytest.mark.parametrize("value", ["no", "010", "1:30", "1e5", "a b", "null", "é", "a=b, (c)"])
 def test_resuming_reads_a_value_as_any_command_does(value: str, begun: Path) -> None:
     assert load([f"resume={begun}", f"store_dir={value}"]).store_dir == load([f"store_dir={value}"]).store_dir
 

@@ -38,7 +38,10 @@ def put(study: Path, method: str, content: bytes) -> None:
     artifact(study, method).mkdir(parents=True, exist_ok=True)
     (artifact(study, method) / WEIGHTS).write_bytes(content)
     models = json.loads((study / MODELS).read_text())[""] if (study / MODELS).exists() else {}
-    note(study, {**models, method: {"weights": str(artifact(study, method)), "seeds": list(range(SEEDS))}})
+    note(
+        study,
+        {**models, method: {"weights": str(artifact(study, method)), "seeds": list(range(SEEDS)), "measured": ""}},
+    )
 
 
 def note(study: Path, models: dict[str, Places], **cells: dict[str, Places]) -> None:
@@ -88,7 +91,10 @@ def test_for_transformers_it_is_a_folder(study: Path) -> None:
 
 
 def test_a_study_without_methods_has_its_untouched_model(study: Path) -> None:
-    note(study, {"untouched": {"weights": str(artifact(study, "untouched")), "seeds": list(range(SEEDS))}})
+    note(
+        study,
+        {"untouched": {"weights": str(artifact(study, "untouched")), "seeds": list(range(SEEDS)), "measured": ""}},
+    )
     out = study.parent / "model.safetensors"
     assert main([f"run={study}", f"out={out}", "to=safetensors"]) == 0
     assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("untouched"), 0))
@@ -221,6 +227,16 @@ def test_weights_that_are_not_there_or_not_whole_are_one_line(
 def test_a_seed_beside_one_that_diverged_can_be_had(study: Path) -> None:
     put(study, "sft", diverged())
     assert main([f"run={study}", f"out={study.parent / 'model'}", "seed=0"]) == 0
+
+
+def test_a_cell_that_is_a_number_is_found_however_it_is_written(study: Path) -> None:
+    models = json.loads((study / MODELS).read_text())[""]
+    note(study, models, **{"0.0001": {"sft": models["dpo"]}, "0.5": models})
+    out = study.parent / "model.safetensors"
+    for cell in ("1e-4", "0.00010"):
+        assert main([f"run={study}", f"out={out}", "to=safetensors", f"cell={cell}", "method=sft"]) == 0
+        assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("dpo"), 0))
+        out.unlink()
 
 
 def test_a_cell_of_an_ablation_is_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -337,6 +337,7 @@ def test_the_command_gives_these_settings_again(folder: Path) -> None:
         ["ablation=task_coverage", "seeds=4"],
         ["ablation=concept_overlap", "ablation.values=[0.0,0.1]", "dry_run=true"],
         ["pretrain.watch.guard=off", "tuning.learning_rate=1e-05", "world.tasks.identity=true"],
+        ["world.name=it's (1), a=é", "ablation.name=1e5", "ablation.setting=tuning.steps", "ablation.values=[1]"],
     ],
 )
 def test_any_settings_are_said_by_a_command(overrides: list[str], tmp_path: Path) -> None:

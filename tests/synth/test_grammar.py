@@ -109,15 +109,15 @@ BAD = {
     ),
     "name with a dash": (
         GOOD._replace(rules=GOOD.rules | {"p-1": rule("a")}),
-        "rule p-1: no name for a symbol; use letters, digits and _",
+        "rule p-1: no name for a symbol; use letters, digits and _, and begin with one of A to Z, a to z or _",
     ),
     "name that begins with a digit": (
         GOOD._replace(rules=GOOD.rules | {"1p": rule("a")}),
-        "rule 1p: no name for a symbol; use letters, digits and _",
+        "rule 1p: no name for a symbol; use letters, digits and _, and begin with one of A to Z, a to z or _",
     ),
     "name that is empty": (
         GOOD._replace(rules=GOOD.rules | {"": rule("a")}),
-        "rule : no name for a symbol; use letters, digits and _",
+        "rule : no name for a symbol; use letters, digits and _, and begin with one of A to Z, a to z or _",
     ),
     "no production": (GOOD.changed(x=()), "rule x: has no production, so it never ends in letters; add one"),
     "empty production": (
