@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax
@@ -56,7 +58,54 @@ def _memory() -> int:
     stats = [device.memory_stats() for device in jax.devices()]
     if all(stats):
         return min(each["bytes_limit"] for each in stats if each)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(stats)
+    return host_memory() // len(stats)
+
+
+def host_memory(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """Bytes of memory that this process may have: the machine's, or less in a container or in a job of a cluster.
+
+    Of the control groups of Linux (version 1 and 2, those above the process's own too) and of Slurm, the least limit
+    counts. `root` is where `proc` and `sys` are.
+    """
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([physical, *_of_groups(root), *_of_slurm(environment)])
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            home, file = mounted, "memory.max"
+        elif "memory" in controllers.split(","):
+            home, file = mounted / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # Within a container the path is that of the host and may not be there: then the container's own is on top.
+        own = PurePosixPath(path.lstrip("/"))
+        for group in (own, *own.parents):
+            try:
+                said = (home / group / file).read_text(encoding="utf-8").strip()
+            except OSError:
+                continue
+            if said.isdigit() and int(said) > 0:  # "max" is no limit.
+                yield int(said)
+
+
+def _of_slurm(environment: Mapping[str, str]) -> Iterator[int]:
+    """In mebibytes; 0 is all of the node."""
+
+    def number(name: str) -> int:
+        said = environment.get(name, "")
+        return int(said) if said.isdigit() else 0
+
+    of_node = number("SLURM_MEM_PER_NODE")
+    of_cpus = number("SLURM_MEM_PER_CPU") * number("SLURM_CPUS_ON_NODE")
+    yield from (2**20 * limit for limit in (of_node, of_cpus) if limit)
 
 
 def _bytes(tree: Any) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -103,3 +104,51 @@ def test_the_memory_of_a_device_is_its_own_or_the_machines(monkeypatch: pytest.M
     assert memory._memory() == machine // 2
     monkeypatch.setattr(jax, "devices", lambda: [Device({"bytes_limit": 300}), Device({"bytes_limit": 200})])
     assert memory._memory() == 200
+
+
+def in_groups(root: Path, lines: str, limits: dict[str, str]) -> Path:
+    """A made-up machine: what `proc` says of the process's control groups, and the files of these."""
+    for name, text in {
+        "proc/self/cgroup": lines,
+        **{f"sys/fs/cgroup/{name}": said for name, said in limits.items()},
+    }.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return root
+
+
+TWO_GIB = 2**31
+PHYSICAL = memory.host_memory(Path("nowhere"), {})
+
+
+@pytest.mark.parametrize(
+    ("lines", "limits", "expected"),
+    [
+        ("0::/job\n", {"job/memory.max": f"{TWO_GIB}\n"}, TWO_GIB),
+        ("0::/job/step\n", {"job/memory.max": f"{TWO_GIB}\n", "job/step/memory.max": "max\n"}, TWO_GIB),
+        ("0::/of/the/host\n", {"memory.max": f"{TWO_GIB}\n"}, TWO_GIB),
+        ("0::/job\n", {"job/memory.max": "max\n"}, PHYSICAL),
+        ("0::/job\n", {}, PHYSICAL),
+        ("5:cpu:/job\n4:memory:/job\n", {"memory/job/memory.limit_in_bytes": f"{TWO_GIB}\n"}, TWO_GIB),
+        # Version 1 without a limit says the largest number that it can.
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, PHYSICAL),
+    ],
+)
+def test_a_container_or_job_has_the_memory_that_its_groups_leave(
+    lines: str, limits: dict[str, str], expected: int, tmp_path: Path
+) -> None:
+    assert memory.host_memory(in_groups(tmp_path, lines, limits), {}) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SLURM_MEM_PER_NODE": "2048"}, TWO_GIB),
+        ({"SLURM_MEM_PER_CPU": "512", "SLURM_CPUS_ON_NODE": "4"}, TWO_GIB),
+        ({"SLURM_MEM_PER_NODE": "0"}, PHYSICAL),
+        ({"SLURM_MEM_PER_NODE": "many"}, PHYSICAL),
+    ],
+)
+def test_a_job_of_slurm_has_the_memory_it_asked_for(environment: dict[str, str], expected: int, tmp_path: Path) -> None:
+    assert memory.host_memory(tmp_path, environment) == expected
