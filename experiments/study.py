@@ -27,19 +27,19 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     engine.check(config.launcher)
     store = Store(Path(config.store_dir), reporter.warn)
     output = Output(config, planned, store)
-    keep_settings(config, reporter.warn)
-    store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     if missing:
+        # Before there is an output folder: a study that is refused leaves none.
+        keep_compiled_programs(store.root)
+        _check_prompts([cell.config for cell, _ in planned])
         store.ready()
+    keep_settings(config, reporter.warn)
+    store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
     if changed := missing and keep_environment(output.folder):
         reporter.warn(
             f"{output.folder / ENVIRONMENT}: {'; '.join(changed)}; what is made from here on is rounded otherwise than "
             "what there is"
         )
-    if missing:
-        keep_compiled_programs(store.root)
-        _check_prompts([cell.config for cell, _ in planned])
     place = Place(Path(config.store_dir).resolve(), config.checkpoint_seconds, config.runs_at_once)
     failures: Failures = {}
 
