@@ -145,7 +145,7 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
         for metric, family in (("refused", "unsafe"), ("complied", "safe"))
     ]
     table = pd.DataFrame(rows).assign(cell=cell, method=method, layer=1, module=None, variant=None, n=8)
-    table.to_parquet(folder / "results.parquet", index=False)
+    table.assign(world_seed=0).to_parquet(folder / "results.parquet", index=False)
     (folder / "DONE").write_text("")
     return folder
 
