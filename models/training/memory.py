@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax
@@ -61,7 +60,7 @@ def _memory() -> int:
     return host_memory() // len(stats)
 
 
-def host_memory(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+def host_memory(root: str = "/", environment: Mapping[str, str] = os.environ) -> int:
     """Bytes of memory that this process may have: the machine's, or less in a container or in a job of a cluster.
 
     Of the control groups of Linux (version 1 and 2, those above the process's own too) and of Slurm, the least limit
@@ -71,29 +70,33 @@ def host_memory(root: Path = Path("/"), environment: Mapping[str, str] = os.envi
     return min([physical, *_of_groups(root), *_of_slurm(environment)])
 
 
-def _of_groups(root: Path) -> Iterator[int]:
+def _of_groups(root: str) -> Iterator[int]:
     try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = _text(root, "proc/self/cgroup").splitlines()
     except OSError:
         return
-    mounted = root / "sys/fs/cgroup"
     for line in lines:
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            home, file = mounted, "memory.max"
+            home, file = "sys/fs/cgroup", "memory.max"
         elif "memory" in controllers.split(","):
-            home, file = mounted / "memory", "memory.limit_in_bytes"
+            home, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue
         # Within a container the path is that of the host and may not be there: then the container's own is on top.
-        own = PurePosixPath(path.lstrip("/"))
-        for group in (own, *own.parents):
+        names = path.strip("/").split("/")
+        for above in range(len(names) + 1):
             try:
-                said = (home / group / file).read_text(encoding="utf-8").strip()
+                said = _text(root, home, *names[:above], file).strip()
             except OSError:
                 continue
             if said.isdigit() and int(said) > 0:  # "max" is no limit.
                 yield int(said)
+
+
+def _text(*path: str) -> str:
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()
 
 
 def _of_slurm(environment: Mapping[str, str]) -> Iterator[int]:

@@ -119,7 +119,7 @@ def in_groups(root: Path, lines: str, limits: dict[str, str]) -> Path:
 
 
 TWO_GIB = 2**31
-PHYSICAL = memory.host_memory(Path("nowhere"), {})
+PHYSICAL = memory.host_memory("nowhere", {})
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ PHYSICAL = memory.host_memory(Path("nowhere"), {})
 def test_a_container_or_job_has_the_memory_that_its_groups_leave(
     lines: str, limits: dict[str, str], expected: int, tmp_path: Path
 ) -> None:
-    assert memory.host_memory(in_groups(tmp_path, lines, limits), {}) == expected
+    assert memory.host_memory(str(in_groups(tmp_path, lines, limits)), {}) == expected
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_a_container_or_job_has_the_memory_that_its_groups_leave(
     ],
 )
 def test_a_job_of_slurm_has_the_memory_it_asked_for(environment: dict[str, str], expected: int, tmp_path: Path) -> None:
-    assert memory.host_memory(tmp_path, environment) == expected
+    assert memory.host_memory(str(tmp_path), environment) == expected
