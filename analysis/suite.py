@@ -1,7 +1,9 @@
 """The measurements a study makes of every model: a registry and their settings."""
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from analysis import attacks, behaviour, clusters, interventions, multiples, nullspace, sensitivity, separability
 from analysis.attacks import AttacksConfig
@@ -62,17 +64,30 @@ class AnalysisConfig:
         return max(2 * self.nullspace.angle_prompts, self.attacks.prompts if self.attacks.enabled else 0)
 
 
-MEASUREMENTS: dict[str, Callable[[Subject, AnalysisConfig], list[Result]]] = {
-    "behaviour": lambda subject, config: behaviour.measure(subject),
-    "clusters": lambda subject, config: clusters.measure(subject, config.clusters),
-    "separability": lambda subject, config: separability.measure(subject, config.separability),
-    "nullspace": lambda subject, config: nullspace.measure(subject, config.nullspace),
-    "sensitivity": lambda subject, config: sensitivity.measure(subject, config.sensitivity),
-    "attacks": lambda subject, config: attacks.measure(subject, config.attacks),
-    "interventions": lambda subject, config: (
-        multiples.measure(subject, config.interventions, config.separability.ridge)
-        + interventions.measure(subject, config.interventions)
-    ),
+class Measurement(NamedTuple):
+    """A row of the registry."""
+
+    measure: Callable[..., list[Result]]
+    """Gives all results of a Subject and what `settings` name, in their order"""
+    settings: tuple[str, ...] = ()
+    """Which settings of AnalysisConfig it is given"""
+    of_random: bool = True
+    """Whether it says something of a model before any training, which no change of weights led to"""
+
+    def given(self, config: AnalysisConfig) -> dict[str, Any]:
+        """By name, the settings it is given."""
+        return {name: functools.reduce(getattr, name.split("."), config) for name in self.settings}
+
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "behaviour": Measurement(behaviour.measure),
+    "clusters": Measurement(clusters.measure, ("clusters",)),
+    "separability": Measurement(separability.measure, ("separability",)),
+    "nullspace": Measurement(nullspace.measure, ("nullspace",), of_random=False),
+    "sensitivity": Measurement(sensitivity.measure, ("sensitivity",)),
+    "attacks": Measurement(attacks.measure, ("attacks",), of_random=False),
+    "multiples": Measurement(multiples.measure, ("interventions", "separability.ridge"), of_random=False),
+    "interventions": Measurement(interventions.measure, ("interventions",), of_random=False),
 }
 
 
@@ -82,4 +97,5 @@ def measure(config: AnalysisConfig, subject: Subject, names: Iterable[str] = tup
     The matrices are small: `threadpoolctl.threadpool_limits(1)` around it keeps BLAS's threads from waiting for
     one another. It holds for the whole process, so it is the caller's.
     """
-    return [result for name in names for result in MEASUREMENTS[name](subject, config)]
+    rows = [MEASUREMENTS[name] for name in names]
+    return [result for row in rows for result in row.measure(subject, *row.given(config).values())]

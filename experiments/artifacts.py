@@ -20,7 +20,7 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,13 @@ class Recipe:
     parents: tuple[str, ...]
     """Keys of the artifacts it is made from"""
     code: str
+    written: str = field(default="", compare=False)
+    """The settings as JSON with sorted keys, where whoever has them has that at hand"""
 
     @functools.cached_property
     def key(self) -> str:
-        content = json.dumps([self.stage, self.settings, self.parents, self.code], sort_keys=True)
+        settings = self.written or json.dumps(self.settings, sort_keys=True)
+        content = f"{json.dumps(self.stage)} {settings} {json.dumps(self.parents)} {json.dumps(self.code)}"
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property

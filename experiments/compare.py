@@ -72,7 +72,12 @@ def _names(places: Places) -> dict[str, str]:
     """Of the artifacts, of all worlds together: stores may lie anywhere."""
     worlds = [places, *places.get("other_worlds", [])]
     parts = [part for part in ("weights", "measured") if part in places]
-    return {part: " ".join(Path(one[part]).name for one in worlds) for part in parts}
+    return {part: " ".join(name for one in worlds for name in _folders(one[part])) for part in parts}
+
+
+def _folders(places: Any) -> list[str]:
+    """The names of one folder, or of those of several measurements."""
+    return [Path(place).name for place in ([places] if isinstance(places, str) else places.values())]
 
 
 def _run(config: CompareConfig, reporter: Reporter) -> None:

@@ -16,15 +16,16 @@ from experiments.artifacts import Store
 from experiments.cells import Cell, cells
 from experiments.inventory import Inventory
 from experiments.plan import Plan, jobs, plan
+from experiments.results import UNTOUCHED
 from experiments.schema import StudyConfig
 from synth.world import build_world
 
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
 
-GUESSED = {"initial": 0.5, "measure": 6.0, "over_training": 8.0, "paths": 3.0}
+GUESSED = {"initial": 0.5, "measure": 0.8, "responses": 0.8, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
-GUESSED_BYTES = {"initial": 2e6, "pretrain": 2e6, "tune": 2e6, "measure": 8e6, "over_training": 5e5, "paths": 3e4}
+GUESSED_BYTES = {"initial": 2e6, "pretrain": 2e6, "tune": 2e6, "measure": 1e6, "responses": 1e6, "paths": 3e4}
 QUICK_SIZE = 3 * 64**2 * 3
 """Layers, squared width, seeds"""
 EFFICIENCY = 0.25
@@ -78,7 +79,8 @@ def forecast(config: StudyConfig) -> list[Line]:
         for recipe in missing:
             cell, needed = uses[recipe.key]
             if stage in known:
-                seconds += known[stage].seconds * _work(stage, recipe.settings, needed.pretrain.settings)
+                pretrained = needed.weights[UNTOUCHED].recipe
+                seconds += known[stage].seconds * _work(stage, recipe.settings, pretrained.settings)
             else:
                 seconds += _guess(stage, cell.config)
         program = uses[job.recipes[0].key][0].name, job.recipes[0].settings.get("method")
@@ -157,8 +159,8 @@ def _work(stage: str, own: dict[str, Any], pretrained: dict[str, Any]) -> float:
         return size * own["pretrain"]["steps"] * own["pretrain"]["batch_size"]
     if stage == "tune":
         return size * own["tuning"]["steps"] * own["tuning"]["batch_size"]
-    if stage in ("measure", "over_training"):
-        return size * own["analysis"]["prompts"]
+    if stage in ("measure", "responses"):
+        return size * own["asked"]["prompts"]
     return size * own["paths"]["prompts"] * len(own["models"]) ** 2
 
 

@@ -20,7 +20,8 @@ MAIN = (
     "seeds",
     "tuning.steps",
     "tuning.learning_rate",
-    "analysis.prompts",
+    "asked.prompts",
+    "measurement",
 )
 """Settings said of an artifact even where all of its stage agree on them."""
 

@@ -24,7 +24,8 @@ from experiments.plan import Plan
 from experiments.results import RANDOM, UNTOUCHED
 from experiments.schema import StudyConfig
 from experiments.seal import DONE_FILE, MODELS, RESULTS
-from experiments.stages import measure, over_training, paths, tune
+from experiments.stages import measure, paths, tune
+from experiments.stages.stage import Stage
 from experiments.table import Part
 
 SETTINGS, ENVIRONMENT, CLAIMS = "config.yaml", "env.json", "claims.json"
@@ -207,17 +208,19 @@ class Output:
         return {"status": DONE if all(map(self.store.is_whole, recipes)) else PENDING, "error": None}
 
     def _models(self) -> dict[str, dict[str, Places]]:
-        def place(recipe: Any) -> str:
-            return str(self.store.path(recipe).resolve())
+        def place(stage: Stage) -> str:
+            return str(self.store.path(stage.recipe).resolve())
 
         found: dict[str, dict[str, Places]] = {}
         for cell, needed in self.planned:
             of_cell = found.setdefault(cell.name, {})
             for model, weights in needed.weights.items():
-                if not self.store.has(weights):
+                if not self.store.has(weights.recipe):
                     continue
                 world = {"world_seed": cell.world_seed, "seeds": list(cell.seeds)}
-                one = {"weights": place(weights), "measured": place(needed.measure[model]), **world}
+                finished = [one for one in needed.measured[model] if one.step is None]
+                measured = {one.label: place(one) for one in finished}
+                one = {"weights": place(weights), "measured": measured, **world}
                 if model in of_cell:
                     of_cell[model].setdefault("other_worlds", []).append(one)
                 else:
@@ -237,18 +240,20 @@ class Output:
                 "learning_rate": config.tuning.learning_rate,
                 **{name: values[i] for name, values in self.swept.items()},
             }
-            for model, recipe in needed.measure.items():
+            for model, of in needed.measured.items():
                 of_model = {**common, "method": model}
                 if model == UNTOUCHED:
                     of_model["learning_rate"] = config.pretrain.learning_rate
                 elif model == RANDOM:
                     of_model["learning_rate"] = None
-                if self.store.is_whole(recipe):
-                    yield Part(self.store.path(recipe) / measure.TABLE, of_model)
-                    if model in needed.tune and self.store.is_whole(needed.tune[model]):
-                        yield Part(self.store.path(needed.tune[model]) / tune.DATA_TABLE, of_model)
-            for method, recipe in needed.over_training.items():
-                if self.store.is_whole(recipe):
-                    yield Part(self.store.path(recipe) / over_training.TABLE, {**common, "method": method})
-            if needed.paths and self.store.is_whole(needed.paths):
-                yield Part(self.store.path(needed.paths) / paths.TABLE, common)
+                for one in of:
+                    yield from self._part(one, measure.TABLE, of_model)
+                if model in needed.tuned:
+                    yield from self._part(needed.tuned[model], tune.DATA_TABLE, of_model)
+            if needed.paths:
+                yield from self._part(needed.paths, paths.TABLE, common)
+
+    def _part(self, stage: Stage, file: str, common: dict[str, Any]) -> Iterator[Part]:
+        """A table of it, if it is there and whole."""
+        if self.store.is_whole(stage.recipe):
+            yield Part(self.store.path(stage.recipe) / file, common)

@@ -1,52 +1,54 @@
-"""What a study consists of: artifacts, and the jobs that make them, known before anything is made."""
+"""What a study consists of: stages, and the jobs that make them, known before anything is made."""
 
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from analysis.suite import MEASUREMENTS
 from experiments.artifacts import Recipe, Store
 from experiments.cells import Cell
-from experiments.config import to_dict
 from experiments.results import RANDOM, UNTOUCHED
 from experiments.schema import StudyConfig
-from experiments.stages import initial, measure, over_training, paths, pretrain, tune
+from experiments.stages import stage
+from experiments.stages.initial import Initial
+from experiments.stages.measure import Asked, Measure, Measured
+from experiments.stages.paths import Paths
+from experiments.stages.pretrain import Pretrain
+from experiments.stages.responses import Responses
+from experiments.stages.stage import Stage
+from experiments.stages.tune import TRACED, Tune
+from experiments.stages.weights import Weights
 from experiments.training import Runner
 from synth.families import existing
-from synth.world import build_world
-
-ABOUT_SAFETY = ("safety", "coverage")
-"""Settings of a world that pretraining does not depend on."""
+from synth.world import build_world, without_safety
 
 
 class Plan(NamedTuple):
-    """The artifacts of one cell; equal parts of different cells and studies have equal keys."""
+    """The stages of one cell; equal stages of different cells and studies have equal keys."""
 
-    pretrain: Recipe
-    tune: dict[str, Recipe]
-    """By method"""
-    initial: Recipe | None
-    """None where the models before any training are not measured"""
-    measure: dict[str, Recipe]
-    """By model: UNTOUCHED, each method and RANDOM"""
-    paths: Recipe | None
+    weights: dict[str, Weights]
+    """By model: UNTOUCHED, each method and, where it is measured, RANDOM"""
+    measured: dict[str, list[Measured]]
+    """By model, each measurement of it and of its snapshots"""
+    paths: Paths | None
     """None where there is but one tuned model"""
-    over_training: dict[str, Recipe]
-    """By method; empty without snapshots of tuning"""
 
     @property
-    def weights(self) -> dict[str, Recipe]:
-        """By model, the artifact that holds its weights."""
-        before = {RANDOM: self.initial} if self.initial else {}
-        return {UNTOUCHED: self.pretrain, **self.tune, **before}
+    def stages(self) -> list[Stage]:
+        """All of them, each after those it is made from."""
+        measured = [one for of in self.measured.values() for one in of]
+        return [*self.weights.values(), *measured, *([self.paths] if self.paths else [])]
 
     @property
     def recipes(self) -> list[Recipe]:
-        """All of them, each after those it is made from."""
-        between = [self.paths] if self.paths else []
-        return [*self.weights.values(), *self.measure.values(), *self.over_training.values(), *between]
+        """Of all of them."""
+        return [one.recipe for one in self.stages]
+
+    @property
+    def tuned(self) -> dict[str, Tune]:
+        """By method."""
+        return {model: one for model, one in self.weights.items() if isinstance(one, Tune)}
 
 
 class Job(NamedTuple):
@@ -64,59 +66,44 @@ class Job(NamedTuple):
         return self.recipes[0].stage
 
 
-MEASURING = ("measure", "over_training", "paths")
-PHASES = (("initial", "pretrain"), ("tune",), MEASURING)
+MEASURING = (Measure.name, Responses.name, Paths.name)
+PHASES = ((Initial.name, Pretrain.name), (Tune.name,), MEASURING)
 """Stages whose jobs do not wait for one another."""
-
-OF_RANDOM = ("behaviour", "clusters", "separability", "sensitivity")
-"""The measurements of RANDOM: there is no change of weights, and nothing that it does to change."""
-
-_settings = functools.lru_cache(maxsize=4096)(to_dict)
-"""Cells have most of their settings in common."""
 
 
 def plan(config: StudyConfig) -> Plan:
-    """Which artifacts one cell needs."""
-    world = _settings(config.world)
-    shared = {name: _without(_settings(getattr(config, name)), "name") for name in ("model", "pretrain")}
-    # Pretraining knows nothing of safety: worlds that differ in that alone share it.
-    unsafe = {name: world[name] for name in ABOUT_SAFETY}
-    seeds = {"seeds": config.seeds, "first_seed": config.first_seed}
-    common = {"world": _without(world, "name", *ABOUT_SAFETY), **seeds}
-    pretrained = pretrain.recipe({**shared, **common})
-    tuned = {
-        method: tune.recipe(
-            {
-                "tuning": _settings(config.tuning),
-                "method": method,
-                "coefficients": _settings(getattr(config.method, method)),
-                **unsafe,
-            },
-            pretrained,
-        )
-        for method in config.methods
-    }
-    analysis = _settings(config.analysis)
-    measured = {
-        model: measure.recipe({"analysis": analysis, **unsafe}, weights, pretrained)
-        for model, weights in {UNTOUCHED: pretrained, **tuned}.items()
-    }
-    # Said as of the tuned models, so that its measurements are told from those of the untouched one.
-    first = initial.recipe({"model": shared["model"], **common, "method": RANDOM}) if config.random_model else None
-    if first:
-        few = {"analysis": analysis, "measurements": list(OF_RANDOM), **unsafe}
-        measured[RANDOM] = measure.recipe(few, first, first)
-    compared = {"families": analysis["families"], "paths": _settings(config.paths), **unsafe}
-    between = paths.recipe(compared, tuned, pretrained) if len(tuned) > 1 else None
-    on_the_way = {"analysis": analysis, "over_training": list(config.over_training), **unsafe}
-    followed = tuned if config.tuning.snapshots and config.over_training else {}
-    snapshots = {method: over_training.recipe(on_the_way, one, pretrained) for method, one in followed.items()}
-    return Plan(pretrained, tuned, first, measured, between, snapshots)
+    """Which stages one cell needs."""
+    world = config.world
+    begun = Initial(without_safety(world), config.model, config.seeds, config.first_seed)
+    pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
+    weights: dict[str, Weights] = {UNTOUCHED: pretrained}
+    for method in config.methods:
+        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained)
+    if config.random_model:
+        weights[RANDOM] = begun
+    analysis, prompts = config.analysis, asked(config)
+    measured: dict[str, list[Measured]] = {}
+    for name, one in weights.items():
+        reference = one if name == RANDOM else pretrained
+        rows = [row for row in MEASUREMENTS if name != RANDOM or MEASUREMENTS[row].of_random]
+        followed = config.tuning.snapshots if isinstance(one, Tune) else ()
+        of: dict[int | None, Sequence[str]] = {None: rows, **dict.fromkeys(followed, config.over_training)}
+        measured[name] = [
+            Measure(one, reference, prompts, step, row, MEASUREMENTS[row].given(analysis))
+            for step, chosen in of.items()
+            for row in chosen
+        ]
+        measured[name].append(Responses(one, reference, prompts, None))
+    tuned = {name: one for name, one in weights.items() if isinstance(one, Tune)}
+    paths = Paths(world, prompts.families, config.paths, tuned, pretrained) if len(tuned) > 1 else None
+    return Plan(weights, measured, paths)
 
 
-def _without(settings: dict[str, object], *names: str) -> dict[str, object]:
-    """A preset's name, for one, is a label: the same settings under another name are the same thing."""
-    return {name: value for name, value in settings.items() if name not in names}
+def asked(config: StudyConfig) -> Asked:
+    """What the models of a cell are asked."""
+    analysis = config.analysis
+    families = analysis.families or existing(build_world(config.world))
+    return Asked(config.world, families, analysis.prompts, analysis.clusters.window, analysis.prompts_before)
 
 
 def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
@@ -125,121 +112,50 @@ def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
     Tunings of several cells that differ in nothing but traced settings are one job, unless one may be stopped.
     """
     several = len({cell.world_seed for cell, _ in planned if cell.name == planned[0][0].name}) > 1
-    programs: dict[str, Group] = {}
-    groups: dict[str, Group] = {}
+    groups: dict[Hashable, list[Stage]] = {}
     users: dict[str, list[str]] = {}
+    first: dict[str, Cell] = {}
+    models: dict[str, str] = {}
     for cell, needed in planned:
-        for recipe in needed.tune.values():
-            if recipe.key not in groups:
-                groups[recipe.key] = programs.setdefault(_program(recipe), [])
-                groups[recipe.key].append((cell, recipe))
-        for recipe in needed.recipes:
-            users.setdefault(recipe.key, []).append(cell.name)
-    found: dict[str, Job] = {}
-    for cell, needed in planned:
-        for job in _of_cell(cell.config, needed, groups):
-            first = job.recipes[0].key
-            if first not in found:
-                cells = list(dict.fromkeys(name for recipe in job.recipes for name in users[recipe.key]))
-                found[first] = job._replace(what=_called(job.what, cells, cell if several else None))
-    return list(found.values())
-
-
-def _program(recipe: Recipe) -> str:
-    """What tunings that train side by side have in common."""
-    if recipe.settings["tuning"]["watch"]["guard"] == "stop":
-        return recipe.key  # One that is stopped would stop those beside it.
-    common = {name: value for name, value in recipe.settings.items() if name != "coefficients"}
-    common["tuning"] = _without(common["tuning"], *tune.TRACED)
-    return json.dumps([common, recipe.parents], sort_keys=True)
-
-
-Group = list[tuple[Cell, Recipe]]
-"""Tunings that train together, each with a cell that it is for."""
-
-
-def _of_cell(config: StudyConfig, needed: Plan, groups: dict[str, Group]) -> list[Job]:
-    """The jobs of one cell; `groups` are by the key of each member."""
-    pretrained = needed.pretrain
-    found = [Job("pretrain", (pretrained,), (), partial(_pretrain, pretrained, config))]
-    for method, recipe in needed.tune.items():
-        members = groups[recipe.key]
-        if members[0][1] is not recipe:
-            continue  # Tuned with the cell of the first of them.
-        recipes = tuple(member for _, member in members)
-        tunings = [tune.Tuning(cell.config.tuning, getattr(cell.config.method, method)) for cell, _ in members]
-        make = partial(_tune, recipes, pretrained, config, method, tunings)
-        found.append(Job(f"tune {method}", recipes, (pretrained,), make))
-    if needed.initial:
-        found.append(Job("initial weights", (needed.initial,), (), partial(_initial, needed.initial, config)))
-    for model, recipe in needed.measure.items():
-        weights = needed.weights[model]
-        reference, of = (weights, OF_RANDOM) if model == RANDOM else (pretrained, tuple(MEASUREMENTS))
-        parents = (weights,) if weights is reference else (weights, reference)
-        make = partial(_measure, recipe, weights, reference, of, config)
-        found.append(Job(f"measure {model}", (recipe,), parents, make))
-    for method, recipe in needed.over_training.items():
-        make = partial(_measure_snapshots, recipe, needed.tune[method], pretrained, config)
-        found.append(Job(f"measure snapshots of {method}", (recipe,), (needed.tune[method], pretrained), make))
-    if needed.paths:
-        make = partial(_paths, needed.paths, needed.tune, pretrained, config)
-        found.append(Job("measure between models", (needed.paths,), (*needed.tune.values(), pretrained), make))
+        models |= {one.recipe.key: model for model, one in needed.weights.items()}
+        for one in needed.stages:
+            key = one.recipe.key
+            if key not in users:
+                groups.setdefault(_together(one), []).append(one)
+                first[key] = cell
+            users.setdefault(key, []).append(cell.name)
+    found = []
+    for stages in groups.values():
+        cells = list(dict.fromkeys(name for one in stages for name in users[one.recipe.key]))
+        what = _called(_what(stages[0], models), cells, first[stages[0].recipe.key] if several else None)
+        parents = {parent.recipe.key: parent.recipe for one in stages for parent in one.parents}
+        make = partial(stage.make, stages)
+        found.append(Job(what, tuple(one.recipe for one in stages), tuple(parents.values()), make))
     return found
 
 
+def _together(one: Stage) -> Hashable:
+    """What stages that one computation makes have in common."""
+    if isinstance(one, Measured):
+        return one.weights.recipe.key, one.reference.recipe.key, one.step is None, one.asked
+    if not isinstance(one, Tune) or one.tuning.watch.guard == "stop":
+        return one.recipe.key  # A tuning that is stopped would stop those beside it.
+    common = {name: value for name, value in one.recipe.settings.items() if name != "coefficients"}
+    common["tuning"] = {name: value for name, value in common["tuning"].items() if name not in TRACED}
+    return json.dumps([common, one.recipe.parents], sort_keys=True)
+
+
+def _what(one: Stage, models: Mapping[str, str]) -> str:
+    """For people; `models` has the names of the models by the keys of their weights."""
+    if isinstance(one, Measured):
+        return f"measure {'' if one.step is None else 'snapshots of '}{models[one.weights.recipe.key]}"
+    if isinstance(one, Tune):
+        return f"tune {one.method}"
+    return {Initial.name: "initial weights", Paths.name: "measure between models"}.get(one.name, one.name)
+
+
 def _called(what: str, cells: Sequence[str], of_worlds: Cell | None) -> str:
-    """For people, with the cell or the number of cells that it is for, and of a study of several worlds the world."""
+    """With the cell or the number of cells that it is for, and of a study of several worlds the world."""
     where = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
     world = f"world {of_worlds.world_seed}" if of_worlds else ""
     return ", ".join(filter(None, (what, where, world)))
-
-
-def _initial(recipe: Recipe, config: StudyConfig, store: Store, runner: Runner) -> None:
-    initial.run(store, recipe, config.world, config.model, config.seeds, config.first_seed)
-
-
-def _pretrain(recipe: Recipe, config: StudyConfig, store: Store, runner: Runner) -> None:
-    pretrain.run(store, recipe, runner, config.world, config.model, config.pretrain, config.seeds, config.first_seed)
-
-
-def _tune(
-    recipes: Sequence[Recipe],
-    pretrained: Recipe,
-    config: StudyConfig,
-    method: str,
-    tunings: Sequence[tune.Tuning],
-    store: Store,
-    runner: Runner,
-) -> None:
-    before = store.get(pretrained)
-    tune.run(store, recipes, runner, config.world, config.model, method, tunings, before, config.first_seed)
-
-
-def _measure(
-    recipe: Recipe,
-    weights: Recipe,
-    reference: Recipe,
-    measurements: tuple[str, ...],
-    config: StudyConfig,
-    store: Store,
-    runner: Runner,
-) -> None:
-    given = store.get(weights), store.get(reference)
-    measure.run(store, recipe, config.world, config.model, config.analysis, *given, config.first_seed, measurements)
-
-
-def _measure_snapshots(
-    recipe: Recipe, tuned: Recipe, pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
-) -> None:
-    of = config.analysis, config.over_training, config.tuning.snapshots
-    given = store.get(tuned), store.get(pretrained)
-    over_training.run(store, recipe, config.world, config.model, *of, *given, config.first_seed)
-
-
-def _paths(
-    recipe: Recipe, tuned: dict[str, Recipe], pretrained: Recipe, config: StudyConfig, store: Store, runner: Runner
-) -> None:
-    families = config.analysis.families or existing(build_world(config.world))
-    models: dict[str, Any] = {method: store.get(one) for method, one in tuned.items()}
-    before = store.get(pretrained)
-    paths.run(store, recipe, config.world, config.model, config.paths, families, models, before, config.first_seed)

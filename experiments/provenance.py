@@ -19,6 +19,10 @@ NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit
 LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
 
 
+NOT_FOLLOWED = frozenset({"analysis.suite", "experiments.artifacts", "experiments.progress", "experiments.provenance"})
+"""Modules that give no number: registries, of which the rows that are used count, what keeps and what shows."""
+
+
 @functools.cache
 def imported(module: str) -> frozenset[str]:
     """The project's own modules that `module` imports, anywhere in its source."""
@@ -32,35 +36,41 @@ def imported(module: str) -> frozenset[str]:
 
 
 def reachable(module: str) -> set[str]:
-    """`module` and every module of the project its imports lead to."""
+    """`module` and every module of the project its imports lead to, but what is NOT_FOLLOWED."""
     seen, todo = set(), [module]
     while todo:
         name = todo.pop()
-        if name not in seen:
+        if name not in seen and name not in NOT_FOLLOWED:
             seen.add(name)
             todo += imported(name)
     return seen
 
 
 @functools.cache
-def code_version(module: str) -> str:
-    """A hash of all the code `module` can reach, and of the numeric libraries' versions.
+def code_version(*modules: str) -> str:
+    """A hash of all the code that `modules` can reach, and of the numeric libraries' versions.
 
     Comments, docstrings and layout do not count, so that explaining code better does not
     throw results away; any other change does, so that old results are never passed off as
     those of new code.
     """
     digest = hashlib.sha256()
-    for name in sorted(reachable(module)):
-        tree = ast.parse(_source(name).read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [s for s in body if not _is_docstring(s)]  # type: ignore[attr-defined]
-        digest.update(f"{name}\n{ast.dump(tree)}\n".encode())
+    for name in sorted(set().union(*map(reachable, modules))):
+        digest.update(f"{name}\n{_code(name)}\n".encode())
     for library in NUMERIC_LIBRARIES:
         digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
     return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _code(module: str) -> str:
+    """A hash of what it does."""
+    tree = ast.parse(_source(module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [s for s in body if not _is_docstring(s)]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def environment() -> dict[str, Any]:

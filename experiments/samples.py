@@ -15,12 +15,21 @@ from experiments.results import RANDOM
 from experiments.stages.measure import SAMPLES
 
 COLUMNS = ["seed", "family", "prompt", "metric", "layer", "module", "index", "value"]
+MEASUREMENT = "separability"
+"""Whose samples have coordinates"""
 PROMPTS = 64
 """Of each family, in a figure"""
 
 
+def folder(places: Mapping[str, Any], measurement: str) -> Path:
+    """Where a measurement of a model is, by its entry in models.json. Raises KeyError if it has none."""
+    measured = places["measured"]
+    # All of them were one artifact once.
+    return Path(measured if isinstance(measured, str) else measured[measurement])
+
+
 def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
-    """COLUMNS of the first `prompts` of each family, of every seed of the model measured in the folder `measured`.
+    """COLUMNS of the first `prompts` of each family, of every seed, from the folder of a measurement.
 
     Raises OSError where there is no such file, pyarrow.ArrowInvalid where it cannot be read.
     """
@@ -38,14 +47,14 @@ def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """
     metrics = sorted({metric for metric, _ in COORDINATES})
     found = [pd.DataFrame(columns=["method", *COLUMNS])]
-    for method, folders in models.items():
+    for method, places in models.items():
         if method == RANDOM:
             continue
-        measured = Path(folders.get("measured", ""))
         try:
+            measured = folder(places, MEASUREMENT)
             if not changed(measured):
                 found.append(read(measured, metrics, PROMPTS).assign(method=method))
-        except (OSError, pa.ArrowInvalid):
+        except (KeyError, OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)
     shared = whole.groupby("seed")["method"].nunique()

@@ -11,7 +11,7 @@ Flax appears in this file only; everything public is a pure function of plain ar
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,7 +40,8 @@ class Layout(NamedTuple):
 class ModelConfig:
     """The shape of a model. The Llama shape is rotary, rms, swiglu, without biases, kv_heads < heads."""
 
-    name: str = "quick"
+    name: str = field(default="quick", compare=False)
+    """A label"""
     layers: int = 3
     heads: int = 4
     width: int = 64

@@ -17,7 +17,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -59,7 +59,8 @@ class TextConfig:
 class WorldConfig:
     """Everything that defines a world; equal settings give an equal world."""
 
-    name: str = "quick"
+    name: str = field(default="quick", compare=False)
+    """A label"""
     seed: int = 0
     held_out: float = 0.1
     """Share of prompts kept for evaluation: no training batch ever contains one."""
@@ -193,6 +194,16 @@ def build_world(config: WorldConfig) -> World:
     # The first to ask may be a function that is being compiled; the tables are numbers even so.
     with jax.ensure_compile_time_eval():
         return _built(config)
+
+
+@functools.cache
+def without_safety(config: WorldConfig) -> WorldConfig:
+    """The same world where no combination is unsafe and nothing is left out: all that pretraining depends on.
+
+    Worlds that differ in their safety or their coverage have one and the same.
+    """
+    table = tuple((0,) * config.tasks.count for _ in build_world(config).groups)
+    return replace(config, safety=SafetyConfig(table=table), coverage=CoverageConfig())
 
 
 def _built(config: WorldConfig) -> World:

@@ -81,11 +81,18 @@ def describe(study: Study, folder: Path) -> Origin:
         config_hash=folder.name.rpartition("-")[2],
         results_hash=hashlib.sha256(results.read_bytes()).hexdigest() if results.exists() else "",
         artifacts=[
-            (cell, model, Path(places.get("weights", "")).name, Path(places.get("measured", "")).name)
+            (cell, model, Path(places.get("weights", "")).name, _measured(places.get("measured", "")))
             for cell, models in study.models.items()
             for model, places in models.items()
         ],
     )
+
+
+def _measured(places: Any) -> str:
+    """The artifacts of a model's measurements, each with what it measures."""
+    if isinstance(places, str):
+        return Path(places).name
+    return ", ".join(f"{Path(place).name} ({name})" for name, place in places.items())
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -13,9 +13,11 @@ import pyarrow as pa
 from analysis.separability import COORDINATES
 from experiments.report.folder import Study
 from experiments.results import UNTOUCHED, select, unchanged
+from experiments.samples import MEASUREMENT, folder
 from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
+from experiments.stages.responses import Responses
 from models.training.objectives import CONTROLS
 
 BUDGET = 1_900_000
@@ -33,7 +35,10 @@ STEPS = 65_000
 class _Place(NamedTuple):
     cell: str
     model: str
-    folder: Path
+    words: Path
+    """Where its responses are"""
+    points: Path
+    """Where the coordinates of its activations are"""
 
 
 class _Part(NamedTuple):
@@ -50,7 +55,7 @@ def read(study: Study) -> dict[str, Any]:
     `notes` says in words what is left out or missing.
     """
     places = [
-        _Place(cell, model, Path(paths["measured"]))
+        _Place(cell, model, folder(paths, Responses.name), folder(paths, MEASUREMENT))
         for cell, models in study.models.items()
         for model, paths in models.items()
         if "measured" in paths
@@ -59,10 +64,10 @@ def read(study: Study) -> dict[str, Any]:
     words = {}
     for place in places:
         try:
-            words[place] = pd.read_parquet(place.folder / responses.TABLE)
+            words[place] = pd.read_parquet(place.words / responses.TABLE)
         except (OSError, pa.ArrowInvalid) as error:
             why = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
-            notes.append(f"{_named(place)}: {responses.TABLE} of {place.folder.name} {why}, so it is left out here.")
+            notes.append(f"{_named(place)}: {responses.TABLE} of {place.words.name} {why}, so it is left out here.")
     part = _choose(study, list(words))
     kept = {place: _cut(rows, part) for place, rows in words.items() if place.cell in part.cells}
     packed: dict[str, Any] = {"cells": [], "sets": [], "verdicts": [], "why": [], "points": {}, "probe": {}}
@@ -158,9 +163,9 @@ def _answers(rows: pd.DataFrame) -> dict[str, Any]:
 def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """By `cell|model|seed|site|layer` an entry a coordinate: lowest value, step, int16s in the prompts' order."""
     try:
-        samples = read_samples(place.folder, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
+        samples = read_samples(place.points, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):
-        notes.append(f"{_named(place)}: {SAMPLES} of {place.folder.name} cannot be read, so no activations are shown.")
+        notes.append(f"{_named(place)}: {SAMPLES} of {place.points.name} cannot be read, so no activations are shown.")
         return {}
     samples = select(samples, seed=rows["seed"].unique().tolist())
     first = rows[rows["seed"] == rows["seed"].iloc[0]]

@@ -1,12 +1,15 @@
 """The models before any training: their random weights, which pretraining starts from."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 
-from experiments.artifacts import Artifact, Recipe, Store
-from experiments.provenance import code_version
 from experiments.stages import files
+from experiments.stages.stage import Work
+from experiments.stages.weights import Weights
 from models.training.loop import seed_keys
 from models.transformer import ModelConfig, Params, init
 from models.weights import to_safetensors
@@ -14,28 +17,44 @@ from synth.keys import fold
 from synth.world import WorldConfig, build_world
 
 
-def recipe(settings: dict[str, object]) -> Recipe:
-    """`settings`: world without what is about safety, model, seeds and first_seed as plain dictionaries."""
-    return Recipe("initial", settings, (), code_version(__name__))
+@dataclass(frozen=True)
+class Fresh(Weights):
+    """Models that begin in `world`, seeds `first_seed`, `first_seed` + 1, ..."""
+
+    world: WorldConfig
+    """Without what pretraining does not depend on (`synth.world.without_safety`)"""
+    model: ModelConfig
+    seeds: int
+    first_seed: int
+
+    @property
+    def shape(self) -> ModelConfig:
+        return self.model
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    @property
+    def keys(self) -> jax.Array:
+        """Of each seed [seeds], all that is random in its pretraining."""
+        return seed_keys(fold(jax.random.key(0), "pretrain"), self.seeds, self.first_seed)
+
+    def weights(self) -> Params:
+        """Random weights, with a leading axis of seeds."""
+        vocabulary = build_world(self.world).vocab.size
+        params: Params = jax.vmap(lambda key: init(self.model, vocabulary, fold(key, "init")))(self.keys)
+        return params
 
 
-def run(store: Store, recipe: Recipe, world: WorldConfig, model: ModelConfig, seeds: int, first_seed: int) -> Artifact:
-    """The weights of seeds `first_seed`, `first_seed` + 1, ... as the training stages keep theirs."""
+@dataclass(frozen=True)
+class Initial(Fresh):
+    """Their weights, as the training stages keep theirs."""
 
-    def make(folder: Path, partial: Path) -> None:
-        params = weights(world, model, keys(seeds, first_seed))
-        (folder / files.WEIGHTS).write_bytes(to_safetensors(params, files.described(model, world)))
+    name: ClassVar[str] = "initial"
 
-    return store.fetch(recipe, make)
-
-
-def keys(seeds: int, first_seed: int) -> jax.Array:
-    """Of each seed [seeds], all that is random in its pretraining."""
-    return seed_keys(fold(jax.random.key(0), "pretrain"), seeds, first_seed)
-
-
-def weights(world: WorldConfig, model: ModelConfig, keys: jax.Array) -> Params:
-    """Random weights for each of `keys` [seeds], with a leading axis of seeds."""
-    vocabulary = build_world(world).vocab.size
-    params: Params = jax.vmap(lambda key: init(model, vocabulary, fold(key, "init")))(keys)
-    return params
+    @classmethod
+    def make(cls, stages: Sequence["Initial"], folders: Sequence[Path], work: Work) -> None:
+        for stage, folder in zip(stages, folders, strict=True):
+            content = to_safetensors(stage.weights(), files.described(stage.model, stage.world))
+            (folder / files.WEIGHTS).write_bytes(content)

@@ -1,8 +1,10 @@
-"""Measuring: what one model does on held-out prompts of each family, and where it changed."""
+"""Measuring: what one model does, and what is read off its weights and activations, each measurement by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -10,117 +12,167 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import suite
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
-from analysis.suite import MEASUREMENTS, AnalysisConfig
-from experiments.artifacts import Artifact, Recipe, Store
-from experiments.provenance import code_version
-from experiments.stages import files, responses
+from analysis.suite import MEASUREMENTS
+from experiments.stages import files
 from experiments.stages.prompts import drawn, held_out
 from experiments.stages.seeds import of_each
+from experiments.stages.stage import Stage, Work
+from experiments.stages.weights import Weights
 from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
-from synth.families import existing
 from synth.keys import fold
-from synth.prompts import distinct
 from synth.sequences import Prompts
-from synth.world import WorldConfig, build_world
+from synth.world import WorldConfig
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
 
-def recipe(settings: dict[str, object], model: Recipe, reference: Recipe) -> Recipe:
-    """`settings`: analysis, measurements if not all, and what is about safety in the world, as plain dictionaries."""
-    return Recipe("measure", settings, (model.key, reference.key), code_version(__name__))
+@dataclass(frozen=True)
+class Asked:
+    """What models are asked, and how much of what it leaves in them is seen."""
+
+    world: WorldConfig
+    families: tuple[str, ...]
+    prompts: int
+    """Of each family"""
+    window: int
+    """Positions of the response that activations are a mean over"""
+    prompts_before: int
+    """Of each family, of which activations of the reference are seen"""
 
 
-def run(
-    store: Store,
-    recipe: Recipe,
-    world: WorldConfig,
-    model: ModelConfig,
-    config: AnalysisConfig,
-    weights: Artifact,
-    reference: Artifact,
-    first_seed: int,
-    measurements: tuple[str, ...] = tuple(MEASUREMENTS),
-) -> Artifact:
-    """TABLE of `measurements` of every seed that has not diverged, SAMPLES with the values of single prompts.
+@dataclass(frozen=True)
+class Measured(Stage):
+    """What is written about every seed of a model that has not diverged; what is asked is asked once for all.
 
-    And in words, `responses.TABLE`. `first_seed` is the number of the first seed.
+    Raises DivergedError where no seed is left.
     """
 
-    def make(folder: Path, partial: Path) -> None:
-        params, untouched = files.load_weights(weights), files.load_weights(reference)
-        same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
-        prompts, groups = prompts_of(world, config), groups_of(world, config)
-        different = [_distinct(world, family, config.prompts) for family in prompts]
-        whole = finite_runs(params)
-        if not whole.any():
-            raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
+    weights: Weights
+    reference: Weights
+    asked: Asked
+    step: int | None
+    """Of a snapshot of its tuning; None for the finished model"""
 
-        def of_seed(place: int) -> tuple[pd.DataFrame, pa.Table, pd.DataFrame]:
-            seed = first_seed + place
-            before = one_seed(untouched, place)
-            own = before if same else one_seed(params, place)
-            seen = subject(model, config, own, before, prompts, seed, groups=groups)
-            results = [*suite.measure(config, seen, measurements), *different]
-            found = pd.DataFrame(rows(results)).assign(seed=seed)
-            return found, _samples_table(results, seed), responses.table(world, seen.observations, seed)
+    @property
+    def label(self) -> str:
+        """Which of all that is measured of a model it is."""
+        return self.name
 
-        tables, samples, answers = zip(*of_each(of_seed, np.flatnonzero(whole).tolist()), strict=True)
+    def of_seed(self, subject: Subject, seed: int) -> Any:
+        """What `write` is to have of one seed."""
+        raise NotImplementedError
+
+    def write(self, folder: Path, found: Sequence[Any]) -> None:
+        """The files, from what was found of each seed."""
+        raise NotImplementedError
+
+    @classmethod
+    def make(cls, stages: Sequence["Measured"], folders: Sequence[Path], work: Work) -> None:
+        """All that is measured of one model, step by step, each of its seeds asked once at every step."""
+        of_steps: dict[int | None, list[int]] = {}
+        for i, stage in enumerate(stages):
+            of_steps.setdefault(stage.step, []).append(i)
+        first = stages[0]
+        tuned, reference = work.store.get(first.weights.recipe), work.store.get(first.reference.recipe)
+        untouched = files.load_weights(reference)
+        for step, chosen in of_steps.items():
+            params = files.load_weights(tuned, files.WEIGHTS if step is None else files.snapshot(step))
+            found = _of_seeds([stages[i] for i in chosen], params, untouched)
+            for i, of_stage in zip(chosen, zip(*found, strict=True), strict=True):
+                stages[i].write(folders[i], of_stage)
+
+
+def _of_seeds(stages: Sequence[Measured], params: Params, untouched: Params) -> list[list[Any]]:
+    """By seed and by stage, what was found of a model."""
+    asked, model, numbers = stages[0].asked, stages[0].weights.shape, stages[0].weights.numbers
+    same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
+    prompts, groups = prompts_of(asked), groups_of(asked)
+    whole = finite_runs(params)
+    if not whole.any():
+        raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
+
+    def of_seed(place: int) -> list[Any]:
+        seed, before = numbers[place], one_seed(untouched, place)
+        own = before if same else one_seed(params, place)
+        seen = subject(model, asked, own, before, prompts, seed, groups)
+        return [stage.of_seed(seen, seed) for stage in stages]
+
+    return of_each(of_seed, np.flatnonzero(whole).tolist())
+
+
+@dataclass(frozen=True)
+class Measure(Measured):
+    """TABLE of one of `analysis.suite.MEASUREMENTS`, and SAMPLES with the values of single prompts."""
+
+    measurement: str
+    settings: Mapping[str, Any]
+    """What it is given"""
+
+    name: ClassVar[str] = "measure"
+
+    @property
+    def label(self) -> str:
+        return self.measurement
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return (MEASUREMENTS[self.measurement].measure.__module__,)
+
+    def of_seed(self, subject: Subject, seed: int) -> tuple[pd.DataFrame, pa.Table]:
+        results = MEASUREMENTS[self.measurement].measure(subject, *self.settings.values())
+        found = [_at(self.step, row) for row in rows(results)]
+        return pd.DataFrame(found).assign(seed=seed), _samples_table(results, seed)
+
+    def write(self, folder: Path, found: Sequence[tuple[pd.DataFrame, pa.Table]]) -> None:
+        tables, samples = zip(*found, strict=True)
         pd.concat(tables, ignore_index=True).to_parquet(folder / TABLE, index=False)
-        pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
-        pd.concat(answers, ignore_index=True).to_parquet(folder / responses.TABLE, index=False)
-
-    return store.fetch(recipe, make)
+        if self.step is None:
+            pq.write_table(pa.concat_tables(samples), folder / SAMPLES)
 
 
-def prompts_of(world: WorldConfig, config: AnalysisConfig) -> dict[str, Prompts]:
+def prompts_of(asked: Asked) -> dict[str, Prompts]:
     """The prompts that are measured, by family."""
-    families = config.families or existing(build_world(world))
-    return {family: held_out(world, family, config.prompts) for family in families}
+    return {family: held_out(asked.world, family, asked.prompts) for family in asked.families}
 
 
-def groups_of(world: WorldConfig, config: AnalysisConfig) -> dict[str, np.ndarray]:
+def groups_of(asked: Asked) -> dict[str, np.ndarray]:
     """[N, groups] bool, by family: the concept groups that each of these prompts' texts was derived from."""
-    families = config.families or existing(build_world(world))
-    return {family: np.asarray(drawn(world, family, config.prompts)[0].groups) for family in families}
+    return {family: np.asarray(drawn(asked.world, family, asked.prompts)[0].groups) for family in asked.families}
 
 
 def subject(
     model: ModelConfig,
-    config: AnalysisConfig,
+    asked: Asked,
     params: Params,
     reference: Params,
-    prompts: dict[str, Prompts],
+    prompts: Mapping[str, Prompts],
     seed: int,
-    before: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     groups: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> Subject:
-    """One model of one seed, having seen all prompts; `before`, if known, is what `observe_last` saw with the weights
-    `reference`, and `groups` is `groups_of` these prompts."""
-    seen = {family: observe(model, params, batch, config.clusters.window) for family, batch in prompts.items()}
-    if before is None:
-        most = config.prompts_before
-        before = (
-            {family: {site: acts[:most] for site, acts in of.last.items()} for family, of in seen.items()}
-            if params is reference
-            else observe_last(model, reference, prompts, most)
-        )
+    """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts."""
+    seen = {family: observe(model, params, batch, asked.window) for family, batch in prompts.items()}
+    most = asked.prompts_before
+    before = (
+        {family: {site: acts[:most] for site, acts in of.last.items()} for family, of in seen.items()}
+        if params is reference
+        else observe_last(model, reference, prompts, most)
+    )
     key = fold(jax.random.key(0), "measure", seed)
     return Subject(model, params, reference, prompts, seen, before, key, groups)
 
 
-def _distinct(world: WorldConfig, family: str, count: int) -> Row:
-    """How many of the first `count` prompts of a family differ: a small world gives some of them again."""
-    return Row("distinct", float(distinct(drawn(world, family, count)[0])), count, family=family)
+def _at(step: int | None, row: Row) -> Row:
+    if step is None:
+        return row
+    return replace(row, variant=f"step {step} {row.variant}" if row.variant else f"step {step}")
 
 
 def _samples_table(results: list[Result], seed: int) -> pa.Table:
-    """A row for each prompt of each of the samples."""
+    """One row per prompt of each of the samples."""
     samples = [result for result in results if isinstance(result, Samples)]
     sizes = [len(sample.values) for sample in samples]
     which = pa.array(np.repeat(np.arange(len(samples)), sizes))
@@ -128,16 +180,19 @@ def _samples_table(results: list[Result], seed: int) -> pa.Table:
     def label(name: str, kind: pa.DataType) -> pa.Array:
         return pa.array([getattr(sample, name) for sample in samples], kind).dictionary_encode().take(which)
 
+    def joined(arrays: list[np.ndarray], kind: Any) -> pa.Array:
+        return pa.array(np.concatenate([np.zeros(0, kind), *(array.astype(kind) for array in arrays)]))
+
     return pa.table(
         {
             "seed": pa.array(np.full(len(which), seed, np.int32)),
             "family": label("family", pa.string()),
-            "prompt": pa.array(np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])),
+            "prompt": joined([np.arange(size) for size in sizes], np.int32),
             "metric": label("metric", pa.string()),
             "layer": label("layer", pa.int16()),
             "module": label("module", pa.string()),
             "index": label("index", pa.int32()),
             "variant": label("variant", pa.string()),
-            "value": pa.array(np.concatenate([sample.values for sample in samples]).astype(np.float32)),
+            "value": joined([np.asarray(sample.values) for sample in samples], np.float32),
         }
     )

@@ -1,15 +1,22 @@
 """What a model answered, in words: for people to read beside the numbers."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
 import pandas as pd
 
 from analysis.observe import Observation
+from analysis.rows import Row, Subject
+from experiments.stages import measure
+from experiments.stages.measure import Measured
 from experiments.stages.prompts import drawn
 from synth.describe import reason
+from synth.prompts import distinct
 from synth.world import WorldConfig, build_world
 
 TABLE = "responses.parquet"
@@ -18,6 +25,26 @@ SHOWN = 128
 """Prompts of each family that are kept in words, the first ones."""
 
 COMPLIED, REFUSED, NEITHER = OUTCOMES = ("complied", "refused", "neither")
+
+
+@dataclass(frozen=True)
+class Responses(Measured):
+    """TABLE, and `measure.TABLE` with how many prompts of each family differ: a small world gives some again."""
+
+    name: ClassVar[str] = "responses"
+
+    def of_seed(self, subject: Subject, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        world, count = self.asked.world, self.asked.prompts
+        different = [
+            Row("distinct", float(distinct(drawn(world, family, count)[0])), count, family=family)
+            for family in self.asked.families
+        ]
+        return pd.DataFrame(different).assign(seed=seed), table(world, subject.observations, seed)
+
+    def write(self, folder: Path, found: Sequence[tuple[pd.DataFrame, pd.DataFrame]]) -> None:
+        different, answers = zip(*found, strict=True)
+        pd.concat(different, ignore_index=True).to_parquet(folder / measure.TABLE, index=False)
+        pd.concat(answers, ignore_index=True).to_parquet(folder / TABLE, index=False)
 
 
 def table(world: WorldConfig, seen: Mapping[str, Observation], seed: int) -> pd.DataFrame:

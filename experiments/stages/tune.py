@@ -1,19 +1,20 @@
-"""Safety tuning: each pretrained seed tuned by one method."""
+"""Tuning: each seed of a model tuned by one method."""
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import pandas as pd
 
-from experiments.artifacts import Artifact, Recipe, Store
-from experiments.provenance import code_version
 from experiments.stages import files
-from experiments.training import Runner, train
+from experiments.stages.stage import Work
+from experiments.stages.weights import Weights
+from experiments.training import train
 from models.training import tuning
 from models.training.loop import across, seed_keys
 from models.training.objectives import METHODS
@@ -25,92 +26,85 @@ from synth.keys import fold
 from synth.world import WorldConfig, build_world
 
 DATA_TABLE = "data.parquet"
-"""About the prompts that were trained on: the share that came more than once, a row a seed."""
+"""About the prompts that were trained on: the share that came more than once, one row per seed."""
 
 TRACED = ("learning_rate", "data")
 """Settings of tuning that enter a compiled program as numbers, beside the method's coefficients."""
 
 
-def recipe(settings: dict[str, object], pretrained: Recipe) -> Recipe:
-    """`settings`: tuning, method, its coefficients and what is about safety in the world, as plain dictionaries."""
-    return Recipe("tune", settings, (pretrained.key,), code_version(__name__))
+@dataclass(frozen=True)
+class Tune(Weights):
+    """The tuned weights, what was seen on the way, and DATA_TABLE.
 
+    Those that differ in nothing but TRACED settings and coefficients train side by side.
+    """
 
-class Tuning(NamedTuple):
-    """One of several tunings that train side by side; they differ in TRACED settings and coefficients alone."""
-
-    config: TuningConfig
+    world: WorldConfig
+    method: str
+    tuning: TuningConfig
     coefficients: Any
     """The method's dataclass"""
+    start: Weights
+    """The weights that it starts from"""
 
+    name: ClassVar[str] = "tune"
 
-def run(
-    store: Store,
-    recipes: Sequence[Recipe],
-    runner: Runner,
-    world: WorldConfig,
-    model: ModelConfig,
-    method: str,
-    tunings: Sequence[Tuning],
-    pretrained: Artifact,
-    first_seed: int,
-) -> dict[str, Artifact]:
-    """By the key of each of `recipes`: the tuned weights, what was seen on the way, and DATA_TABLE.
+    @property
+    def shape(self) -> ModelConfig:
+        return self.start.shape
 
-    `first_seed` is the number of the first of the pretrained seeds.
-    """
-    of = dict(zip([recipe.key for recipe in recipes], tunings, strict=True))
+    @property
+    def numbers(self) -> range:
+        return self.start.numbers
 
-    def make(folders: dict[str, Path], partial: Path) -> None:
-        chosen = [of[key] for key in folders]
-        config = chosen[0].config
+    @classmethod
+    def make(cls, stages: Sequence["Tune"], folders: Sequence[Path], work: Work) -> None:
+        first = stages[0]
+        world, model, method, config, numbers = first.world, first.shape, first.method, first.tuning, first.numbers
         objective, kind = METHODS[method].objective, tuning.kind(method)
         program = tuning.program(objective, config.batch_size, config.optimizer, model, world, kind.pretraining)
-        reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
-        seeds = reference["W_E"].shape[0]
+        reference = jax.tree.map(jnp.asarray, files.load_weights(work.store.get(first.start.recipe)))
+        seeds = len(numbers)
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
-        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, first_seed)
-        schedule = across([tuning.schedule(each.config, method, each.coefficients, world) for each in chosen], seeds)
+        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, numbers.start)
+        schedule = across([tuning.schedule(each.tuning, method, each.coefficients, world) for each in stages], seeds)
         name, families = f"tune {method}", existing(build_world(world))
-        runs = _names(chosen, range(first_seed, first_seed + seeds))
+        runs = _names(stages)
         # Who is taught to refuse safe prompts is not to be warned of for it.
         looking = config.watch if kind.complies else dataclasses.replace(config.watch, guard="off")
-        watch = files.watch(runner.reporter, name, looking, world, model, families, runs)
-        everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
-        all_keys = jnp.tile(keys, len(chosen))
+        watch = files.watch(work.runner.reporter, name, looking, world, model, families, runs)
+        everyone = jax.tree.map(lambda x: jnp.tile(x, (len(stages),) + (1,) * (x.ndim - 1)), reference)
+        each_key, kept = jnp.tile(keys, len(stages)), config.snapshots
         trained = train(
-            runner, name, program, schedule, everyone, everyone, all_keys, partial, watch, runs, config.snapshots
+            work.runner, name, program, schedule, everyone, everyone, each_key, work.partial, watch, runs, kept
         )
         described = files.described(model, world)
-        for i, (each, folder) in enumerate(zip(chosen, folders.values(), strict=True)):
+        for i, (each, folder) in enumerate(zip(stages, folders, strict=True)):
             own = trained.of(slice(i * seeds, (i + 1) * seeds))
-            files.save_training(folder, own, described, config.watch.every, families, first_seed)
-            _save_data(folder, world, each.config, method, keys, first_seed)
-
-    return store.fetch_all(recipes, make)
+            files.save_training(folder, own, described, config.watch.every, families, numbers.start)
+            _save_data(folder, each, keys)
 
 
-def _names(tunings: Sequence[Tuning], seeds: Sequence[int]) -> list[str]:
+def _names(stages: Sequence[Tune]) -> list[str]:
     """What each run is called: its seed, and where several tunings train together what is its own."""
-    flat = [_traced(tuning) for tuning in tunings]
+    flat = [_traced(stage) for stage in stages]
     own = [name for name in flat[0] if len({str(one[name]) for one in flat}) > 1]
     said = ["".join(f"{name}={one[name]}, " for name in own) for one in flat]
-    return [f"{which}seed {seed}" for which in said for seed in seeds]
+    return [f"{which}seed {seed}" for which in said for seed in stages[0].numbers]
 
 
-def _traced(tuning: Tuning) -> dict[str, Any]:
+def _traced(stage: Tune) -> dict[str, Any]:
     """Every traced setting by name."""
-    values = dataclasses.asdict(tuning.config)
+    values = dataclasses.asdict(stage.tuning)
     data = {f"data.{name}": value for name, value in values["data"].items()}
-    return {"learning_rate": values["learning_rate"], **data, **dataclasses.asdict(tuning.coefficients)}
+    return {"learning_rate": values["learning_rate"], **data, **dataclasses.asdict(stage.coefficients)}
 
 
-def _save_data(
-    folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array, first_seed: int
-) -> None:
+def _save_data(folder: Path, stage: Tune, keys: jax.Array) -> None:
+    config, method = stage.tuning, stage.method
     seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
     repeats = partial(tuning_data.repeats, of_pretraining=tuning.kind(method).pretraining)
-    counts = [repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
+    counts = [repeats(build_world(stage.world), seen, key, config.steps, config.batch_size) for key in keys]
     rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
-    rows["seed"] = range(first_seed, first_seed + len(keys))
+    rows["seed"] = stage.numbers
     rows.to_parquet(folder / DATA_TABLE, index=False)

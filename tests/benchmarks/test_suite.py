@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from analysis import paths
 from analysis.suite import MEASUREMENTS
 from experiments.config import load
+from experiments.plan import asked
 from experiments.schema import StudyConfig
 from experiments.stages.measure import prompts_of, subject
 from experiments.stages.seeds import of_each
@@ -80,10 +81,10 @@ def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, 
         untouched = own["untouched"]
         for params in own.values():
             with clock("observing"):
-                seen = subject(config.model, config.analysis, params, untouched, prompts, 0)
+                seen = subject(config.model, asked(config), params, untouched, prompts, 0)
             for name, measurement in MEASUREMENTS.items():
                 with clock(name):
-                    measurement(seen, config.analysis)
+                    measurement.measure(seen, *measurement.given(config.analysis).values())
         with clock("paths"):
             tuned = {method: own[method] for method in own if method != "untouched"}
             paths.measure(config.model, tuned, untouched, prompts, config.paths)
@@ -107,7 +108,7 @@ def test_suite(study: str) -> None:
 
     models = {"untouched": untouched, **{method: tuned() for method in METHODS}}
     began = time.perf_counter()
-    prompts = {family: endless(of) for family, of in prompts_of(config.world, config.analysis).items()}
+    prompts = {family: endless(of) for family, of in prompts_of(asked(config)).items()}
     print(f"\n{study}: {len(prompts)} families of 1000 prompts, drawn in {time.perf_counter() - began:.1f} s")
     few = {name: models[name] for name in ("untouched", "sft")}
     print(f"two models of one seed, compiling: {measured(config, few, prompts, 1)}")

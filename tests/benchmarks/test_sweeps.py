@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from analysis.suite import MEASUREMENTS
 from experiments.artifacts import Recipe, Store
 from experiments.cells import Cell, cells
 from experiments.config import load
@@ -70,7 +71,10 @@ def test_overhead_of_a_cell_with_nothing_to_compute(tmp_path: Path) -> None:
     def fill(recipe: Recipe) -> None:
         def make(folder: Path, partial: Path) -> None:
             if recipe.stage in files:
-                rows(ROWS[recipe.stage]).to_parquet(folder / files[recipe.stage], index=False)
+                share = len(MEASUREMENTS) if recipe.stage == "measure" else 1
+                rows(ROWS[recipe.stage] // share).to_parquet(folder / files[recipe.stage], index=False)
+            if recipe.stage == "responses":
+                rows(1).to_parquet(folder / measure.TABLE, index=False)
 
         store.fetch(recipe, make)
 

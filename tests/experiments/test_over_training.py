@@ -1,23 +1,29 @@
-"""Tests of `experiments/stages/over_training.py`: the last snapshot is the finished model, and measured as it is."""
+"""Tests of measuring snapshots of a tuning: the last of them is the finished model, and measured as it is."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.artifacts import Artifact, Recipe, Store
+from analysis.suite import MEASUREMENTS
+from experiments.artifacts import Artifact, Store
+from experiments.cells import cells
 from experiments.config import ConfigError, load
+from experiments.plan import jobs, plan
 from experiments.progress import Reporter
-from experiments.results import unchanged
-from experiments.stages import files, measure, over_training, pretrain, tune
+from experiments.results import UNTOUCHED, unchanged
+from experiments.stages import files, measure, stage
+from experiments.stages.measure import Measured
+from experiments.stages.stage import Work
 from experiments.training import DivergedError, Runner
 from models.weights import described, flatten, from_safetensors, to_safetensors, unflatten
 from tests.experiments.test_study import TINY
 
 STEPS = (2, 4)
-MEASURED = ("behaviour", "clusters", "separability", "nullspace", "interventions")
+MEASURED = ("behaviour", "clusters", "separability", "nullspace", "multiples", "interventions")
 PLACE = ["seed", "family", "layer", "module", "index", "metric"]
 
 
@@ -39,29 +45,45 @@ def steps_of(table: pd.DataFrame, step: int) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def stages(with_optax: None, tmp_path_factory: pytest.TempPathFactory) -> Stages:
-    config = load([*TINY, "analysis.families=[safe,unsafe]", f"tuning.snapshots={list(STEPS)}"])
-    world, model, analysis = config.world, config.model, config.analysis
-    reporter = Reporter()
-    store, runner = Store(tmp_path_factory.mktemp("store"), reporter.warn), Runner(reporter, 60)
-    before = pretrain.recipe({})
-    pretrained = pretrain.run(store, before, runner, world, model, config.pretrain, config.seeds, 0)
-    after = tune.recipe({}, before)
-    tuning = tune.Tuning(config.tuning, config.method.sft)
-    tuned = tune.run(store, [after], runner, world, model, "sft", [tuning], pretrained, 0)[after.key]
+    followed = f"over_training={list(MEASURED)}".replace("'", "")
+    config = load([*TINY, "analysis.families=[safe,unsafe]", f"tuning.snapshots={list(STEPS)}", followed])
+    needed = plan(config)
+    store, runner = Store(tmp_path_factory.mktemp("store")), Runner(Reporter(), 60)
+    stage.make([needed.weights[UNTOUCHED]], store, runner)
+    [tuned] = stage.make([needed.weights["sft"]], store, runner)
 
-    def follow(recipe: Recipe, artifact: Artifact) -> pd.DataFrame:
-        made = over_training.run(store, recipe, world, model, analysis, MEASURED, STEPS, artifact, pretrained, 0)
-        return pd.read_parquet(made.path / over_training.TABLE)
+    def rows(chosen: list[Measured]) -> pd.DataFrame:
+        made = stage.make(chosen, store, runner)
+        return pd.concat([pd.read_parquet(one.path / measure.TABLE) for one in made], ignore_index=True)
 
-    finished = measure.run(store, measure.recipe({}, after, before), world, model, analysis, tuned, pretrained, 0)
+    of_steps = [one for one in needed.measured["sft"] if one.step is not None]
+
+    def follow(broken: Artifact) -> pd.DataFrame:
+        """The same of other weights, in no store."""
+        folders = [tmp_path_factory.mktemp("rows") for _ in of_steps]
+        with pytest.MonkeyPatch.context() as patched:
+            own = tuned.key
+            whole = store.get
+            patched.setattr(store, "get", lambda recipe: broken if recipe.key == own else whole(recipe))
+            Measured.make(of_steps, folders, Work(store, runner, Path()))
+        return pd.concat([pd.read_parquet(folder / measure.TABLE) for folder in folders], ignore_index=True)
+
     with pytest.raises(DivergedError) as error:
-        follow(over_training.recipe({"of": "nothing"}, after, before), spoilt(tuned, tmp_path_factory, STEPS, (0, 1)))
+        follow(spoilt(tuned, tmp_path_factory, STEPS, (0, 1)))
     return Stages(
-        pd.read_parquet(finished.path / measure.TABLE),
-        follow(over_training.recipe({}, after, before), tuned),
-        follow(over_training.recipe({"of": "one"}, after, before), spoilt(tuned, tmp_path_factory, STEPS[1:], (0,))),
+        rows([one for one in needed.measured["sft"] if one.step is None]),
+        rows(of_steps),
+        follow(spoilt(tuned, tmp_path_factory, STEPS[1:], (0,))),
         str(error.value),
     )
+
+
+def test_all_of_the_finished_model_are_one_job_and_all_of_its_snapshots_another() -> None:
+    config = load([*TINY, f"tuning.snapshots={list(STEPS)}", "over_training=[behaviour,clusters]"])
+    (cell,) = cells(config)
+    found = {job.what: len(job.recipes) for job in jobs([(cell, plan(cell.config))])}
+    assert found["measure sft"] == len(MEASUREMENTS) + 1
+    assert found["measure snapshots of sft"] == 2 * len(STEPS)
 
 
 def spoilt(tuned: Artifact, folders: pytest.TempPathFactory, steps: Sequence[int], seeds: Sequence[int]) -> Artifact:
@@ -108,7 +130,7 @@ def test_a_seed_that_has_diverged_has_no_rows_from_then_on(stages: Stages) -> No
 
 
 def test_without_a_seed_that_is_left_there_is_nothing_to_measure(stages: Stages) -> None:
-    assert stages.nothing == "there is nothing to measure: every seed had diverged before the first snapshot"
+    assert stages.nothing == "there is nothing to measure: every seed of the model diverged while it was trained"
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
             path.write_text(source)
         provenance.code_version.cache_clear()
         provenance.imported.cache_clear()
+        provenance._code.cache_clear()
         return provenance.code_version("experiments.stage")
 
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     yield version  # type: ignore[misc]
     provenance.code_version.cache_clear()
     provenance.imported.cache_clear()
+    provenance._code.cache_clear()
 
 
 def test_code_that_is_reached_counts(project: Callable[..., str]) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,7 +15,7 @@ from experiments.stages.measure import SAMPLES
 FAMILIES = ("safe", "unsafe")
 
 
-def measured(folder: Path, seeds: tuple[int, ...], prompts: int) -> dict[str, str]:
+def measured(folder: Path, seeds: tuple[int, ...], prompts: int) -> dict[str, Any]:
     """A model with a coordinate for each prompt, and another measurement, in no order; as models.json names it."""
     axes = [*COORDINATES, ("complied", None)]
     places = itertools.product(seeds, FAMILIES, range(prompts), axes)
@@ -25,11 +26,11 @@ def measured(folder: Path, seeds: tuple[int, ...], prompts: int) -> dict[str, st
     table = table.assign(layer=1, module="mlp.post", variant=None).astype({"index": "Int32", "family": "category"})
     folder.mkdir()
     table.sample(frac=1, random_state=0).to_parquet(folder / SAMPLES)
-    return {"weights": "", "measured": str(folder)}
+    return {"weights": "", "measured": {samples.MEASUREMENT: str(folder)}}
 
 
 def test_the_first_prompts_of_the_metrics_asked_for_are_read(tmp_path: Path) -> None:
-    folder = Path(measured(tmp_path / "sft", (0, 1), 5)["measured"])
+    folder = samples.folder(measured(tmp_path / "sft", (0, 1), 5), samples.MEASUREMENT)
     found = samples.read(folder, ["lda"], 3)
     assert list(found.columns) == samples.COLUMNS
     got = found.sort_values(["seed", "family", "prompt"])[["seed", "family", "prompt", "value"]]
@@ -45,7 +46,9 @@ def test_the_first_prompts_of_the_metrics_asked_for_are_read(tmp_path: Path) -> 
 
 def test_coordinates_are_of_a_seed_that_every_model_has(tmp_path: Path) -> None:
     models = {"untouched": measured(tmp_path / "a", (0, 1, 2), 3), "sft": measured(tmp_path / "b", (1, 2), 3)}
-    found = samples.coordinates(models | {"dpo": {"weights": "", "measured": str(tmp_path / "absent")}})
+    found = samples.coordinates(
+        models | {"dpo": {"weights": "", "measured": {samples.MEASUREMENT: str(tmp_path / "absent")}}}
+    )
     assert set(found["seed"]) == {1}
     assert found.groupby("method").size().to_dict() == dict.fromkeys(models, len(FAMILIES) * 3 * len(COORDINATES))
     assert samples.coordinates({}).empty

@@ -1,5 +1,6 @@
 """A whole study, small: what it writes, what it never makes again, and that it says the same twice."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -11,8 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments import output, provenance, study, summary
-from experiments.artifacts import Artifact, Recipe, Store, verify
+from experiments import output, provenance, samples, study, summary
+from experiments.artifacts import Artifact, Store, verify
 from experiments.cells import cells
 from experiments.config import load
 from experiments.engine import Failure
@@ -20,7 +21,7 @@ from experiments.figures import FIGURES, INDEX
 from experiments.output import Results
 from experiments.plan import Job, jobs, plan
 from experiments.run import main
-from experiments.stages import paths, tune
+from experiments.stages import paths, stage
 from experiments.stages.prompts import drawn
 from experiments.table import COLUMNS
 from experiments.training import DivergedError, Runner
@@ -152,17 +153,15 @@ def test_different_prompts_are_counted_and_said(done: Results) -> None:
 def test_the_guard_leaves_alone_who_is_taught_to_refuse_safe_prompts(root: Path, done: Results) -> None:
     # No model of four steps complies.
     config = load([*TINY, "tuning.watch.guard=stop"])
-    store, reference = Store(root / "store"), plan(load(TINY)).pretrain
+    store = Store(root / "store")
     runner = Runner(Said(), 0.0)
     for method in ("shuffled", "irrelevant", "refuse_all", "continued", "pretraining_more", "sft"):
-        recipe = Recipe("tune", {"guarded": method}, (reference.key,), "")
-        tuning = tune.Tuning(config.tuning, getattr(config.method, method))
-        args = (store, [recipe], runner, config.world, config.model, method, [tuning], store.get(reference), 0)
+        guarded = plan(dataclasses.replace(config, methods=(method,))).tuned[method]
         if method in ("shuffled", "irrelevant", "refuse_all"):
-            tune.run(*args)
+            stage.make([guarded], store, runner)
         else:
             with pytest.raises(DivergedError, match="complies with 0% of safe prompts"):
-                tune.run(*args)
+                stage.make([guarded], store, runner)
 
 
 OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
@@ -189,7 +188,7 @@ def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Re
         if method == "random":
             continue
         mine = drawn[drawn["method"] == method]
-        measured = pd.read_parquet(Path(folders["measured"]) / "samples.parquet")
+        measured = pd.read_parquet(samples.folder(folders, samples.MEASUREMENT) / "samples.parquet")
         both = mine.merge(
             measured.astype({"family": str, "metric": str, "module": str}), on=keys, suffixes=("", "_kept")
         )
@@ -284,12 +283,13 @@ def test_from_an_empty_store_the_numbers_are_the_same(done: Results, tmp_path: P
 
 
 def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Results) -> None:
-    key = plan(load(TINY)).tune["sft"].key
+    needed = plan(load(TINY))
+    key = needed.tuned["sft"].recipe.key
     path = root / "store" / "artifacts" / f"tune-{key}"
     weights = path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0\0")
     # A measurement too, which is made again after the table is first written.
-    measured = root / "store" / "artifacts" / plan(load(TINY)).measure["continued"].name / "rows.parquet"
+    measured = root / "store" / "artifacts" / needed.measured["continued"][0].recipe.name / "rows.parquet"
     measured.write_bytes(measured.read_bytes()[:1000])
     (done.folder / "DONE").unlink()
     again, lines = run(root)
@@ -302,9 +302,9 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Resul
 
 def test_all_models_of_a_plan_that_agree_share_one_pretraining() -> None:
     plans = [plan(load([*TINY, override])) for override in ("tuning.steps=4", "tuning.steps=5")]
-    assert plans[0].pretrain == plans[1].pretrain
-    assert plans[0].tune["sft"].key != plans[1].tune["sft"].key
-    assert plans[0].tune["sft"].key != plans[0].tune["continued"].key
+    assert plans[0].weights["untouched"] == plans[1].weights["untouched"]
+    assert plans[0].tuned["sft"].recipe.key != plans[1].tuned["sft"].recipe.key
+    assert plans[0].tuned["sft"].recipe.key != plans[0].tuned["continued"].recipe.key
 
 
 def test_tunings_that_may_be_stopped_are_not_made_together() -> None:
@@ -320,12 +320,15 @@ def test_tunings_that_may_be_stopped_are_not_made_together() -> None:
 
 def test_models_of_which_no_seed_is_left_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = {"a": [1.0, math.nan], "b": [math.nan, 1.0], "untouched": [0.0, 0.0]}
-    monkeypatch.setattr(paths.files, "load_weights", lambda artifact: {"W_E": np.array(weights[artifact.key])[:, None]})
-    config, before = load(TINY), Recipe("pretrain", {}, (), "")
-    tuned = {name: Artifact(name, tmp_path) for name in "ab"}
-    compared = paths.recipe({}, {}, before), config.world, config.model, config.paths
+    needed = plan(load(TINY))
+    assert needed.paths
+    names = {one.recipe.key: name for one, name in zip(needed.paths.parents, weights, strict=True)}
+    monkeypatch.setattr(Store, "get", lambda self, recipe: Artifact(recipe.key, tmp_path))
+    monkeypatch.setattr(
+        paths.files, "load_weights", lambda artifact: {"W_E": np.array(weights[names[artifact.key]])[:, None]}
+    )
     with pytest.raises(DivergedError, match="nothing to compare"):
-        paths.run(Store(tmp_path), *compared, ("safe",), tuned, Artifact("untouched", tmp_path), 0)
+        stage.make([needed.paths], Store(tmp_path), Runner(Said(), 0.0))
 
 
 def test_what_failed_is_known_after_an_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

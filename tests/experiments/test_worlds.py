@@ -14,9 +14,9 @@ from experiments.cells import cells
 from experiments.config import ConfigError, load
 from experiments.export import export
 from experiments.output import Results
-from experiments.plan import OF_RANDOM, jobs, plan
+from experiments.plan import jobs, plan
 from experiments.results import RANDOM, UNTOUCHED, models, tuned
-from experiments.schema import ExportConfig
+from experiments.schema import ExportConfig, StudyConfig
 from experiments.stages.files import load_weights
 from experiments.study import Store
 from models.transformer import init
@@ -161,9 +161,9 @@ def test_the_random_model_is_what_pretraining_starts_from(root: Path, two: tuple
     assert (own[own["metric"] == "complied"]["value"] == 0).all()
     for cell in cells(load(settings(root, "worlds=2"))):
         needed = plan(cell.config)
-        assert needed.initial is not None
-        assert needed.measure[RANDOM].settings["measurements"] == list(OF_RANDOM)
-        kept = load_weights(Store(root / "store").get(needed.initial))
+        labels = [one.label for one in needed.measured[RANDOM]]
+        assert labels == ["behaviour", "clusters", "separability", "sensitivity", "responses"]
+        kept = load_weights(Store(root / "store").get(needed.weights[RANDOM].recipe))
         (seed,) = cell.seeds
         key = fold(jax.random.key(0), "pretrain", "seed", seed, "init")
         wanted = init(cell.config.model, build_world(cell.config.world).vocab.size, key)
@@ -173,10 +173,15 @@ def test_the_random_model_is_what_pretraining_starts_from(root: Path, two: tuple
 
 def test_without_the_random_model_all_else_is_the_same() -> None:
     with_it, without = (plan(load([*SMALL, f"random_model={on}"])) for on in ("true", "false"))
-    assert without.initial is None
-    assert RANDOM not in without.measure
+    assert RANDOM not in without.weights
+    assert RANDOM not in without.measured
     left_out = {recipe.key for recipe in with_it.recipes} - {recipe.key for recipe in without.recipes}
-    assert left_out == {with_it.measure[RANDOM].key, with_it.weights[RANDOM].key}
+    assert left_out == {one.recipe.key for one in (*with_it.measured[RANDOM], with_it.weights[RANDOM])}
+
+
+def begun(config: StudyConfig) -> str:
+    """The key of the pretrained model."""
+    return plan(config).weights[UNTOUCHED].recipe.key
 
 
 def test_worlds_are_numbered_on_from_the_settings() -> None:
@@ -192,7 +197,7 @@ def test_worlds_are_numbered_on_from_the_settings() -> None:
     # What is not named is not hashed otherwise: the first world is that of a study of one.
     alone = plan(load([*TINY, "seeds=2", "first_seed=5", "world.seed=7"]))
     assert [recipe.key for recipe in alone.recipes] == [recipe.key for recipe in plan(found[0].config).recipes]
-    assert plan(load([*TINY, "first_seed=1"])).pretrain.key != plan(load(TINY)).pretrain.key
+    assert begun(load([*TINY, "first_seed=1"])) != begun(load(TINY))
 
 
 @pytest.mark.parametrize(
