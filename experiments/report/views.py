@@ -16,7 +16,7 @@ from experiments.results import UNTOUCHED, select, unchanged
 from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
-from models.training.objectives import CONTROLS
+from models.training.methods import CONTROLS
 
 BUDGET = 1_900_000
 """Bytes of coordinates and words together, about."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +15,12 @@ from experiments.stages import files
 from experiments.training import Runner, train
 from models.training import tuning
 from models.training.loop import across, seed_keys
-from models.training.objectives import METHODS
+from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth import tuning_data
 from synth.families import existing
 from synth.keys import fold
+from synth.tuning_data import of_kind, repeats
 from synth.world import WorldConfig, build_world
 
 DATA_TABLE = "data.parquet"
@@ -64,17 +63,17 @@ def run(
     def make(folders: dict[str, Path], partial: Path) -> None:
         chosen = [of[key] for key in folders]
         config = chosen[0].config
-        objective, kind = METHODS[method].objective, tuning.kind(method)
-        program = tuning.program(objective, config.batch_size, config.optimizer, model, world, kind.pretraining)
+        row = METHODS[method]
+        program = tuning.program(config, row, model, world)
         reference = jax.tree.map(jnp.asarray, files.load_weights(pretrained))
         seeds = reference["W_E"].shape[0]
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, first_seed)
-        schedule = across([tuning.schedule(each.config, method, each.coefficients, world) for each in chosen], seeds)
+        schedule = across([tuning.schedule(each.config, row, each.coefficients, world) for each in chosen], seeds)
         name, families = f"tune {method}", existing(build_world(world))
         runs = _names(chosen, range(first_seed, first_seed + seeds))
         # Who is taught to refuse safe prompts is not to be warned of for it.
-        looking = config.watch if kind.complies else dataclasses.replace(config.watch, guard="off")
+        looking = config.watch if row.prompts.complies else dataclasses.replace(config.watch, guard="off")
         watch = files.watch(runner.reporter, name, looking, world, model, families, runs)
         everyone = jax.tree.map(lambda x: jnp.tile(x, (len(chosen),) + (1,) * (x.ndim - 1)), reference)
         all_keys = jnp.tile(keys, len(chosen))
@@ -108,8 +107,7 @@ def _traced(tuning: Tuning) -> dict[str, Any]:
 def _save_data(
     folder: Path, world: WorldConfig, config: TuningConfig, method: str, keys: jax.Array, first_seed: int
 ) -> None:
-    seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
-    repeats = partial(tuning_data.repeats, of_pretraining=tuning.kind(method).pretraining)
+    seen = jax.tree.map(jnp.asarray, of_kind(config.data, METHODS[method].prompts))
     counts = [repeats(build_world(world), seen, key, config.steps, config.batch_size) for key in keys]
     rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
     rows["seed"] = range(first_seed, first_seed + len(keys))
