@@ -17,7 +17,7 @@ from synth.world import World
 Objective = Callable[[ModelConfig, Params, Params, Any, Any], Terms]
 """(model, params, reference, batch, coefficients) -> Terms, values for each example; their mean is minimised"""
 
-Drawn = Callable[[World, TuningData, jax.Array, int | jax.Array, int], Any]
+DrawBatch = Callable[[World, TuningData, jax.Array, int | jax.Array, int], Any]
 """(world, data, the run's key, step, size) -> batch, a pytree of arrays with a leading axis of `size` examples
 
 Its prompts are those that `tuning_data.draw` gives for the same arguments."""
@@ -55,4 +55,4 @@ class Method(NamedTuple):
     part: Part = "safety"
     prompts: Kind = Kind()
     """Which prompts it is tuned on, and what their labels go by"""
-    batch: Drawn = labelled_pairs
+    batch: DrawBatch = labelled_pairs

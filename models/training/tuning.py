@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from models.training.loop import OptimizerConfig, Program, Schedule, Terms
-from models.training.method import Drawn, Method, Objective
+from models.training.method import DrawBatch, Method, Objective
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth.settings import require, require_above_zero, require_positive
@@ -56,7 +56,7 @@ class Traced(NamedTuple):
 
 
 @functools.cache
-def _batches(batch: Drawn, size: int, world: WorldConfig, of_pretraining: bool) -> tuple[Shared[Any], Constants]:
+def _batches(batch: DrawBatch, size: int, world: WorldConfig, of_pretraining: bool) -> tuple[Shared[Any], Constants]:
     """The batch of (data, the run's key, step), and what of it is this world's own."""
     tables, data = build_world(world), TuningData(ENDLESS, 0.5, 0.0, pretraining=of_pretraining)
 

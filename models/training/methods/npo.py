@@ -31,7 +31,7 @@ def npo(model: ModelConfig, params: Params, reference: Params, pair: Pair, hyper
     """l(y^p) - gamma (2 / beta) log sigmoid( -beta [log p(y^l) - log p_ref(y^l)] ), the second term by Eq. 3.
 
     `unlearning` with its unbounded ascent replaced by a term that is bounded below.
-    Log-probabilities in it are sums over tokens, l is a mean. At the reference it is
+    Log-probabilities in it are sums over tokens, l is a mean. At the reference that term is
     gamma (2 / beta) log 2.
     """
     preferred, dispreferred = score_pair(model, params, pair)

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from synth import vocab
 from synth.coverage import CoverageConfig
 from synth.prompts import Prompt, is_held_out
 from synth.safety import SafetyConfig
-from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch
+from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch, Pair
 from synth.settings import SettingError
 from synth.tuning_data import TuningData
 from synth.world import World, build_world
@@ -114,3 +115,16 @@ def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelCo
             assert jax.tree.structure(traced) == jax.tree.structure(of_sft)
     # Pretraining's prompts are drawn by another program.
     assert {method for method, one in made.items() if one is not made["sft"]} == {"pretraining_more"}
+
+
+def test_methods_whose_batches_differ_share_no_program(world: World, model: ModelConfig) -> None:
+    def exchanged(*arguments: Any) -> Pair:
+        return Pair(*reversed(labelled_pairs(*arguments)))
+
+    def again(*arguments: Any) -> Pair:
+        return labelled_pairs(*arguments)
+
+    sft, other, same = (METHODS["sft"]._replace(batch=batch) for batch in (labelled_pairs, exchanged, again))
+    of_sft, of_other, of_same = (tuning.program(TuningConfig(), row, model, world.config) for row in (sft, other, same))
+    assert of_sft is not of_other
+    assert of_sft is of_same

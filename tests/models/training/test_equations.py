@@ -12,7 +12,6 @@ from scipy.special import expit, log_softmax, softmax
 from scipy.stats import entropy
 
 from models import likelihood
-from models.training import scoring
 from models.training.methods import CONTROLS, METHODS
 from models.training.methods.dpo import DPO, dpo
 from models.training.methods.ipo import IPO, ipo
@@ -140,7 +139,7 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
         return jnp.log(jnp.stack([share, 1 - share], axis=-1))
 
     monkeypatch.setattr(likelihood, "forward", stub)
-    monkeypatch.setattr(scoring.jax.lax, "stop_gradient", lambda params: params)
+    monkeypatch.setattr(jax.lax, "stop_gradient", lambda params: params)
     roles = jnp.array([[0] * 7 + [RESPONSE, RESPONSE, RESPONSE, END]])
     one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]))
     pair, model = Pair(one, one), ModelConfig()

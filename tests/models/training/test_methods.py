@@ -16,7 +16,7 @@ import pytest
 
 from experiments.provenance import reachable
 from models.training import methods
-from models.training.method import Drawn, Part, labelled_pairs
+from models.training.method import DrawBatch, Part, labelled_pairs
 from models.training.methods import CONTROLS, METHODS, SAFETY
 from models.training.methods.sft import sft
 from models.transformer import ModelConfig, Params
@@ -32,7 +32,7 @@ EVERY = pytest.mark.parametrize("method", METHODS)
 
 
 @functools.cache
-def drawing(make: Drawn, world: World) -> Callable[[TuningData, jax.Array], Any]:
+def drawing(make: DrawBatch, world: World) -> Callable[[TuningData, jax.Array], Any]:
     return jax.jit(lambda data, key: make(world, data, key, 0, SIZE))
 
 
@@ -41,13 +41,17 @@ def batch_of(method: str, world: World, key: jax.Array) -> Any:
     return drawing(of.batch, world)(of_kind(TuningDataConfig(), of.prompts), fold(key, "pair"))
 
 
+def is_batch(x: Any) -> bool:
+    return isinstance(x, Batch)
+
+
 def parts(batch: Any) -> list[Batch]:
     """The sequences that a method's batch is made of."""
-    return [part for part in jax.tree.leaves(batch, is_leaf=lambda x: isinstance(x, Batch)) if isinstance(part, Batch)]
+    return [part for part in jax.tree.leaves(batch, is_leaf=is_batch) if is_batch(part)]
 
 
 def each(change: Callable[[Batch], Batch], batch: Any) -> Any:
-    return jax.tree.map(lambda x: change(x) if isinstance(x, Batch) else x, batch, is_leaf=lambda x: type(x) is Batch)
+    return jax.tree.map(lambda x: change(x) if is_batch(x) else x, batch, is_leaf=is_batch)
 
 
 @EVERY
@@ -94,11 +98,11 @@ def test_a_method_reaches_no_other_but_what_it_is_made_of() -> None:
     made_of = {"unlearning_kl": "unlearning"} | dict.fromkeys(CONTROLS, "sft")
     for name, row in METHODS.items():
         assert of_methods(row.module) == {name, made_of.get(name, name)}
-    assert of_methods("models.training.tuning") == of_methods("models.training.pretraining") == set()
+    assert of_methods("models.training.tuning") == of_methods("experiments.stages.pretrain") == set()
 
 
 def test_pretraining_reaches_nothing_of_tuning() -> None:
-    reached = reachable("models.training.pretraining")
+    reached = reachable("experiments.stages.pretrain")
     tuning = {"models.training.tuning", "models.training.method", "models.training.scoring"}
     assert "models.likelihood" in reached
     assert not reached & {*tuning, "models.fork", "synth.tuning_data"}
