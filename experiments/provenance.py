@@ -19,7 +19,15 @@ NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit
 LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
 
 
-NOT_FOLLOWED = frozenset({"analysis.suite", "experiments.artifacts", "experiments.progress", "experiments.provenance"})
+NOT_FOLLOWED = frozenset(
+    {
+        "analysis.suite",
+        "models.training.methods",
+        "experiments.artifacts",
+        "experiments.progress",
+        "experiments.provenance",
+    }
+)
 """Modules that give no number: registries, of which the rows that are used count, what keeps and what shows."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.paths import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
-from models.training.objectives import METHODS
+from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig

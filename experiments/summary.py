@@ -8,7 +8,7 @@ from rich.text import Text
 from experiments import outcomes
 from experiments.claims.measures import MATCHED
 from experiments.results import RANDOM, models, prompt_note, select
-from models.training.objectives import CONTROLS
+from models.training.methods import CONTROLS
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

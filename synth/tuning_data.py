@@ -1,7 +1,7 @@
 """The prompts of safety tuning: an endless stream or a finite set, with their labels."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import jax
@@ -39,7 +39,10 @@ VERDICT, SHUFFLED, IRRELEVANT, REFUSED = range(4)
 
 
 class Kind(NamedTuple):
-    """Which prompts a method is tuned on, and what their labels go by."""
+    """Which prompts a method is tuned on, and what their labels go by.
+
+    All but pretraining's are drawn in the same way, so that equal keys and shares give equal prompts.
+    """
 
     labels: int = VERDICT
     unsafe: bool = True
@@ -51,17 +54,6 @@ class Kind(NamedTuple):
     def complies(self) -> bool:
         """Whether safe prompts are to be complied with."""
         return self.labels == VERDICT
-
-
-KINDS: dict[str, Kind] = {
-    "labelled": Kind(),
-    "safe": Kind(unsafe=False),
-    "shuffled": Kind(SHUFFLED),
-    "irrelevant": Kind(IRRELEVANT),
-    "refused": Kind(REFUSED),
-    "pretraining": Kind(unsafe=False, pretraining=True),
-}
-"""All but the last draw prompts in the same way, so that equal keys and shares give equal prompts."""
 
 
 @dataclass(unsafe_hash=True)
@@ -90,21 +82,25 @@ class TuningDataConfig:
         )
 
 
-class TuningData(NamedTuple):
-    """The same settings as numbers of a compiled program: changing them compiles nothing."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TuningData:
+    """The settings of a kind as numbers of a compiled program: changing them compiles nothing."""
 
     size: jax.Array | int
     unsafe_share: jax.Array | float
     label_noise: jax.Array | float
     labels: jax.Array | int = VERDICT
     """What labels go by: VERDICT, SHUFFLED (dealt at random in the same shares), IRRELEVANT or REFUSED"""
+    pretraining: bool = field(default=False, metadata={"static": True})
+    """Whether prompts are pretraining's, which are drawn by another program"""
 
 
 def of_kind(config: TuningDataConfig, kind: Kind) -> TuningData:
     """`config` for the prompts of a kind. Where all are to be treated alike, no label is wrong."""
     told = kind.labels != REFUSED and not kind.pretraining
     share, noise = config.unsafe_share * kind.unsafe, config.label_noise * told
-    return TuningData(config.size, share, noise, kind.labels)
+    return TuningData(config.size, share, noise, kind.labels, kind.pretraining)
 
 
 class Labelled(NamedTuple):
@@ -155,9 +151,7 @@ def flagged_letters(world: World) -> np.ndarray:
     return np.stack(found)
 
 
-def draw(
-    world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int, of_pretraining: bool = False
-) -> Labelled:
+def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Labelled:
     """The prompts of batch `step`, the first `unsafe_share` of them unsafe; or pretraining's.
 
     Where the share is no whole number of prompts, the number is one of its two neighbours, by
@@ -179,7 +173,7 @@ def draw(
         return jax.lax.select(total == ENDLESS, fresh, kept)
 
     keys = jax.vmap(prompt_key)(batch_keys(step_key, size), unsafe, index)
-    prompts = sample(world, _pretraining if of_pretraining else tuning, TRAIN, keys, unsafe)
+    prompts = sample(world, _pretraining if data.pretraining else tuning, TRAIN, keys, unsafe)
 
     def by_hash(salt: int, share: jax.Array) -> jax.Array:
         return jax.vmap(lambda prompt: below_share(content_hash(prompt, salt), share))(prompts)
@@ -195,14 +189,12 @@ def _pretraining(world: World, key: jax.Array, unsafe: jax.Array) -> Attempt:
     return pretraining(world, key)
 
 
-def repeats(
-    world: World, data: TuningData, key: jax.Array, steps: int, size: int, of_pretraining: bool = False
-) -> tuple[float, int]:
+def repeats(world: World, data: TuningData, key: jax.Array, steps: int, size: int) -> tuple[float, int]:
     """The share of a seed's prompts that came before, and among how many it was counted.
 
     The prompts are those of `steps` batches of `size`, of many the first 2^20.
     """
-    drawn, tables = _codes(world, min(steps, max(1, COUNTED // size)), size, of_pretraining)
+    drawn, tables = _codes(world, min(steps, max(1, COUNTED // size)), size, data.pretraining)
     found = np.asarray(drawn.compiled(tables, data, key))
     return 1 - np.unique(found, axis=0).shape[0] / found.shape[0], found.shape[0]
 
@@ -213,8 +205,9 @@ def _codes(world: World, steps: int, size: int, of_pretraining: bool) -> tuple[S
 
     def of_steps(data: TuningData, key: jax.Array) -> jax.Array:
         def batch(step: jax.Array) -> jax.Array:
-            return codes(draw(world, data, key, step, size, of_pretraining).prompts)
+            return codes(draw(world, data, key, step, size).prompts)
 
         return jnp.reshape(jax.lax.map(batch, jnp.arange(steps)), (steps * size, 2))
 
-    return shared(of_steps, TuningData(ENDLESS, 0.5, 0.0), jax.random.key(0))
+    data = TuningData(ENDLESS, 0.5, 0.0, pretraining=of_pretraining)
+    return shared(of_steps, data, jax.random.key(0))

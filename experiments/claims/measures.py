@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.claims.reading import MissingError, Results
 from experiments.results import UNTOUCHED
-from models.training.objectives import CONTROLS
+from models.training.methods import CONTROLS
 
 SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
 SAFETY = (SFT, DPO, UNLEARNING)

@@ -23,7 +23,7 @@ from experiments.figures.common import (
 )
 from experiments.outcomes import cells, interval, swept
 from experiments.results import UNTOUCHED, models, select
-from models.training.objectives import CONTROLS
+from models.training.methods import CONTROLS
 
 BAND = CONTROLS[0]
 LOG_FROM = 30

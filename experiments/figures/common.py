@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from experiments.results import RANDOM, UNTOUCHED
-from models.training.objectives import SAFETY
+from models.training.methods import SAFETY
 
 # Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.
 SAFE, UNSAFE, NEUTRAL = "#009E73", "#D55E00", "#999999"

@@ -18,7 +18,7 @@ from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 from experiments.stages.responses import Responses
-from models.training.objectives import CONTROLS
+from models.training.methods import CONTROLS
 
 BUDGET = 1_900_000
 """Bytes of coordinates and words together, about."""

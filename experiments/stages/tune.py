@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +16,13 @@ from experiments.stages.weights import Weights
 from experiments.training import train
 from models.training import tuning
 from models.training.loop import across, seed_keys
-from models.training.objectives import METHODS
+from models.training.method import Method
+from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth import tuning_data
 from synth.families import existing
 from synth.keys import fold
+from synth.tuning_data import of_kind, repeats
 from synth.world import WorldConfig, build_world
 
 DATA_TABLE = "data.parquet"
@@ -50,6 +50,15 @@ class Tune(Weights):
     name: ClassVar[str] = "tune"
 
     @property
+    def row(self) -> Method:
+        """The method's row of the registry."""
+        return METHODS[self.method]
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return (self.row.module,)
+
+    @property
     def shape(self) -> ModelConfig:
         return self.start.shape
 
@@ -60,18 +69,17 @@ class Tune(Weights):
     @classmethod
     def make(cls, stages: Sequence["Tune"], folders: Sequence[Path], work: Work) -> None:
         first = stages[0]
-        world, model, method, config, numbers = first.world, first.shape, first.method, first.tuning, first.numbers
-        objective, kind = METHODS[method].objective, tuning.kind(method)
-        program = tuning.program(objective, config.batch_size, config.optimizer, model, world, kind.pretraining)
+        world, model, row, config, numbers = first.world, first.shape, first.row, first.tuning, first.numbers
+        program = tuning.program(config, row, model, world)
         reference = jax.tree.map(jnp.asarray, files.load_weights(work.store.get(first.start.recipe)))
         seeds = len(numbers)
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, numbers.start)
-        schedule = across([tuning.schedule(each.tuning, method, each.coefficients, world) for each in stages], seeds)
-        name, families = f"tune {method}", existing(build_world(world))
+        schedule = across([tuning.schedule(each.tuning, row, each.coefficients, world) for each in stages], seeds)
+        name, families = f"tune {first.method}", existing(build_world(world))
         runs = _names(stages)
         # Who is taught to refuse safe prompts is not to be warned of for it.
-        looking = config.watch if kind.complies else dataclasses.replace(config.watch, guard="off")
+        looking = config.watch if row.prompts.complies else dataclasses.replace(config.watch, guard="off")
         watch = files.watch(work.runner.reporter, name, looking, world, model, families, runs)
         everyone = jax.tree.map(lambda x: jnp.tile(x, (len(stages),) + (1,) * (x.ndim - 1)), reference)
         each_key, kept = jnp.tile(keys, len(stages)), config.snapshots
@@ -101,9 +109,8 @@ def _traced(stage: Tune) -> dict[str, Any]:
 
 
 def _save_data(folder: Path, stage: Tune, keys: jax.Array) -> None:
-    config, method = stage.tuning, stage.method
-    seen = jax.tree.map(jnp.asarray, tuning.data(config, method))
-    repeats = partial(tuning_data.repeats, of_pretraining=tuning.kind(method).pretraining)
+    config = stage.tuning
+    seen = jax.tree.map(jnp.asarray, of_kind(config.data, stage.row.prompts))
     counts = [repeats(build_world(stage.world), seen, key, config.steps, config.batch_size) for key in keys]
     rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
     rows["seed"] = stage.numbers

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
+from models.likelihood import token_logprobs
 from models.training.loop import OptimizerConfig, Program, Schedule, Terms
-from models.training.objectives import token_logprobs
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences

@@ -7,7 +7,7 @@ from experiments.config import load
 from experiments.schema import StudyConfig
 from models.training import pretraining, tuning
 from models.training.loop import seed_keys
-from models.training.objectives import METHODS
+from models.training.methods import METHODS
 from models.transformer import Params, init
 from synth.world import build_world
 from tests.benchmarks.timing import ceiling, step_seconds
@@ -35,8 +35,6 @@ def test_training_steps(config: StudyConfig, params: Params) -> None:
     share = 6 * weights * positions / elapsed / 1e9 / peak
     print(f"pretrain step: {1e3 * elapsed:6.1f} ms, {share:.0%} of the ceiling at 6 FLOP a weight and position")
     for name, method in METHODS.items():
-        program = tuning.program(
-            method.objective, config.tuning.batch_size, config.tuning.optimizer, config.model, config.world
-        )
-        traced = tuning.schedule(config.tuning, name, getattr(config.method, name), config.world)
+        program = tuning.program(config.tuning, method, config.model, config.world)
+        traced = tuning.schedule(config.tuning, method, getattr(config.method, name), config.world)
         print(f"tune {name} step: {1e3 * step_seconds(program, traced, params, params):6.1f} ms")

@@ -20,8 +20,8 @@ import pytest
 
 from experiments.progress import Reporter
 from experiments.training import Runner, train
+from models.likelihood import token_logprobs
 from models.training.loop import CHUNK, OptimizerConfig, Program, Schedule, Terms, across, run_chunk, seed_keys, start
-from models.training.objectives import token_logprobs
 from models.transformer import ModelConfig, Params, _matmul, init
 from synth.sequences import Batch
 from tests.benchmarks.timing import ceiling, seconds

@@ -17,7 +17,7 @@ from experiments import figures
 from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
 from experiments.results import select
 from experiments.scorecard import evidence, scorecard, to_json
-from models.training.objectives import METHODS as ALL_METHODS
+from models.training.methods import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
 from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import METHODS, points, results, swept

@@ -15,9 +15,10 @@ import pytest
 import models
 import synth
 from models.training import pretraining, tuning
-from models.training.loop import OptimizerConfig
-from models.training.objectives import sft
+from models.training.method import labelled_pairs
+from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
+from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth import families, notation, tuning_data, world
 from synth.coverage import CoverageConfig
@@ -66,8 +67,8 @@ BUILDERS: dict[Callable[..., Any], Callable[[int], Any]] = {
     tuning_data._codes: lambda seed: tuning_data._codes(built(seed), 2, 4, False),
     pretraining._batches: lambda seed: pretraining._batches(PretrainConfig(), fresh(seed)),
     pretraining._program: lambda seed: pretraining.program(PretrainConfig(), MODEL, fresh(seed)),
-    tuning._batches: lambda seed: tuning._batches(4, fresh(seed), False),
-    tuning._program: lambda seed: tuning.program(sft, 4, OptimizerConfig(), MODEL, fresh(seed)),
+    tuning._batches: lambda seed: tuning._batches(labelled_pairs, 4, fresh(seed), False),
+    tuning._program: lambda seed: tuning.program(TuningConfig(batch_size=4), METHODS["sft"], MODEL, fresh(seed)),
 }
 
 

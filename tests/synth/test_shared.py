@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from models.training import pretraining, tuning
+from models.training.method import labelled_pairs
 from models.training.pretraining import PretrainConfig
 from synth import sequences
 from synth.coverage import CoverageConfig
@@ -111,8 +112,8 @@ def test_batches_of_a_world_are_those_of_the_plain_functions(key: jax.Array) -> 
         plain = jax.jit(lambda key, step, tables=tables: pretraining.batch(config, tables, fold(key, step)))
         same(found.compiled(constants, key, step), plain(key, step))
         pretrained.add(found)
-        pairs, arrays = tuning._batches(8, world, of_pretraining=False)
-        direct = jax.jit(lambda data, key, step, tables=tables: tuning.batch(tables, data, key, step, 8))
+        pairs, arrays = tuning._batches(labelled_pairs, 8, world, of_pretraining=False)
+        direct = jax.jit(lambda data, key, step, tables=tables: labelled_pairs(tables, data, key, step, 8))
         same(pairs.compiled(arrays, data, key, step), direct(data, key, step))
         tuned.add(pairs)
     assert len(pretrained) == len(tuned) == 1

@@ -22,10 +22,10 @@ from synth.tasks import TasksConfig
 from synth.tuning_data import (
     ENDLESS,
     IRRELEVANT,
-    KINDS,
     REFUSED,
     SHUFFLED,
     VERDICT,
+    Kind,
     TuningData,
     TuningDataConfig,
     draw,
@@ -40,7 +40,7 @@ SIZE = 64
 STEPS = 20
 Content = tuple[tuple[int, ...], tuple[int, ...]]
 
-_draw = jax.jit(draw, static_argnames=("world", "size", "of_pretraining"))
+_draw = jax.jit(draw, static_argnames=("world", "size"))
 
 
 @pytest.fixture(scope="module")
@@ -184,26 +184,14 @@ def test_other_labels_are_of_the_same_prompts(labels: int, world: World, key: ja
 
 
 def test_pretraining_s_prompts_are_any_text_and_task_on_the_training_side(world: World, key: jax.Array) -> None:
-    data = of_kind(TuningDataConfig(label_noise=0.4), KINDS["pretraining"])
-    drawn = [_draw(world, data, key, step, SIZE, of_pretraining=True) for step in range(STEPS)]
+    data = of_kind(TuningDataConfig(label_noise=0.4), Kind(unsafe=False, pretraining=True))
+    drawn = [_draw(world, data, key, step, SIZE) for step in range(STEPS)]
     assert not any(np.asarray(one.refuse).any() for one in drawn)
     # What tuning does not cover is among it, and nothing that is held out.
     assert {int(g) for one in drawn for g in one.prompts.grammar} == {0, 1}
     assert max(int(one.prompts.tasks.max()) for one in drawn) == world.bijections.shape[1] - 1
     held_out = jax.jit(jax.vmap(partial(is_held_out, world)))
     assert not any(np.asarray(held_out(one.prompts)).any() for one in drawn)
-
-
-def test_no_label_is_wrong_where_all_are_to_be_treated_alike() -> None:
-    config = TuningDataConfig(unsafe_share=0.3, label_noise=0.2)
-    noisy = {name for name, kind in KINDS.items() if of_kind(config, kind).label_noise > 0}
-    assert noisy == {"labelled", "safe", "shuffled", "irrelevant"}
-    assert {name for name, kind in KINDS.items() if of_kind(config, kind).unsafe_share == 0.3} == {
-        "labelled",
-        "shuffled",
-        "irrelevant",
-        "refused",
-    }
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])

@@ -10,12 +10,14 @@ import pytest
 
 from experiments.progress import Reporter
 from experiments.training import Runner, Watch, train
-from models.training import devices, objectives, tuning
+from models.training import devices, tuning
 from models.training.devices import mesh, spread
 from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start
 from models.training.memory import runs_at_once
+from models.training.methods import METHODS
+from models.training.methods.dpo import DPO
+from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params
-from synth.tuning_data import TuningData
 from synth.world import World
 from tests.models.training.programs import regression, zeros
 
@@ -96,9 +98,10 @@ def test_eight_devices_equal_one(runs: int, accumulate: int, held: tuple[int, ..
 
 def test_pairs_on_eight_devices_are_tuned_as_on_one(world: World, model: ModelConfig, params: Params) -> None:
     """By DPO, 2 runs, each with the examples of its batch over 4."""
-    program = tuning.program(objectives.dpo, 8, OptimizerConfig(), model, world.config)
-    hyper = tuning.Traced(objectives.DPO(), TuningData(0, 0.5, 0.0), tuning.tables(8, world.config))
-    runs = across([Schedule(3, 1e-3, hyper)], 2), jax.tree.map(lambda w: jnp.stack([w, 0.9 * w]), params)
+    config = TuningConfig(steps=3, batch_size=8, learning_rate=1e-3)
+    program = tuning.program(config, METHODS["dpo"], model, world.config)
+    schedule = tuning.schedule(config, METHODS["dpo"], DPO(), world.config)
+    runs = across([schedule], 2), jax.tree.map(lambda w: jnp.stack([w, 0.9 * w]), params)
 
     def tuned(grid: jax.sharding.Mesh | None) -> tuple[State, dict[str, np.ndarray]]:
         schedule, reference, keys = spread((*runs, seed_keys(jax.random.key(3), 2)), grid)

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.training import pretraining, tuning
-from models.training.loop import OptimizerConfig
-from models.training.objectives import CONTROLS, METHODS, SAFETY
+from models.training.method import labelled_pairs
+from models.training.methods import CONTROLS, METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, forward
@@ -18,7 +19,7 @@ from synth import vocab
 from synth.coverage import CoverageConfig
 from synth.prompts import Prompt, is_held_out
 from synth.safety import SafetyConfig
-from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT
+from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch, Pair
 from synth.settings import SettingError
 from synth.tuning_data import TuningData
 from synth.world import World, build_world
@@ -26,9 +27,9 @@ from synth.world import World, build_world
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float, world: World, key: jax.Array) -> None:
-    pair = tuning.batch(world, TuningData(0, share, 0.0), key, 0, 16)
+    pair = labelled_pairs(world, TuningData(0, share, 0.0), key, 0, 16)
 
-    def refused(batch: tuning.Pair) -> np.ndarray:
+    def refused(batch: Batch) -> np.ndarray:
         response = np.asarray(batch.roles) == RESPONSE
         return (np.where(response, np.asarray(batch.tokens), vocab.NULL) == vocab.NULL).all(axis=1)
 
@@ -104,15 +105,11 @@ def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelCo
     config = TuningConfig()
     made = {}
     for method in ("sft", *CONTROLS):
-        of, kind = METHODS[method], tuning.kind(method)
-        made[method] = tuning.program(
-            of.objective, 8, OptimizerConfig(), model, world.config, of_pretraining=kind.pretraining
-        )
+        of = METHODS[method]
+        made[method] = tuning.program(config, of, model, world.config)
         # What differs are numbers of one shape: nothing to compile anew.
-        traced, of_sft = (
-            tuning.schedule(config, name, METHODS[name].hyper(), world.config) for name in (method, "sft")
-        )
-        if not kind.pretraining:
+        traced, of_sft = (tuning.schedule(config, row, row.hyper(), world.config) for row in (of, METHODS["sft"]))
+        if not of.prompts.pretraining:
             shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(each)] for each in (traced, of_sft)]
             assert shapes[0] == shapes[1]
             assert jax.tree.structure(traced) == jax.tree.structure(of_sft)
@@ -120,8 +117,14 @@ def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelCo
     assert {method for method, one in made.items() if one is not made["sft"]} == {"pretraining_more"}
 
 
-def test_the_registry_tells_safety_from_controls() -> None:
-    assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more"}
-    assert set(SAFETY) == set(METHODS) - set(CONTROLS)
-    assert {METHODS[name].prompts for name in SAFETY} == {"labelled"}
-    assert {METHODS[name].objective for name in CONTROLS} == {METHODS["sft"].objective}
+def test_methods_whose_batches_differ_share_no_program(world: World, model: ModelConfig) -> None:
+    def exchanged(*arguments: Any) -> Pair:
+        return Pair(*reversed(labelled_pairs(*arguments)))
+
+    def again(*arguments: Any) -> Pair:
+        return labelled_pairs(*arguments)
+
+    sft, other, same = (METHODS["sft"]._replace(batch=batch) for batch in (labelled_pairs, exchanged, again))
+    of_sft, of_other, of_same = (tuning.program(TuningConfig(), row, model, world.config) for row in (sft, other, same))
+    assert of_sft is not of_other
+    assert of_sft is of_same

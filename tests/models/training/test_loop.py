@@ -11,13 +11,14 @@ import pytest
 
 from models.training import tuning
 from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start
-from models.training.objectives import DPO, dpo
+from models.training.methods import METHODS
+from models.training.methods.dpo import DPO
 from models.training.pretraining import PretrainConfig
-from models.training.tuning import Traced, TuningConfig
+from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, init
 from models.weights import flatten
 from synth.settings import SettingError
-from synth.tuning_data import TuningData
+from synth.tuning_data import TuningDataConfig
 from synth.world import World
 from tests.models.training.programs import PULL, inputs, regression, zeros
 
@@ -57,15 +58,15 @@ def model(model: ModelConfig) -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def program(world: World, model: ModelConfig) -> Program:
-    return tuning.program(dpo, 8, OptimizerConfig(), model, world.config)
+    return tuning.program(TuningConfig(batch_size=8), METHODS["dpo"], model, world.config)
 
 
 @pytest.fixture(scope="module")
 def schedules(world: World) -> list[Schedule]:
-    tables = tuning.tables(8, world.config)
+    settings = [(3e-3, TuningDataConfig(0, 0.25), DPO(0.3, 0.2)), (1e-3, TuningDataConfig(20, 0.5, 0.1), DPO(0.1, 0.1))]
     return [
-        Schedule(STEPS, 3e-3, Traced(DPO(0.3, 0.2), TuningData(0, 0.25, 0.0), tables)),
-        Schedule(STEPS, 1e-3, Traced(DPO(0.1, 0.1), TuningData(20, 0.5, 0.1), tables)),
+        tuning.schedule(TuningConfig(STEPS, 8, rate, data), METHODS["dpo"], hyper, world.config)
+        for rate, data, hyper in settings
     ]
 
 

@@ -1,4 +1,4 @@
-"""Tests of `models/training/objectives.py`: by hand, by NumPy, and one contract for all."""
+"""Tests of the objectives in `models/training/methods/`: each against its equation, by hand and by NumPy."""
 
 import functools
 from collections.abc import Callable
@@ -11,79 +11,25 @@ import pytest
 from scipy.special import expit, log_softmax, softmax
 from scipy.stats import entropy
 
-from models.training import objectives, tuning
-from models.training.loop import Terms
-from models.training.objectives import (
-    CONTROLS,
-    DPO,
-    IPO,
-    METHODS,
-    NPO,
-    SAFETY,
-    SFT,
-    Objective,
-    SimPO,
-    Unlearning,
-    UnlearningKL,
-)
+from models import likelihood
+from models.training.methods import CONTROLS, METHODS
+from models.training.methods.dpo import DPO, dpo
+from models.training.methods.ipo import IPO, ipo
+from models.training.methods.npo import NPO, npo
+from models.training.methods.sft import SFT, sft
+from models.training.methods.simpo import SimPO, simpo
+from models.training.methods.unlearning import Unlearning, unlearning
+from models.training.methods.unlearning_kl import UnlearningKL, unlearning_kl
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.keys import fold
 from synth.sequences import END, RESPONSE, Batch, Pair
 from synth.settings import SettingError
-from synth.tuning_data import TuningData
-from synth.world import World
-
-HYPER = {
-    "sft": SFT(),
-    "dpo": DPO(0.3, 0.2),
-    "unlearning": Unlearning(0.4),
-    "npo": NPO(0.3, 0.2),
-    "unlearning_kl": UnlearningKL(0.4, 0.7),
-    "ipo": IPO(0.1),
-    "simpo": SimPO(1.5, 0.5),
-    **{name: SFT() for name in CONTROLS},
-}
-DIFFERENT = SAFETY
-EVERY = pytest.mark.parametrize("method", DIFFERENT)
-
-
-@pytest.fixture(scope="module")
-def pair(world: World, key: jax.Array) -> Pair:
-    return jax.jit(lambda k: tuning.batch(world, TuningData(0, 0.5, 0.0), k, 0, 8))(fold(key, "pair"))
-
-
-@pytest.fixture(scope="module")
-def reference(params: Params, key: jax.Array) -> Params:
-    return jax.tree.map(lambda a: a * 0.9, params)
-
-
-def losses(method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair) -> jax.Array:
-    return terms(method, model, params, reference, pair).loss
-
-
-def terms(method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair) -> Terms:
-    return compiled(METHODS[method].objective, model)(params, reference, pair, HYPER[method])
-
-
-@functools.cache
-def compiled(objective: Objective, model: ModelConfig) -> Callable[[Params, Params, Pair, Any], Terms]:
-    return jax.jit(functools.partial(objective, model))
+from tests.models.training.terms import compiled, terms
 
 
 @functools.cache
 def logits(model: ModelConfig) -> Callable[[Params, jax.Array], jax.Array]:
     return jax.jit(functools.partial(forward, model))
-
-
-@functools.cache
-def gradient(method: str, model: ModelConfig) -> Callable[[Params, Params, Pair], tuple[jax.Array, Params]]:
-    """Of the mean of the loss, compiled."""
-
-    def mean(params: Params, reference: Params, pair: Pair) -> jax.Array:
-        return jnp.mean(losses(method, model, params, reference, pair))
-
-    return jax.jit(jax.value_and_grad(mean))
 
 
 def numpy_score(model: ModelConfig, params: Params, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +91,7 @@ def test_each_loss_equals_its_equation_in_numpy(
         **{name: -good / n_good for name in CONTROLS},
     }
     for method in METHODS:
-        got = losses(method, model, params, reference, pair)
+        got = terms(method, model, params, reference, pair).loss
         np.testing.assert_allclose(got, expected[method], rtol=1e-4, atol=1e-5, err_msg=method)
 
 
@@ -192,39 +138,39 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
         share = 1 / jnp.array(shares[params])[None, : tokens.shape[1]]
         return jnp.log(jnp.stack([share, 1 - share], axis=-1))
 
-    monkeypatch.setattr(objectives, "forward", stub)
-    monkeypatch.setattr(objectives.jax.lax, "stop_gradient", lambda params: params)
+    monkeypatch.setattr(likelihood, "forward", stub)
+    monkeypatch.setattr(jax.lax, "stop_gradient", lambda params: params)
     roles = jnp.array([[0] * 7 + [RESPONSE, RESPONSE, RESPONSE, END]])
     one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]))
     pair, model = Pair(one, one), ModelConfig()
     log2 = float(np.log(2))
-    sft = objectives.sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]
-    unlearning = objectives.unlearning(model, "policy", "reference", pair, Unlearning(0.1)).loss  # type: ignore[arg-type]
-    dpo = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25)).loss  # type: ignore[arg-type]
-    np.testing.assert_allclose(sft, [1.75 * log2], rtol=1e-6)
-    np.testing.assert_allclose(unlearning, [1.65 * log2], rtol=1e-6)
+    of_sft = sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]
+    of_unlearning = unlearning(model, "policy", "reference", pair, Unlearning(0.1)).loss  # type: ignore[arg-type]
+    of_dpo = dpo(model, "policy", "reference", pair, DPO(0.5, 0.25)).loss  # type: ignore[arg-type]
+    np.testing.assert_allclose(of_sft, [1.75 * log2], rtol=1e-6)
+    np.testing.assert_allclose(of_unlearning, [1.65 * log2], rtol=1e-6)
     # beta (-7 + 4) log 2 - gamma 0 = -1.5 log 2, so the loss is log(1 + 2^1.5).
-    np.testing.assert_allclose(dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
+    np.testing.assert_allclose(of_dpo, [np.log(1 + 2**1.5)], rtol=1e-6)
     # Divided by 1.5 tokens, the paper's coefficients under its code's scale: -log 2, so log(1 + 2).
-    scaled = objectives.dpo(model, "policy", "reference", pair, DPO(0.5, 0.25, per=1.5))  # type: ignore[arg-type]
+    scaled = dpo(model, "policy", "reference", pair, DPO(0.5, 0.25, per=1.5))  # type: ignore[arg-type]
     np.testing.assert_allclose(scaled.loss, [np.log(3)], rtol=1e-6)
     np.testing.assert_allclose(scaled.parts["gain"], [-log2], rtol=1e-6)
-    npo = objectives.npo(model, "policy", "reference", pair, NPO(0.5, 0.1)).loss  # type: ignore[arg-type]
-    ipo = objectives.ipo(model, "policy", "reference", pair, IPO(0.25)).loss  # type: ignore[arg-type]
-    simpo = objectives.simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2)).loss  # type: ignore[arg-type]
+    of_npo = npo(model, "policy", "reference", pair, NPO(0.5, 0.1)).loss  # type: ignore[arg-type]
+    of_ipo = ipo(model, "policy", "reference", pair, IPO(0.25)).loss  # type: ignore[arg-type]
+    of_simpo = simpo(model, "policy", "reference", pair, SimPO(2.0, 0.5 * log2)).loss  # type: ignore[arg-type]
     # y^l is as probable as under the reference: the second term is 0.1 (2 / 0.5) log 2.
-    np.testing.assert_allclose(npo, [1.75 * log2 + 0.4 * log2], rtol=1e-6)
+    np.testing.assert_allclose(of_npo, [1.75 * log2 + 0.4 * log2], rtol=1e-6)
     # The margin is -3 log 2, and 2 is aimed at.
-    np.testing.assert_allclose(ipo, [(3 * log2 + 2) ** 2], rtol=1e-6)
+    np.testing.assert_allclose(of_ipo, [(3 * log2 + 2) ** 2], rtol=1e-6)
     # 2 (1 - 7/4) log 2 - log 2 / 2 = -2 log 2, so the loss is log(1 + 4).
-    np.testing.assert_allclose(simpo, [np.log(5)], rtol=1e-6)
+    np.testing.assert_allclose(of_simpo, [np.log(5)], rtol=1e-6)
 
 
 def test_dpo_per_tokens_is_dpo_with_coefficients_as_much_smaller(
     model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: Scores
 ) -> None:
     good, _, bad, _, good_ref, bad_ref, _ = scores
-    found = compiled(objectives.dpo, model)(params, reference, pair, DPO(30.0, 20.0, per=159.0)).loss
+    found = compiled(dpo, model)(params, reference, pair, DPO(30.0, 20.0, per=159.0)).loss
     expected = -np.log(expit(30 / 159 * (good - good_ref) - 20 / 159 * (bad - bad_ref)))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(SettingError, match=r"per=0: must be a finite number above 0; set per above 0"):
@@ -232,71 +178,15 @@ def test_dpo_per_tokens_is_dpo_with_coefficients_as_much_smaller(
 
 
 def test_dpo_at_the_reference_is_log_2(model: ModelConfig, params: Params, pair: Pair) -> None:
-    at_start = compiled(objectives.dpo, model)(params, params, pair, DPO(0.5, 0.1)).loss
+    at_start = compiled(dpo, model)(params, params, pair, DPO(0.5, 0.1)).loss
     np.testing.assert_allclose(at_start, np.full(8, np.log(2)), rtol=1e-6)
 
 
 def test_nothing_diverges_at_the_reference(model: ModelConfig, params: Params, pair: Pair) -> None:
-    kl = compiled(objectives.unlearning_kl, model)(params, params, pair, UnlearningKL(0.4, 1.0)).parts["drift"]
+    kl = compiled(unlearning_kl, model)(params, params, pair, UnlearningKL(0.4, 1.0)).parts["drift"]
     np.testing.assert_allclose(kl, np.zeros(8), atol=1e-6)
-    ipo = compiled(objectives.ipo, model)(params, params, pair, IPO(0.25)).loss
-    np.testing.assert_allclose(ipo, np.full(8, 4.0), rtol=1e-5)
-
-
-@EVERY
-def test_jit_equals_no_jit(method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair) -> None:
-    # The compiler may order sums differently: float32 roundings on losses of order 10.
-    want = METHODS[method].objective(model, params, reference, pair, HYPER[method]).loss
-    np.testing.assert_allclose(losses(method, model, params, reference, pair), want, rtol=2e-5, atol=2e-5)
-
-
-@EVERY
-def test_examples_do_not_mix(method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair) -> None:
-    whole = losses(method, model, params, reference, pair)
-    other = jax.tree.map(lambda a: jnp.concatenate([a[:4], a[4:][::-1]]), pair)
-    mixed = losses(method, model, params, reference, other)
-    np.testing.assert_allclose(mixed, jnp.concatenate([whole[:4], whole[4:][::-1]]), rtol=2e-5, atol=2e-5)
-
-
-@EVERY
-def test_padding_changes_nothing(
-    method: str, world: World, params: Params, reference: Params, pair: Pair, model: ModelConfig
-) -> None:
-    """Neither what stands in the padding nor how much of it there is."""
-    whole = losses(method, model, params, reference, pair)
-
-    def scribble(batch: Batch) -> Batch:
-        return batch._replace(tokens=jnp.where(batch.roles == 0, 3, batch.tokens))
-
-    scribbled = Pair(scribble(pair.preferred), scribble(pair.dispreferred))
-    np.testing.assert_allclose(losses(method, model, params, reference, scribbled), whole, rtol=2e-5, atol=2e-5)
-    short = np.flatnonzero(np.asarray(pair.preferred.roles[:, -3:]).sum(axis=1) == 0)
-    assert short.size
-
-    def cut(a: jax.Array) -> jax.Array:
-        return a[short, :-3] if a.ndim == 2 else a[short]
-
-    trimmed = losses(method, model, params, reference, jax.tree.map(cut, pair))
-    np.testing.assert_allclose(trimmed, whole[short], rtol=2e-5, atol=2e-5)
-
-
-@EVERY
-def test_tokens_that_do_not_count_get_no_gradient(
-    method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair
-) -> None:
-    """Positions that hold nothing but padding, or come behind the last prediction, do not move."""
-    _, found = gradient(method, model)(params, reference, pair)
-    unused = np.ones(model.context, bool)
-    unused[: int((np.asarray(pair.preferred.roles) != 0).sum(axis=1).max()) - 1] = False
-    assert (np.asarray(found["W_pos"])[unused] == 0).all()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
-
-
-@EVERY
-def test_finite_at_extremes(method: str, model: ModelConfig, params: Params, reference: Params, pair: Pair) -> None:
-    value, found = gradient(method, model)({**params, "W_U": params["W_U"] * 1e4}, reference, pair)
-    assert np.isfinite(value)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    of_ipo = compiled(ipo, model)(params, params, pair, IPO(0.25)).loss
+    np.testing.assert_allclose(of_ipo, np.full(8, 4.0), rtol=1e-5)
 
 
 def test_in_bfloat16_every_part_is_float32_and_near(

@@ -1,0 +1,40 @@
+"""The methods of tuning by name, each of a file of its own.
+
+In their equations y^p is the preferred response, y^l the other (`scoring`), log p(y|x) a sum over the
+response's tokens and l the cross-entropy, a mean over them (`models/likelihood.py`).
+"""
+
+from models.training.method import Method
+from models.training.methods import (
+    continued,
+    dpo,
+    ipo,
+    irrelevant,
+    npo,
+    pretraining_more,
+    refuse_all,
+    sft,
+    shuffled,
+    simpo,
+    unlearning,
+    unlearning_kl,
+)
+
+METHODS: dict[str, Method] = {
+    "sft": sft.METHOD,
+    "dpo": dpo.METHOD,
+    "unlearning": unlearning.METHOD,
+    "npo": npo.METHOD,
+    "unlearning_kl": unlearning_kl.METHOD,
+    "ipo": ipo.METHOD,
+    "simpo": simpo.METHOD,
+    "continued": continued.METHOD,
+    "shuffled": shuffled.METHOD,
+    "irrelevant": irrelevant.METHOD,
+    "refuse_all": refuse_all.METHOD,
+    "pretraining_more": pretraining_more.METHOD,
+}
+SAFETY = tuple(name for name, method in METHODS.items() if method.part == "safety")
+"""Methods that teach safety"""
+CONTROLS = tuple(name for name, method in METHODS.items() if method.part == "control")
+"""Methods that teach none, and stand beside those that do"""

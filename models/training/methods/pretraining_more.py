@@ -1,0 +1,10 @@
+"""More pretraining: `sft` on pretraining's prompts, complied with.
+
+Controls for training on: it changes nothing of what is asked.
+"""
+
+from models.training.method import Method
+from models.training.methods.sft import SFT, sft
+from synth.tuning_data import Kind
+
+METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(unsafe=False, pretraining=True))
