@@ -58,7 +58,19 @@ def test_measuring_is_no_part_of_training() -> None:
         reached = provenance.reachable(f"experiments.stages.{stage}")
         assert "models.training.loop" in reached
         assert not any(name.startswith("analysis") for name in reached)
-    assert "analysis.nullspace" in provenance.reachable("experiments.stages.measure")
+
+
+def test_no_stage_reaches_the_terminal_the_store_or_a_registry() -> None:
+    for stage in ("initial", "pretrain", "tune", "measure", "responses", "paths"):
+        reached = provenance.reachable(f"experiments.stages.{stage}")
+        assert reached.isdisjoint(provenance.NOT_FOLLOWED)
+        assert "experiments.config" not in reached
+
+
+def test_pretraining_reaches_no_method() -> None:
+    reached = provenance.reachable("experiments.stages.pretrain")
+    assert not any(name.startswith(("models.training.method", "models.training.tuning")) for name in reached)
+    assert reached.isdisjoint({"models.fork", "synth.tuning_data"})
 
 
 def test_environment_names_versions_device_and_commit() -> None:

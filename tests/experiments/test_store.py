@@ -14,11 +14,11 @@ from experiments.store import main
 PRETRAIN = Recipe("pretrain", {"model": {"width": 64}, "seeds": 3}, (), "code")
 SFT = Recipe("tune", {"method": "sft", "tuning": {"steps": 250, "unsafe_share": 0.5}}, (PRETRAIN.key,), "code")
 DPO = Recipe("tune", {"method": "dpo", "tuning": {"steps": 250, "unsafe_share": 0.1}}, (PRETRAIN.key,), "code")
-UNTOUCHED = Recipe("measure", {"analysis": {"prompts": 512}}, (PRETRAIN.key, PRETRAIN.key), "code")
-MEASURED = Recipe("measure", {"analysis": {"prompts": 512}}, (DPO.key, PRETRAIN.key), "code")
+UNTOUCHED = Recipe("measure", {"asked": {"prompts": 512}}, (PRETRAIN.key, PRETRAIN.key), "code")
+MEASURED = Recipe("measure", {"asked": {"prompts": 512}}, (DPO.key, PRETRAIN.key), "code")
 PATHS = Recipe("paths", {"models": ["sft", "dpo"]}, (SFT.key, DPO.key, PRETRAIN.key), "code")
 LONELY = Recipe("pretrain", {"model": {"width": 32}, "seeds": 3}, (), "code")
-BEGUN = Recipe("measure", {"analysis": {"prompts": 64}}, (DPO.key, PRETRAIN.key), "code")
+BEGUN = Recipe("measure", {"asked": {"prompts": 64}}, (DPO.key, PRETRAIN.key), "code")
 ALL = (PRETRAIN, SFT, DPO, UNTOUCHED, MEASURED, PATHS, LONELY)
 
 
@@ -71,7 +71,7 @@ def test_list_says_what_each_is_from_and_who_uses_it(store: Store, capsys: pytes
     assert rows[DPO.key[:10]][-2:] == ["one", "method=dpo, tuning.unsafe_share=0.1, tuning.steps=250"]
     assert rows[PRETRAIN.key[:10]][-2:] == ["one +1", "model.width=64, seeds=3"]
     # What it is measured on is said of a measurement, though its own settings do not have it.
-    assert rows[MEASURED.key[:10]][-1] == "method=dpo, analysis.prompts=512"
+    assert rows[MEASURED.key[:10]][-1] == "method=dpo, asked.prompts=512"
     assert rows[UNTOUCHED.key[:10]][-2:] == ["-", "method=untouched, analysis.prompts=512"]
     assert rows[PATHS.key[:10]][-1] == r"models=[sft,dpo]"
     command(store, "list", "tune")
