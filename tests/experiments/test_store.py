@@ -72,7 +72,7 @@ def test_list_says_what_each_is_from_and_who_uses_it(store: Store, capsys: pytes
     assert rows[PRETRAIN.key[:10]][-2:] == ["one +1", "model.width=64, seeds=3"]
     # What it is measured on is said of a measurement, though its own settings do not have it.
     assert rows[MEASURED.key[:10]][-1] == "method=dpo, asked.prompts=512"
-    assert rows[UNTOUCHED.key[:10]][-2:] == ["-", "method=untouched, analysis.prompts=512"]
+    assert rows[UNTOUCHED.key[:10]][-2:] == ["-", "method=untouched, asked.prompts=512"]
     assert rows[PATHS.key[:10]][-1] == r"models=[sft,dpo]"
     command(store, "list", "tune")
     assert capsys.readouterr().out.startswith("2 artifacts in ")
