@@ -1,13 +1,14 @@
 """Where jobs are done: in this process, or side by side by one of Hydra's launchers.
 
-In this process training is done one job after the other, for it fills the machine; measuring side by side.
+A job waits for those that make its parents, and for no other: in this process a few are done at once, for
+one alone leaves cores of a CPU idle, and launchers get all that have their parents at a time.
 """
 
+import heapq
 import importlib.util
-import itertools
 import traceback
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -27,10 +28,10 @@ from experiments.artifacts import DamagedError, Store
 from experiments.checkpoint import MismatchError
 from experiments.compiled import keep_compiled_programs
 from experiments.config import ConfigError, explained
-from experiments.plan import MEASURING, PHASES, Job
+from experiments.plan import Job
 from experiments.progress import Reporter
 from experiments.schema import LauncherConfig
-from experiments.stages import seeds
+from experiments.side_by_side import at_once, stopping
 from experiments.training import DivergedError, Runner
 from synth.settings import SettingError
 
@@ -65,8 +66,8 @@ class Place(NamedTuple):
     checkpoint_seconds: float
     runs_at_once: int | None
 
-    def runner(self, reporter: Reporter) -> Runner:
-        return Runner(reporter, self.checkpoint_seconds, self.runs_at_once)
+    def runner(self, reporter: Reporter, jobs_at_once: int = 1) -> Runner:
+        return Runner(reporter, self.checkpoint_seconds, self.runs_at_once, jobs_at_once)
 
 
 Failures = dict[str, Failure]
@@ -100,54 +101,83 @@ def do(
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store)
 
-        def make(number: int, job: Job, orphaned: Failure | None) -> Failure | None:
-            reporter.say(f"[{number}/{len(jobs)}] {job.what}")
-            return orphaned or attempt(job, store, place.runner(reporter))
+        numbers = {id(job): number for number, job in enumerate(jobs, 1)}
 
-        with _blas_alone():
-            for measuring, group in itertools.groupby(enumerate(jobs, 1), lambda one: one[1].stage in MEASURING):
-                if measuring:
-                    calls = [(job, partial(make, i, job, _orphaned(job, failures))) for i, job in group]
-                    with closing(_side_by_side(calls)) as ended:
-                        for job, failure in ended:
-                            note(job, failure)
-                            done(failures)
-                    continue
-                for i, job in group:
-                    note(job, make(i, job, _orphaned(job, failures)))
-                    done(failures)
+        def make(job: Job) -> Failure | None:
+            reporter.say(f"[{numbers[id(job)]}/{len(jobs)}] {job.what}")
+            return attempt(job, store, place.runner(reporter, at_once()))
+
+        with _blas_alone(), closing(_as_they_can(jobs, make, failures)) as ended:
+            for job, failure in ended:
+                note(job, failure)
+                done(failures)
         return failures
-    for stages in PHASES:
-        phase = [job for job in jobs if job.stage in stages]
+    for ready in _levels(jobs):
         able = []
-        for job in phase:
+        for job in ready:
             orphaned = _orphaned(job, failures)
             note(job, orphaned)
             if not orphaned:
                 able.append(job)
         if able:
-            reporter.say(f"{launcher.name}: {len(able)} job{'s' * (len(able) != 1)} of {' and '.join(stages)}")
+            stages = " and ".join(dict.fromkeys(job.stage for job in able))
+            reporter.say(f"{launcher.name}: {len(able)} job{'s' * (len(able) != 1)} of {stages}")
             for job, failure in zip(able, _launch(able, place, launcher, logs), strict=True):
                 note(job, failure)
             done(failures)
     return failures
 
 
-def _side_by_side(
-    calls: Sequence[tuple[Job, Callable[[], Failure | None]]],
+def _levels(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs in groups, each of those whose parents are made by the groups before."""
+    depths: dict[str, int] = {}
+    levels: list[list[Job]] = []
+    for job in jobs:  # Each comes after those that it needs.
+        depth = max((depths[parent.key] + 1 for parent in job.parents if parent.key in depths), default=0)
+        depths |= {recipe.key: depth for recipe in job.recipes}
+        levels += [[] for _ in range(depth + 1 - len(levels))]
+        levels[depth].append(job)
+    return levels
+
+
+def _as_they_can(
+    jobs: Sequence[Job], make: Callable[[Job], Failure | None], failures: Failures
 ) -> Generator[tuple[Job, Failure | None], None, None]:
-    """Each job and what came of it, as they are done. When it is left early, no other job or seed is begun."""
-    seeds.stopping.clear()
-    with ThreadPoolExecutor(seeds.at_once()) as pool:
-        futures = {pool.submit(call): job for job, call in calls}
+    """Each job and what came of it, as they are done: begun in their order, as soon as what it needs is made.
+
+    When it is left early, no other job, seed or chunk of steps is begun.
+    """
+    stopping.clear()
+    maker = {recipe.key: number for number, job in enumerate(jobs) for recipe in job.recipes}
+    needs = [{maker[parent.key] for parent in job.parents if parent.key in maker} for job in jobs]
+    needed_by: dict[int, list[int]] = {}
+    for number, of in enumerate(needs):
+        for other in of:
+            needed_by.setdefault(other, []).append(number)
+    ready = [number for number, of in enumerate(needs) if not of]  # Sorted, and so a heap.
+    running: dict[Future[Failure | None], int] = {}
+    with ThreadPoolExecutor(at_once()) as pool:
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            while ready or running:
+                ended: list[tuple[int, Failure | None]] = []
+                while ready and len(running) < at_once():
+                    number = heapq.heappop(ready)
+                    if orphaned := _orphaned(jobs[number], failures):
+                        ended.append((number, orphaned))
+                    else:
+                        running[pool.submit(make, jobs[number])] = number
+                if running and not ended:
+                    known = wait(running, return_when=FIRST_COMPLETED).done
+                    ended = [(running.pop(future), future.result()) for future in known]
+                for number, failure in ended:
+                    yield jobs[number], failure
+                    for other in needed_by.get(number, []):
+                        needs[other].discard(number)
+                        if not needs[other]:
+                            heapq.heappush(ready, other)
         finally:
-            if not all(future.done() for future in futures):
-                seeds.stopping.set()
-            for future in futures:
-                future.cancel()
+            if running:
+                stopping.set()
 
 
 def _blas_alone() -> threadpool_limits:

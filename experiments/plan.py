@@ -66,11 +66,6 @@ class Job(NamedTuple):
         return self.recipes[0].stage
 
 
-MEASURING = (Measure.name, Responses.name, Paths.name)
-PHASES = ((Initial.name, Pretrain.name), (Tune.name,), MEASURING)
-"""Stages whose jobs do not wait for one another."""
-
-
 def plan(config: StudyConfig) -> Plan:
     """Which stages one cell needs."""
     world = config.world

@@ -1,6 +1,7 @@
 """Progress on the terminal: a bar for each stage, or plain lines where there is no terminal."""
 
 import io
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 PLAIN_SECONDS = 10.0
@@ -63,6 +64,9 @@ class Reporter:
 
     def __init__(self, console: PlainConsole | None = None) -> None:
         self.console = console or PlainConsole()
+        self._bars: Progress | None = None
+        """Of the stages that are under way, which may be several at a time"""
+        self._lock = threading.Lock()
 
     def say(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -92,13 +96,29 @@ class Reporter:
             self.say(f"{name}: {total} {unit}s, compiling")
             yield Meter(self.say, name, total, unit, None)
             return
-        columns = (
-            TextColumn("{task.description:<18}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TextColumn("{task.fields[rate]}", markup=False),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as bar:
-            yield Meter(self.say, name, total, unit, bar)
+        with self._lock:
+            if self._bars is None:
+                self._bars = Progress(*_columns(), console=self.console)
+                self._bars.start()
+            bars = self._bars
+            meter = Meter(self.say, name, total, unit, bars)
+        try:
+            yield meter
+        finally:
+            with self._lock:
+                if all(task.id == meter.task for task in bars.tasks):
+                    bars.stop()
+                    self._bars = None
+                elif meter.task is not None:
+                    bars.remove_task(meter.task)
+
+
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
+        TextColumn("{task.description:<18}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeRemainingColumn(),
+    )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from safetensors.numpy import save
 
 from experiments.checkpoint import Checkpoints
 from experiments.progress import Meter, Reporter
+from experiments.side_by_side import stopping
 from models.training.devices import mesh, spread
 from models.training.loop import CHUNK, Program, Schedule, State, run_chunk, start
 from models.training.memory import run_bytes, runs_at_once
@@ -39,6 +41,8 @@ class Runner(NamedTuple):
     checkpoint_seconds: float
     runs_at_once: int | None = None
     """Runs trained side by side; None for as many as fit in memory"""
+    jobs_at_once: int = 1
+    """How many jobs have the memory in common"""
 
 
 class Watch(NamedTuple):
@@ -115,7 +119,8 @@ def train(
     """
     runs = keys.shape[0]
     called = list(names) or [f"seed {run}" for run in range(runs)]
-    size = runner.runs_at_once or runs_at_once(runs, run_bytes(program, schedule, params, reference, keys))
+    each = runner.jobs_at_once * run_bytes(program, schedule, params, reference, keys)
+    size = runner.runs_at_once or runs_at_once(runs, each)
     parts, lost = [], []
     for first in range(0, runs, size):
         share = slice(first, min(first + size, runs))
@@ -208,13 +213,20 @@ class _Together:
     def _advance(
         self, meter: Meter, grid: Mesh | None, schedule: Schedule, state: State, reference: Params, keys: jax.Array
     ) -> State:
-        step, saved = int(state.step), time.monotonic()
+        begun, saved = int(state.step), time.monotonic()
+        step = begun
         if step:
             meter.say(f"{self.name}: going on from step {step}")
             self._check_log(0, step)
         waiting: tuple[int, int, dict[str, jax.Array]] | None = None
         since = time.monotonic()
         while step < self.steps:
+            if stopping.is_set():
+                if waiting:
+                    self._collect(meter, since, *waiting)
+                if step > begun:
+                    self.checkpoints.save(step, self._kept(state))
+                raise CancelledError(f"{self.name} was stopped at step {step}")
             stop = next(stop for stop in self.stops if stop > step)
             length = min(CHUNK, stop - step)
             state, log = run_chunk(self.program, schedule, length, state, reference, keys, grid)

@@ -26,8 +26,10 @@ jax.config.update("jax_disable_most_optimizations", True)
 @pytest.fixture(scope="module")
 def with_optax() -> Iterator[None]:
     """For modules that train: optax raises Adam's decay to an integer power, which is no strict promotion."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
+    # For all threads: a study trains in several.
+    jax.config.update("jax_numpy_dtype_promotion", "standard")
+    yield
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
+from experiments.side_by_side import of_each
 from experiments.stages import files
 from experiments.stages.prompts import drawn, held_out
-from experiments.stages.seeds import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.weights import Weights
 from experiments.training import DivergedError, finite_runs

@@ -11,9 +11,9 @@ import pandas as pd
 from analysis import paths
 from analysis.paths import PathsConfig
 from analysis.rows import rows
+from experiments.side_by_side import of_each
 from experiments.stages import files
 from experiments.stages.prompts import held_out
-from experiments.stages.seeds import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.weights import Weights
 from experiments.training import DivergedError, finite_runs

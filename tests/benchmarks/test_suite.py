@@ -21,8 +21,8 @@ from analysis.suite import MEASUREMENTS
 from experiments.config import load
 from experiments.plan import asked
 from experiments.schema import StudyConfig
+from experiments.side_by_side import of_each
 from experiments.stages.measure import prompts_of, subject
-from experiments.stages.seeds import of_each
 from models.fork import width
 from models.training.loop import seed_keys
 from models.transformer import Params, init

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from experiments import engine
+from experiments import engine, side_by_side
 from experiments.artifacts import Recipe, Store
 from experiments.config import ConfigError
 from experiments.engine import Failures, Place
 from experiments.plan import Job
 from experiments.schema import LauncherConfig
-from experiments.stages import seeds
 from experiments.training import DivergedError, Runner
 from tests.experiments.said import Said
 
@@ -151,7 +150,7 @@ def test_interrupted_no_other_model_is_begun(tmp_path: Path) -> None:
     jobs = [job(one.name, (one,), make=partial(measure, i)) for i, one in enumerate(ones)]
     with pytest.raises(KeyboardInterrupt):
         do(tmp_path, jobs, LauncherConfig())
-    assert len(begun) <= 2 * seeds.AT_ONCE
+    assert len(begun) <= 2 * side_by_side.AT_ONCE
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS[:2], ids=lambda launcher: launcher.name)
@@ -202,3 +201,28 @@ def test_a_launcher_that_is_not_installed_says_what_to_install(monkeypatch: pyte
     monkeypatch.setitem(engine.EXTRAS, "ray", ("ray", "hydra_plugins.not_there"))
     with pytest.raises(ConfigError, match=r"launcher=ray is not installed; python -m pip install -e '.\[ray\]'"):
         engine.check(LauncherConfig("ray"))
+
+
+def test_a_job_waits_for_what_it_needs_and_for_nothing_else(tmp_path: Path) -> None:
+    """Of two chains, the second is done to its end while the first model is still being trained."""
+    end, order = threading.Event(), list[str]()
+
+    def make(name: str, store: Store, runner: Runner) -> None:
+        if name == "slow":
+            assert end.wait(60), "nothing was begun beside it"
+        order.append(name)
+        if name == "measured":
+            end.set()
+
+    slow, quick = recipe("pretrain", "slow"), recipe("pretrain", "quick")
+    after, measured = recipe("tune", "after", quick), recipe("measure", "measured", quick)
+    last = recipe("paths", "last", slow, after)
+    given = [(slow, ()), (quick, ()), (after, (quick,)), (measured, (after,)), (last, (slow, after))]
+    jobs = [job(one.name, (one,), *of, make=partial(make, one.settings["name"])) for one, of in given]
+    assert do(tmp_path, jobs, LauncherConfig())[0] == {}
+    assert order == ["quick", "after", "measured", "slow", "last"]
+    assert [[one.recipes[0].settings["name"] for one in level] for level in engine._levels(jobs)] == [
+        ["slow", "quick"],
+        ["after"],
+        ["measured", "last"],
+    ]

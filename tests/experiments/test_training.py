@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
+from experiments import side_by_side
 from experiments.checkpoint import MismatchError
 from experiments.command import command
-from experiments.progress import Meter, Reporter
+from experiments.progress import Meter, PlainConsole, Reporter
 from experiments.schema import DataConfig
 from experiments.stages.files import guard, snapshot
 from experiments.training import DivergedError, look_steps
@@ -326,6 +328,18 @@ def test_how_many_runs_are_trained_at_once_may_change_before_going_on(
     same_files(three, resumable.run(tmp_path, runs=3, steps=FEW).path)
 
 
+def test_one_of_several_trainings_that_is_stopped_keeps_its_state(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As when another one beside it is interrupted."""
+    monkeypatch.setattr(side_by_side.stopping, "is_set", iter([False, False, True]).__next__)
+    with pytest.raises(CancelledError, match="was stopped at step 100"):
+        resumable.run(tmp_path, steps=FEW, checkpoint_seconds=1e6)
+    monkeypatch.undo()
+    assert list(tmp_path.glob("partial/slow-*/100"))
+    same_files(whole, resumable.run(tmp_path, steps=FEW).path)
+
+
 def test_states_are_saved_no_more_often_than_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(4, monkeypatch, tmp_path, checkpoint_seconds=1e6)
     assert not list(tmp_path.glob("partial/slow-*/[0-9]*"))
@@ -484,6 +498,23 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "pretrain" in out.getvalue()
     assert "10/10" in out.getvalue()
     assert "loss 0.500" in out.getvalue()
+
+
+def test_stages_beside_one_another_share_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    reporter = Reporter(PlainConsole(file=out, force_terminal=True, width=100))
+    with reporter.stage("pretrain", 10) as first:
+        with reporter.stage("tune sft", 4) as second:
+            first.update(5)
+            second.update(4, "loss 0.250")
+            assert first.bar is second.bar
+        first.update(10, "loss 0.500")
+    assert "tune sft" in out.getvalue()
+    assert "10/10" in out.getvalue()
+    with reporter.stage("tune dpo", 4) as last:
+        assert last.bar is not first.bar
+        last.update(4)
+    assert "tune dpo" in out.getvalue()
 
 
 def test_a_table_is_shown_in_full_on_a_narrow_console() -> None:

@@ -5,8 +5,8 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from experiments.stages import seeds
-from experiments.stages.seeds import of_each
+from experiments import side_by_side
+from experiments.side_by_side import of_each
 
 
 def test_results_come_in_the_order_of_seeds_whichever_is_done_first() -> None:
@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_seeds_whichever_is_done_first() -> None:
 
 
 def test_no_more_than_a_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeds, "AT_ONCE", 2)
+    monkeypatch.setattr(side_by_side, "AT_ONCE", 2)
     here, most, lock = [0], [0], threading.Lock()
     both = threading.Barrier(2)
 
@@ -43,7 +43,7 @@ def test_no_more_than_a_few_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> No
 def test_all_callers_together_have_no_more_at_once() -> None:
     """As jobs of several models measure their seeds."""
     here, most, lock = [0], [0], threading.Lock()
-    full = threading.Barrier(seeds.AT_ONCE)
+    full = threading.Barrier(side_by_side.AT_ONCE)
 
     def function(seed: int) -> None:
         with lock:
@@ -55,7 +55,7 @@ def test_all_callers_together_have_no_more_at_once() -> None:
 
     with ThreadPoolExecutor(4) as models:
         list(models.map(lambda model: of_each(function, range(3)), range(4)))
-    assert most == [seeds.AT_ONCE]
+    assert most == [side_by_side.AT_ONCE]
 
 
 def test_an_error_of_one_is_raised() -> None:
@@ -69,8 +69,8 @@ def test_an_error_of_one_is_raised() -> None:
 
 def test_once_it_is_to_stop_no_seed_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
-    monkeypatch.setattr(seeds, "stopping", threading.Event())
-    seeds.stopping.set()
+    monkeypatch.setattr(side_by_side, "stopping", threading.Event())
+    side_by_side.stopping.set()
     with pytest.raises(CancelledError):
         of_each(begun.append, range(3))
     assert begun == []

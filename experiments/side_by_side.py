@@ -1,4 +1,4 @@
-"""The seeds of a model, measured side by side, also beside those of other models."""
+"""What is done side by side in this process: jobs, and the seeds of a model that is measured."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -8,10 +8,10 @@ from typing import TypeVar
 import jax
 
 AT_ONCE = 3
-"""Seeds measured side by side on CPU, of all models together: the activations of each are in memory."""
+"""Jobs, and of all that measure the seeds, side by side on CPU: the activations of each are in memory."""
 
 stopping = threading.Event()
-"""Set to have no further seed begun in this process."""
+"""Set to have no further seed, nor chunk of steps, begun in this process."""
 
 _room = threading.Semaphore(AT_ONCE)
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 
 def at_once() -> int:
-    """How many seeds are measured side by side here."""
-    return AT_ONCE if jax.default_backend() == "cpu" else 1
+    """How many are done side by side here: one where there are devices to be filled, or several to be kept in step."""
+    return AT_ONCE if jax.default_backend() == "cpu" and jax.device_count() == 1 else 1
 
 
 def of_each(function: Callable[[int], T], seeds: Sequence[int]) -> list[T]:
