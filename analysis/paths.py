@@ -3,7 +3,7 @@
 arXiv 2407.10264, Figs. A.73 (linear connectivity) and A.74 (transfer).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -41,14 +41,16 @@ class Mixture(NamedTuple):
     """The method and the variant of the same weights, seen from the other model"""
 
 
-def mixtures(tuned: Mapping[str, Params], reference: Params, method: str, config: PathsConfig) -> Iterator[Mixture]:
-    """Every mixture of the model of `method` with each of the others.
+def mixtures(
+    tuned: Mapping[str, Params], reference: Params, method: str, config: PathsConfig, controls: Collection[str] = ()
+) -> Iterator[Mixture]:
+    """Every mixture of the model of `method` with each of the others, but of two `controls`, which nothing is said of.
 
     `between OTHER A`   (1 - A) of this model's weights, A of the other's
     `transfer OTHER A`  this model's weights and A times the other's dW
     """
     for other, params in tuned.items():
-        if other != method:
+        if other != method and not {method, other} <= set(controls):
             for share in config.between:
                 make = partial(between, tuned[method], params, share)
                 yield Mixture(f"between {other} {share:g}", make, (other, f"between {method} {1 - share:g}"))
@@ -64,14 +66,15 @@ def measure(
     reference: Params,
     prompts: Mapping[str, Prompts],
     config: PathsConfig,
+    controls: Collection[str] = (),
 ) -> dict[str, list[Result]]:
-    """Behaviour of every mixture of one seed's models on each family, by the method that it starts from."""
+    """Behaviour of every mixture (`mixtures`) of one seed's models on each family, by the method it starts from."""
     batch = stacked(prompts, config.prompts)
     seen: dict[tuple[str, str], Scores] = {}
     results: dict[str, list[Result]] = {}
     for method in tuned:
         results[method] = []
-        for mixture in mixtures(tuned, reference, method, config):
+        for mixture in mixtures(tuned, reference, method, config, controls):
             # A quarter of the way from A to B is three quarters from B to A; A with dW of B is B with dW of A.
             known = seen.get(mixture.mirrored) if mixture.mirrored else None
             found = known or scores(model, mixture.make(), batch)

@@ -23,9 +23,9 @@ from synth.world import build_world
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
 
-GUESSED = {"initial": 0.5, "measure": 0.8, "responses": 0.8, "paths": 3.0}
+GUESSED = {"initial": 0.5, "measure": 0.8, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
-GUESSED_BYTES = {"initial": 2e6, "pretrain": 2e6, "tune": 2e6, "measure": 1e6, "responses": 1e6, "paths": 3e4}
+GUESSED_BYTES = {"initial": 2e6, "pretrain": 2e6, "tune": 2e6, "measure": 1e6, "paths": 3e4}
 QUICK_SIZE = 3 * 64**2 * 3
 """Layers, squared width, seeds"""
 EFFICIENCY = 0.25

@@ -20,6 +20,7 @@ from experiments.stages.stage import Stage
 from experiments.stages.tune import TRACED, Tune
 from experiments.stages.weights import Weights
 from experiments.training import Runner
+from models.training.methods import CONTROLS
 from synth.families import existing
 from synth.world import build_world, without_safety
 
@@ -32,7 +33,7 @@ class Plan(NamedTuple):
     measured: dict[str, list[Measured]]
     """By model, each measurement of it and of its snapshots"""
     paths: Paths | None
-    """None where there is but one tuned model"""
+    """None where there is but one tuned model, or controls alone"""
 
     @property
     def stages(self) -> list[Stage]:
@@ -90,7 +91,9 @@ def plan(config: StudyConfig) -> Plan:
         ]
         measured[name].append(Responses(one, reference, prompts, None))
     tuned = {name: one for name, one in weights.items() if isinstance(one, Tune)}
-    paths = Paths(world, prompts.families, config.paths, tuned, pretrained) if len(tuned) > 1 else None
+    controls = tuple(name for name in tuned if name in CONTROLS)
+    compared = len(tuned) > 1 and len(controls) < len(tuned)
+    paths = Paths(world, prompts.families, config.paths, tuned, controls, pretrained) if compared else None
     return Plan(weights, measured, paths)
 
 

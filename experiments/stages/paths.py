@@ -35,6 +35,8 @@ class Paths(Stage):
     paths: PathsConfig
     models: Mapping[str, Weights]
     """By method"""
+    controls: tuple[str, ...]
+    """Those of them that are controls, which are not compared with one another"""
     reference: Weights
 
     name: ClassVar[str] = "paths"
@@ -55,7 +57,8 @@ class Paths(Stage):
 
         def of_seed(place: int) -> pd.DataFrame:
             models = {method: one_seed(stack, place) for method, stack in stacks.items()}
-            found = paths.measure(self.reference.shape, models, one_seed(untouched, place), prompts, self.paths)
+            before = one_seed(untouched, place)
+            found = paths.measure(self.reference.shape, models, before, prompts, self.paths, self.controls)
             return pd.concat(
                 pd.DataFrame(rows(results)).assign(seed=numbers[place], method=method)
                 for method, results in found.items()

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import paths
 from analysis.paths import PathsConfig
-from analysis.rows import Result, Samples
+from analysis.rows import Result, Samples, rows
 from analysis.scores import scores, stacked
 from models.transformer import ModelConfig, Params
 from synth import sequences
@@ -49,6 +49,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(paths, "scores", counted)
     return seen
+
+
+def test_controls_are_compared_with_others_alone(
+    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts]
+) -> None:
+    everything = paths.measure(model, tuned, params, prompts, CONFIG)
+    found = paths.measure(model, tuned, params, prompts, CONFIG, controls=("b", "c"))
+    assert rows(found["a"]) == rows(everything["a"])
+    for method in "bc":
+        assert rows(found[method]) == [row for row in rows(everything[method]) if str(row.variant).split()[1] == "a"]
 
 
 def test_every_mixture_is_the_one_that_its_name_says(

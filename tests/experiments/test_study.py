@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments import output, provenance, samples, study, summary
+from analysis.suite import MEASUREMENTS
+from experiments import figures, output, provenance, samples, study, summary
 from experiments.artifacts import Artifact, Store, verify
 from experiments.cells import cells
 from experiments.config import load
@@ -25,9 +26,10 @@ from experiments.stages import paths, stage
 from experiments.stages.prompts import drawn
 from experiments.table import COLUMNS
 from experiments.training import DivergedError, Runner
+from tests.experiments.conftest import FEW
 from tests.experiments.said import Said
 
-pytestmark = pytest.mark.usefixtures("with_optax")
+pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
 
 TINY = [
     "worlds=1",
@@ -73,8 +75,19 @@ def run(root: Path, *overrides: str) -> tuple[Results, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def done(with_optax: None, root: Path) -> Results:
+def done(with_optax: None, few_figures: None, root: Path) -> Results:
     return run(root)[0]
+
+
+@pytest.fixture(scope="module")
+def all_figures(done: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every figure of it."""
+    folder = tmp_path_factory.mktemp("figures")
+    points = samples.coordinates(json.loads((done.folder / "models.json").read_text())[""])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(figures, "FIGURES", FIGURES)
+        figures.draw_all(done.table, folder, points=points)
+    return folder
 
 
 def artifacts(root: Path) -> dict[str, int]:
@@ -105,14 +118,18 @@ def test_the_output_folder_has_all_that_was_promised(done: Results) -> None:
         "report.html",
         "DONE",
     }
-    drawn = {path.name for path in (done.folder / "figures").iterdir()}
-    index = json.loads((done.folder / "figures" / INDEX).read_text())
-    assert drawn == {INDEX, *(file for one in index.values() for file in one["files"])}
-    assert FIGURES.keys() - OFF <= {name.partition("-")[0] for name in index}
-    assert all(path.stat().st_size > 100 for path in (done.folder / "figures").iterdir())
     assert yaml.safe_load((done.folder / "config.yaml").read_text())["seeds"] == 2
     assert "git" in json.loads((done.folder / "env.json").read_text())
     assert done.folder.name.startswith("quick-")
+
+
+def test_there_are_all_figures_and_nothing_else(done: Results, all_figures: Path) -> None:
+    for folder, names in ((all_figures, FIGURES.keys() - OFF), (done.folder / "figures", set(FEW))):
+        index = json.loads((folder / INDEX).read_text())
+        listed = {file for one in index.values() for file in one["files"]}
+        assert {path.name for path in folder.iterdir()} == {INDEX, *listed}
+        assert names <= {name.partition("-")[0] for name in index}
+        assert all(path.stat().st_size > 100 for path in folder.iterdir())
 
 
 def test_the_table_is_tidy_and_complete(done: Results) -> None:
@@ -168,26 +185,26 @@ OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
 
 
 @pytest.mark.parametrize("name", sorted((FIGURES.keys() | {"jailbreaks-sft"}) - OFF - OF_PROMPTS - {"jailbreaks"}))
-def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results) -> None:
+def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results, all_figures: Path) -> None:
     # Columns without a value come back from CSV without a type.
-    drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv").astype(done.table.dtypes.to_dict())
+    kept = pd.read_csv(all_figures / f"{name}.csv").astype(done.table.dtypes.to_dict())
     keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
-    both = drawn[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
-    assert len(both) == len(drawn) > 0
+    both = kept[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
+    assert len(both) == len(kept) > 0
     assert (both["value"] - both["value_table"]).abs().max() < 1e-12
     assert (both["n"] == both["n_table"]).all()
-    assert set(drawn["seed"]) == {0, 1}
+    assert set(kept["seed"]) == {0, 1}
 
 
 @pytest.mark.parametrize("name", sorted(OF_PROMPTS))
-def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Results) -> None:
-    drawn = pd.read_csv(done.folder / "figures" / f"{name}.csv")
+def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Results, all_figures: Path) -> None:
+    kept = pd.read_csv(all_figures / f"{name}.csv")
     keys = ["seed", "family", "prompt", "metric", "layer", "module", "index"]
-    assert set(drawn["method"]) == set(done.table["method"]) - {"random"}
+    assert set(kept["method"]) == set(done.table["method"]) - {"random"}
     for method, folders in json.loads((done.folder / "models.json").read_text())[""].items():
         if method == "random":
             continue
-        mine = drawn[drawn["method"] == method]
+        mine = kept[kept["method"] == method]
         measured = pd.read_parquet(samples.folder(folders, samples.MEASUREMENT) / "samples.parquet")
         both = mine.merge(
             measured.astype({"family": str, "metric": str, "module": str}), on=keys, suffixes=("", "_kept")
@@ -256,17 +273,19 @@ def test_new_code_draws_the_figures_again(root: Path, done: Results, monkeypatch
     run(root)
 
 
-def test_an_analysis_setting_retrains_nothing(root: Path, done: Results) -> None:
+def test_an_analysis_setting_makes_that_measurement_again_and_nothing_else(root: Path, done: Results) -> None:
     before = artifacts(root)
-    other, _ = run(root, "analysis.clusters.window=2")
+    other, _ = run(root, "analysis.clusters.permutations=4")
     assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 4
     assert other.folder != done.folder
+    unchanged = ~other.table["metric"].str.contains("permuted")
+    assert (other.table["value"] == done.table["value"])[unchanged & done.table["value"].notna()].all()
 
 
 def test_a_methods_setting_does_not_pretrain_again(root: Path, done: Results) -> None:
     before = artifacts(root)
     run(root, "tuning.learning_rate=1e-4", "methods=[sft]")
-    assert kinds(set(artifacts(root)) - set(before)) == ["measure", "tune"]
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * len(MEASUREMENTS) + ["responses", "tune"]
 
 
 def test_names_and_side_settings_make_nothing_new(root: Path, done: Results) -> None:
@@ -294,7 +313,8 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(root: Path, done: Resul
     (done.folder / "DONE").unlink()
     again, lines = run(root)
     assert lines[0] == "[1/2] tune sft"
-    assert lines[1].startswith(f"warning: tune-{key} is damaged (weights.safetensors is not what was written)")
+    damaged = f"warning: tune-{key} is damaged (weights.safetensors is not what was written)"
+    assert any(line.startswith(damaged) for line in lines)
     verify(path)
     verify(measured.parent)
     pd.testing.assert_frame_equal(again.table, done.table)
@@ -403,7 +423,7 @@ def test_cells_that_differ_in_traced_settings_are_tuned_together_and_pretrained_
     results, lines = swept
     began = [line for line in lines if line.endswith("compiling")]
     # The cell without noise is the study that was there before.
-    assert [line.split(":")[0] for line in began] == ["tune sft", "tune continued"]
+    assert sorted(line.split(":")[0] for line in began) == ["tune continued", "tune sft"]
     assert set(results.table["cell"]) == {"0.0", "0.5"}
     assert results.table.groupby("cell")["tuning.data.label_noise"].unique().map(list).to_dict() == {
         "0.0": [0.0],
@@ -434,7 +454,12 @@ def test_trained_together_or_alone_a_model_is_the_same_up_to_rounding(
 def test_a_value_that_is_added_is_all_that_is_made(root: Path, swept: tuple[Results, list[str]]) -> None:
     before = artifacts(root)
     more, _ = noise(root, 0.0, 0.5, 0.125)
-    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * 2 + ["paths"] + ["tune"] * 2
+    assert kinds(set(artifacts(root)) - set(before)) == [
+        *["measure"] * 2 * len(MEASUREMENTS),
+        "paths",
+        *["responses"] * 2,
+        *["tune"] * 2,
+    ]
     assert list(dict.fromkeys(more.table["cell"])) == ["0.0", "0.5", "0.125"]
     old = swept[0].table.reset_index(drop=True)
     pd.testing.assert_frame_equal(more.table[more.table["cell"] != "0.125"].reset_index(drop=True), old)

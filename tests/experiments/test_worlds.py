@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from analysis.suite import MEASUREMENTS
 from experiments import forecast, study
 from experiments.cells import cells
 from experiments.config import ConfigError, load
@@ -26,9 +27,12 @@ from synth.world import build_world
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
 
-pytestmark = pytest.mark.usefixtures("with_optax")
+pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
 
 SMALL = [*TINY, "seeds=1", "model.layers=1"]
+
+MEASURED = 3 * len(MEASUREMENTS) + sum(row.of_random for row in MEASUREMENTS.values()) + 4
+"""Measurements of the untouched model, two tuned ones and the random one, and what each of them answered"""
 
 
 def settings(root: Path, *overrides: str) -> list[str]:
@@ -61,7 +65,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def one(with_optax: None, root: Path) -> tuple[Results, dict[str, int]]:
+def one(with_optax: None, few_figures: None, root: Path) -> tuple[Results, dict[str, int]]:
     results = study.run(load(settings(root)), Said())
     return results, artifacts(root)
 
@@ -122,7 +126,7 @@ def test_going_on_and_planning_again_find_everything_there(root: Path, two: tupl
         "pretrain": (4, 2),
         "tune": (8, 4),
         "initial": (4, 2),
-        "measure": (16, 8),
+        "measure": (4 * MEASURED, 2 * MEASURED),
         "paths": (4, 2),
     }
     assert more["pretrain"].trainings == 2
