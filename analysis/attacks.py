@@ -35,8 +35,8 @@ from models.fork import take
 from models.taps import capture
 from models.transformer import ModelConfig, Params, Tap, forward
 from synth import vocab
-from synth.families import split_name
 from synth.keys import batch_keys, fold
+from synth.lookup import split_name
 from synth.sequences import PADDING, Batch
 from synth.settings import require, require_above_zero, require_at_most, require_positive
 

@@ -21,8 +21,8 @@ from models.fork import fork
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
-from synth.families import split_name
 from synth.keys import fold
+from synth.lookup import split_name
 from synth.sequences import Prompts
 from synth.settings import require, require_among, require_positive
 

@@ -13,7 +13,7 @@ from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
 from analysis.sensitivity import SensitivityConfig
 from analysis.separability import SeparabilityConfig
-from synth.families import split_name
+from synth.lookup import split_name
 from synth.settings import EXACT, require, require_at_most
 
 
@@ -23,7 +23,7 @@ class AnalysisConfig:
 
     families: tuple[str, ...] | None = None
     """Names of families, `FAMILY@PART` for one of what safety tuning leaves out
-    (`synth/families.py`); null is every family that the world can have."""
+    (`synth.families`); null is every family that the world can have."""
     prompts: int = 512
     """Held-out prompts of each family."""
     clusters: ClustersConfig = field(default_factory=ClustersConfig)

@@ -21,8 +21,8 @@ from experiments.progress import Reporter
 from experiments.schema import DataConfig
 from synth import sequences
 from synth.derive import NO_CONCEPT
-from synth.families import check_found, sample_batch
 from synth.keys import fold
+from synth.lookup import check_found, sample_batch
 from synth.prompts import Prompt, verdicts
 from synth.safety import SAFE, VERDICTS
 from synth.sequences import END, RESPONSE, Batch

@@ -14,8 +14,8 @@ from experiments.figures.safety_matrix import draw_safety_matrix
 from experiments.schema import DataConfig
 from synth import sequences, vocab
 from synth.describe import describe, reason
-from synth.families import check_found, existing, sample_batch
 from synth.keys import fold
+from synth.lookup import check_found, existing, sample_batch
 from synth.safety import SAFE, UNSAFE, VERDICTS
 from synth.sequences import END, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
 from synth.settings import naming

@@ -21,7 +21,7 @@ from experiments.stages.tune import TRACED, Tune
 from experiments.stages.weights import Weights
 from experiments.training import Runner
 from models.training.methods import CONTROLS
-from synth.families import existing
+from synth.lookup import existing
 from synth.world import build_world, without_safety
 
 
@@ -73,8 +73,9 @@ def plan(config: StudyConfig) -> Plan:
     begun = Initial(without_safety(world), config.model, config.seeds, config.first_seed)
     pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
     weights: dict[str, Weights] = {UNTOUCHED: pretrained}
+    watched = existing(build_world(world))
     for method in config.methods:
-        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained)
+        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained, watched)
     if config.random_model:
         weights[RANDOM] = begun
     analysis, prompts = config.analysis, asked(config)

@@ -23,6 +23,7 @@ NOT_FOLLOWED = frozenset(
     {
         "analysis.suite",
         "models.training.methods",
+        "synth.families",
         "experiments.artifacts",
         "experiments.progress",
         "experiments.provenance",

@@ -11,7 +11,7 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.families import family, split_name
+from synth.lookup import sampler, split_name
 from synth.settings import naming, require, require_among, require_name, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
@@ -54,7 +54,7 @@ class DataConfig:
         with naming("world"):
             world = build_world(self.world)
             for name in self.family:
-                family(world, name)
+                sampler(world, name)
 
 
 MethodSettings: Any = dataclasses.make_dataclass(
@@ -255,7 +255,7 @@ class StudyConfig:
                 *(self.analysis.families or ("safe", "unsafe")),
                 *(self.analysis.interventions.families or ()),
             ):
-                family(world, name)
+                sampler(world, name)
         longest = world.sequence_length
         require(
             longest <= self.model.context,

@@ -50,7 +50,7 @@ def reserved(config: CoverageConfig, grammar: Grammar, concepts: Sequence[str]) 
 
     They are a concept's last ones, unless a right-hand side would then be reserved of one concept
     and covered of another: productions of a concept change places, one pair at a time, as long as
-    that leaves fewer of these. Where none can be left, `families` still accepts no text that
+    that leaves fewer of these. Where none can be left, `reserved.unseen` still accepts no text that
     covered productions derive.
     """
     rules = {concept: [production.symbols for production in grammar.rules[concept]] for concept in grammar.concepts}

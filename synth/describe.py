@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from synth.families import FAMILIES, existing
+from synth.families import FAMILIES
 from synth.grammar import Grammar, depths
 from synth.likelihood import derivation_entropy, mean_length
+from synth.lookup import existing
 from synth.prompts import Prompt, verdicts
 from synth.safety import RULES, VERDICTS
 from synth.world import World
@@ -143,7 +144,7 @@ def _coverage(world: World) -> list[str]:
 
 def _families(world: World) -> list[str]:
     there = existing(world)
-    absent = [name for name in FAMILIES if name not in there]
+    absent = [name for name, row in FAMILIES.items() if row.kind != "any" and name not in there]
     return [", ".join(there), *([f"not in this world: {', '.join(absent)}"] if absent else [])]
 
 

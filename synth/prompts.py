@@ -117,7 +117,7 @@ def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *eac
 
     A prompt is the first acceptable one of its key's attempts 0, 1, ...; it depends on its
     key alone, not on the others. `each` [N] are passed on to the sampler. Where ATTEMPTS draws give none,
-    the prompt has the length NOT_FOUND (`families.check_found` says so).
+    the prompt has the length NOT_FOUND (`lookup.check_found` says so).
     """
 
     def attempt(key: jax.Array, number: jax.Array, *each: jax.Array) -> tuple[jax.Array, Prompt]:

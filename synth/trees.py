@@ -7,6 +7,9 @@ import numpy as np
 
 from synth.grammar import Grammar
 
+TREES = 64
+"""Derivations in which is looked for what a grammar can write: texts that are not covered, groups that meet in one"""
+
 
 class Tree(NamedTuple):
     """A nonterminal and what it was rewritten to, or a letter without children."""

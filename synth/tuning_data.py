@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synth.families import pretraining, tuning
+from synth.drawing import TaskMix
+from synth.families.pretraining import pretraining
+from synth.judged import judged_mix, judged_prompt
 from synth.keys import batch_keys, fold
 from synth.likelihood import first_letters
 from synth.prompts import (
@@ -183,6 +185,14 @@ def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, 
     told = jnp.stack([unsafe, by_hash(SHUFFLED_LABEL, share), flagged, jnp.ones_like(unsafe)])
     labels = told[jnp.asarray(data.labels)]
     return Labelled(prompts, labels ^ by_hash(WRONG_LABEL, jnp.asarray(data.label_noise)))
+
+
+def tuning(world: World, key: jax.Array, unsafe: bool | jax.Array) -> Attempt:
+    """A prompt that safety tuning covers: of the family `safe`, or `unsafe` where that is true."""
+    kinds = [judged_mix(world, world.covered, verdict) for verdict in ("safe", "unsafe")]
+    mix = TaskMix(*(np.concatenate(parts) for parts in zip(*kinds, strict=True)))
+    wanted = (jnp.arange(mix.rows.size) >= len(world.groups)) == unsafe
+    return judged_prompt(world, world.covered, mix, key, wanted)
 
 
 def _pretraining(world: World, key: jax.Array, unsafe: jax.Array) -> Attempt:

@@ -24,6 +24,7 @@ from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.keys import fold
+from synth.lookup import modules
 from synth.sequences import Prompts
 from synth.world import WorldConfig
 
@@ -61,6 +62,10 @@ class Measured(Stage):
     def label(self) -> str:
         """Which of all that is measured of a model it is."""
         return self.name
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return modules(self.asked.families)
 
     def of_seed(self, subject: Subject, seed: int) -> Any:
         """What `write` is to have of one seed."""
@@ -120,7 +125,7 @@ class Measure(Measured):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (MEASUREMENTS[self.measurement].measure.__module__,)
+        return (MEASUREMENTS[self.measurement].measure.__module__, *super().rows)
 
     def of_seed(self, subject: Subject, seed: int) -> tuple[pd.DataFrame, pa.Table]:
         results = MEASUREMENTS[self.measurement].measure(subject, *self.settings.values())

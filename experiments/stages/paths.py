@@ -18,6 +18,7 @@ from experiments.stages.stage import Stage, Work
 from experiments.stages.weights import Weights
 from experiments.training import DivergedError, finite_runs
 from models.weights import one_seed
+from synth.lookup import modules
 from synth.world import WorldConfig
 
 TABLE = "rows.parquet"
@@ -40,6 +41,10 @@ class Paths(Stage):
     reference: Weights
 
     name: ClassVar[str] = "paths"
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return modules(self.families)
 
     @classmethod
     def make(cls, stages: Sequence["Paths"], folders: Sequence[Path], work: Work) -> None:

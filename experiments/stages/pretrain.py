@@ -12,7 +12,7 @@ from experiments.training import train
 from models.training import pretraining
 from models.training.loop import across
 from models.training.pretraining import PretrainConfig
-from synth.families import PRETRAINING
+from synth.lookup import modules
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,12 @@ class Pretrain(Fresh):
     pretrain: PretrainConfig
 
     name: ClassVar[str] = "pretrain"
+    watched: ClassVar[tuple[str, ...]] = ("pretraining",)
+    """The families that are looked at on the way"""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        return modules(self.watched)
 
     @classmethod
     def make(cls, stages: Sequence["Pretrain"], folders: Sequence[Path], work: Work) -> None:
@@ -30,9 +36,9 @@ class Pretrain(Fresh):
             program = pretraining.program(config, stage.model, world)
             schedule = across([pretraining.schedule(config, world)], stage.seeds)
             runs = [f"seed {seed}" for seed in stage.numbers]
-            seen = files.watch(work.runner.reporter, cls.name, config.watch, world, stage.model, [PRETRAINING], runs)
+            seen = files.watch(work.runner.reporter, cls.name, config.watch, world, stage.model, cls.watched, runs)
             trained = train(
                 work.runner, cls.name, program, schedule, params, params, stage.keys, work.partial, seen, runs
             )
             described = files.described(stage.model, world)
-            files.save_training(folder, trained, described, config.watch.every, [PRETRAINING], stage.first_seed)
+            files.save_training(folder, trained, described, config.watch.every, cls.watched, stage.first_seed)

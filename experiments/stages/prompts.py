@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from synth import sequences
-from synth.families import check_division, check_found, existing
-from synth.families import family as sampler_of
 from synth.keys import batch_keys, fold
+from synth.lookup import check_division, check_found, existing, sampler
 from synth.prompts import HELD_OUT, Prompt, sample
 from synth.sequences import Prompts
 from synth.settings import naming
@@ -53,7 +52,7 @@ def _block(world: WorldConfig, family: str) -> tuple[Shared[tuple[Prompt, Prompt
     tables = build_world(world)
 
     def block(key: jax.Array, first: jax.Array) -> tuple[Prompt, Prompts]:
-        prompts = sample(tables, sampler_of(tables, family), HELD_OUT, batch_keys(key, BLOCK, first))
+        prompts = sample(tables, sampler(tables, family), HELD_OUT, batch_keys(key, BLOCK, first))
         return prompts, sequences.answers(tables, prompts)
 
     return shared(block, jax.random.key(0), jnp.int32(0))

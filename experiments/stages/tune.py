@@ -20,8 +20,8 @@ from models.training.method import Method
 from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.families import existing
 from synth.keys import fold
+from synth.lookup import modules
 from synth.tuning_data import of_kind, repeats
 from synth.world import WorldConfig, build_world
 
@@ -46,6 +46,8 @@ class Tune(Weights):
     """The method's dataclass"""
     start: Weights
     """The weights that it starts from"""
+    watched: tuple[str, ...]
+    """The families that are looked at on the way"""
 
     name: ClassVar[str] = "tune"
 
@@ -56,7 +58,7 @@ class Tune(Weights):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (self.row.module,)
+        return (self.row.module, *modules(self.watched))
 
     @property
     def shape(self) -> ModelConfig:
@@ -76,8 +78,7 @@ class Tune(Weights):
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
         keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, numbers.start)
         schedule = across([tuning.schedule(each.tuning, row, each.coefficients, world) for each in stages], seeds)
-        name, families = f"tune {first.method}", existing(build_world(world))
-        runs = _names(stages)
+        name, families, runs = f"tune {first.method}", first.watched, _names(stages)
         # Who is taught to refuse safe prompts is not to be warned of for it.
         looking = config.watch if row.prompts.complies else dataclasses.replace(config.watch, guard="off")
         watch = files.watch(work.runner.reporter, name, looking, world, model, families, runs)

@@ -16,7 +16,7 @@ from models.training.loop import OptimizerConfig, Program, Schedule, Terms
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences
-from synth.families import pretraining
+from synth.families.pretraining import pretraining
 from synth.keys import batch_keys, fold
 from synth.prompts import TRAIN, Prompt, sample
 from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch

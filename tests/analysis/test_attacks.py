@@ -17,8 +17,8 @@ from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.sensitivity import lipschitz
 from models.transformer import ModelConfig, Params, forward, init
 from synth import sequences, vocab
-from synth.families import sample_batch
 from synth.keys import fold
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import END, PADDING, RESPONSE_START, Batch, Prompts
 from synth.settings import SettingError

@@ -29,7 +29,7 @@ from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten
 from synth import sequences
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import END, RESPONSE, Prompts
 from synth.settings import SettingError

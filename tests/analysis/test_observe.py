@@ -14,7 +14,7 @@ from models.decode import greedy
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import PADDING, RESPONSE, Batch, Prompts
 from synth.world import World

@@ -12,7 +12,7 @@ from analysis.rows import Result, Samples, rows
 from analysis.scores import scores, stacked
 from models.transformer import ModelConfig, Params
 from synth import sequences
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import Prompts
 from synth.settings import SettingError

@@ -8,7 +8,7 @@ from analysis.rows import Samples, Subject, rows
 from analysis.sensitivity import SensitivityConfig, gradient_norm, lipschitz, measure
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import Prompts
 from synth.settings import SettingError

@@ -15,7 +15,7 @@ from experiments.schema import DataConfig
 from models.training import pretraining
 from models.training.loop import seed_keys
 from models.transformer import init
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import TRAIN
 from synth.random_grammar import GrammarConfig
 from synth.tasks import TasksConfig

@@ -12,7 +12,7 @@ from experiments import export_prompts
 from experiments.config import load
 from experiments.data import main
 from experiments.schema import DataConfig
-from synth.families import existing
+from synth.lookup import existing
 from synth.safety import SAFE, VERDICTS, verdict
 from synth.world import World, build_world
 

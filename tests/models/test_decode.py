@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from models.decode import greedy, teacher_forced
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import TRAIN
 from synth.sequences import END, RESPONSE, Batch
 from synth.world import World

@@ -15,8 +15,8 @@ from models.fork import Fork, fork, width
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward, init
 from synth import sequences
-from synth.families import sample_batch
 from synth.keys import fold
+from synth.lookup import sample_batch
 from synth.prompts import TRAIN
 from synth.sequences import END, PADDING, RESPONSE, Batch, Prompts
 from synth.tasks import TasksConfig

@@ -19,7 +19,7 @@ from models.decode import greedy
 from models.transformer import ModelConfig, Params, forward, init
 from models.weights import Described, WeightsError
 from synth import sequences, vocab
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import TRAIN, verdicts
 from synth.sequences import Batch
 from synth.world import World

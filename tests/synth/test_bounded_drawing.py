@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from synth import prompts, sequences
-from synth.families import check_found
 from synth.keys import batch_keys
+from synth.lookup import check_found
 from synth.prompts import HELD_OUT, NOT_FOUND, TRAIN, Attempt, sample
 from synth.sequences import PADDING
 from synth.settings import SettingError

@@ -20,8 +20,9 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth import families, notation, tuning_data, world
+from synth import judged, notation, reserved, tuning_data, world
 from synth.coverage import CoverageConfig
+from synth.families import co_text, misgen_task
 from synth.notation import to_yaml
 from synth.random_grammar import GrammarConfig
 from synth.world import TextConfig, WorldConfig, build_world
@@ -56,11 +57,12 @@ BUILDERS: dict[Callable[..., Any], Callable[[int], Any]] = {
     world.concept_tables: lambda seed: world.concept_tables(built(seed), "covered"),
     world.start_tables: lambda seed: world.start_tables(built(seed, cropped=True)),
     world.ancestor_tables: lambda seed: world.ancestor_tables(built(seed), "all"),
+    world.without_safety: lambda seed: world.without_safety(fresh(seed)),
     notation.parse_grammars: own_grammar,
-    families._judged: lambda seed: families._judged(built(seed), built(seed).covered, "safe"),
-    families._competing: lambda seed: families._competing(built(seed), built(seed).covered),
-    families._aliased: lambda seed: families._aliased(built(seed), built(seed).covered),
-    families._check_unseen: lambda seed: families._check_unseen(
+    judged.judged_mix: lambda seed: judged.judged_mix(built(seed), built(seed).covered, "safe"),
+    co_text._competing: lambda seed: co_text._competing(built(seed), built(seed).covered),
+    misgen_task._aliased: lambda seed: misgen_task._aliased(built(seed), built(seed).covered),
+    reserved.check_unseen: lambda seed: reserved.check_unseen(
         built(seed, covered=0.8), built(seed, covered=0.8).covered
     ),
     tuning_data.flagged_letters: lambda seed: tuning_data.flagged_letters(built(seed)),

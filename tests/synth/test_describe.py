@@ -7,7 +7,7 @@ import pytest
 from experiments.config import load
 from experiments.schema import DataConfig
 from synth.describe import describe, levels, reason
-from synth.families import existing, sample_batch
+from synth.lookup import existing, sample_batch
 from synth.notation import parse_grammars
 from synth.prompts import HELD_OUT, Prompt
 from synth.world import World, build_world

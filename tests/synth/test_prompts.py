@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synth.families import FAMILIES, sample_batch
+from synth.families import FAMILIES
 from synth.keys import fold
+from synth.lookup import sample_batch
 from synth.prompts import DIVISION, HELD_OUT, TRAIN, Prompt, content_hash, distinct, is_held_out
 from synth.world import TextConfig, World, build_world
-from tests.synth.test_families import (
+from tests.synth.families.drawn import (
     ATTEMPTS,
     COUNT,
     WITHOUT_START,
@@ -85,7 +86,7 @@ def equal(one: Prompt, other: Prompt) -> bool:
     return all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "pretraining"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_first_prompts_can_be_passed_over(name: str, world: World, key: jax.Array, batches: Batches) -> None:
     whole = batches[name, TRAIN]
     later = sample_batch(world, name, TRAIN, key, COUNT, 7)

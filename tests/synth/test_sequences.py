@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from synth import sequences, vocab
-from synth.families import FAMILIES, sample_batch
+from synth.families import FAMILIES
+from synth.lookup import sample_batch
 from synth.prompts import TRAIN, Prompt
 from synth.sequences import END, PADDING, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
 from synth.world import World
@@ -54,7 +55,7 @@ def responses_to(world: World, prompts: Prompt) -> jax.Array:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_is_complied_with_by_its_grammars_bijections(name: str, world: World, key: jax.Array) -> None:
-    # As large as the batches of test_families.py, so that the two compile once.
+    # As large as the batches of `families.drawn`, so that the two compile once.
     prompts = jax.tree.map(np.asarray, sample_batch(world, name, TRAIN, key, 300, 0))
     responses = np.asarray(responses_to(world, prompts))
     for i, length in enumerate(prompts.length):

@@ -15,8 +15,8 @@ from models.training.method import labelled_pairs
 from models.training.pretraining import PretrainConfig
 from synth import sequences
 from synth.coverage import CoverageConfig
-from synth.families import family
 from synth.keys import batch_keys, fold
+from synth.lookup import sampler
 from synth.prompts import HELD_OUT, sample
 from synth.shared import Constants, Shared, shared
 from synth.tuning_data import TuningData
@@ -126,7 +126,7 @@ def test_prompts_of_a_family_are_those_of_the_plain_functions(name: str, key: ja
         tables = build_world(world)
 
         def drawn(key: jax.Array, tables: Any = tables) -> Any:
-            prompts = sample(tables, family(tables, name), HELD_OUT, batch_keys(key, 16))
+            prompts = sample(tables, sampler(tables, name), HELD_OUT, batch_keys(key, 16))
             return prompts, sequences.answers(tables, prompts)
 
         found[world.seed], constants = shared(drawn, key)

@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import chisquare
 
 from synth import tuning_data
-from synth.families import sample_batch
 from synth.keys import fold
 from synth.likelihood import log_probability
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT, Prompt, is_held_out
 from synth.random_grammar import GrammarConfig
 from synth.safety import SafetyConfig

@@ -10,7 +10,7 @@ import pytest
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params
 from synth import sequences, vocab
-from synth.families import sample_batch
+from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import END, PADDING, RESPONSE, Batch
 from synth.settings import SettingError
