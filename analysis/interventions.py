@@ -34,7 +34,7 @@ class InterventionsConfig:
     """Settings of the interventions."""
 
     prompts: int = 64
-    """Prompts of each family that every variant of the model is tried on."""
+    """Prompts of each family that every variant of the model is tried on; patches on half of all at most."""
     scan_prompts: int = 128
     """Prompts of each family whose activations and Lipschitzness are measured under multiples of dW."""
     families: tuple[str, ...] | None = ("safe", "unsafe")
@@ -209,7 +209,7 @@ def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
     the part of dW has the norm of the part that it is the control of.
     With a layer:
     patch to tuned    the untuned model, its coordinate along the axis from the unsafe to the safe mean of
-                      the tuned one's activations set to the tuned one's
+                      the tuned one's activations, on the prompts that are not tried, set to the tuned one's
     patch to untuned  the tuned model, the same coordinate set to the untuned one's
     patch random to   the same along random axes
     """
@@ -251,7 +251,10 @@ def _parts(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Pla
 def _patches(subject: Subject, config: InterventionsConfig, prompts: Prompts) -> Iterator[tuple[_Place, Scores]]:
     model, site = subject.model, config.site
     safe, unsafe = (np.asarray(subject.observations[family].last[site], float) for family in ("safe", "unsafe"))
-    means = safe.mean(0) - unsafe.mean(0)
+    # The axis is of other prompts than those that it is tried on.
+    tried = min(prompts.complying.go.shape[1], len(safe) // 2, len(unsafe) // 2)
+    prompts = jax.tree.map(lambda x: x[:, :tried], prompts)
+    means = safe[tried:].mean(0) - unsafe[tried:].mean(0)
     random = random_units(means.shape[1], config.draws * model.layers, fold(subject.key, "interventions", "axes"))
     # [A, L, F]: the cluster axis of each layer, then random ones.
     axes = jnp.asarray(np.concatenate([[unit(means)], random.reshape(-1, *means.shape)]), jnp.float32)

@@ -70,7 +70,7 @@ def prompts(batches: dict[str, Prompts]) -> Prompts:
 @pytest.fixture(scope="module")
 def observations(model: ModelConfig) -> dict[str, Observation]:
     rng = np.random.default_rng(2)
-    return {family: observation(rng.standard_normal((9, model.layers, model.width))) for family in FAMILIES}
+    return {family: observation(rng.standard_normal((15, model.layers, model.width))) for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
@@ -312,7 +312,8 @@ def test_a_change_in_one_place_is_that_model(
 def test_the_patch_moves_along_the_axis_of_the_clusters(
     measured: list[Result], subject: Subject, observations: dict[str, Observation], prompts: Prompts
 ) -> None:
-    means = [seen.last["resid_post"].mean(0) for seen in observations.values()]
+    # Of the prompts that nothing is tried on.
+    means = [seen.last["resid_post"][COUNT:].mean(0) for seen in observations.values()]
     axis = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1], axis=-1, keepdims=True)
     axes = jnp.asarray(axis, jnp.float32)
     model = subject.model
@@ -325,6 +326,28 @@ def test_the_patch_moves_along_the_axis_of_the_clusters(
     ]
     assert isinstance(found, Samples)
     np.testing.assert_allclose(found.values, expected.log_odds[1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_axis_is_not_of_the_prompts_that_it_is_tried_on(subject: Subject, measured: list[Result]) -> None:
+    """Other activations there change nothing; where there are few prompts, half of them are tried."""
+
+    def of_patches(results: list[Result]) -> dict[Any, Any]:
+        found = [result for result in results if isinstance(result, Samples) and "patch" in str(result.variant)]
+        return {(one.variant, one.layer, one.family, one.metric): one.values.tolist() for one in found}
+
+    def changed(rows: slice, keep: int = 15) -> dict[str, Observation]:
+        seen = {}
+        for family, one in subject.observations.items():
+            acts = np.array(one.last["resid_post"])[:keep]
+            acts[rows] += 100.0 * np.arange(acts.shape[-1])
+            seen[family] = one._replace(last={**one.last, "resid_post": acts})
+        return seen
+
+    expected = of_patches(measured)
+    tried = subject._replace(observations=changed(slice(COUNT)))
+    assert of_patches(interventions.measure(tried, CONFIG)) == expected
+    few = of_patches(interventions.measure(subject._replace(observations=changed(slice(0), 8)), CONFIG))
+    assert {len(values) for values in few.values()} == {4}
 
 
 def test_the_untouched_model_has_no_rows(subject: Subject) -> None:

@@ -51,7 +51,7 @@ def other(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {**value, "more": next(iter(value.values()), 1)}
     if isinstance(value, tuple | list):
-        return (*value, "more")
+        return (*value, "pretraining")
     return 7 if value is None else value + type(value)(1)
 
 
