@@ -17,6 +17,7 @@ from analysis.multiples import between, scaled, transfer
 from analysis.nullspace import column_basis
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.scores import Scores, scores, stacked
+from analysis.separability import SeparabilityConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
@@ -240,11 +241,14 @@ def test_dead_activations_say_why(subject: Subject) -> None:
     assert all(value(found, "separation", layer=1, variant=f"alpha {a:g}").value == 0 for a in CONFIG.alphas)
 
 
-def test_the_suite_measures_multiples_with_the_interventions(subject: Subject, measured: list[Result]) -> None:
-    config = AnalysisConfig(interventions=replace(CONFIG, matrices=(), top=()))
-    found = MEASUREMENTS["interventions"](subject, config)
-    assert {r.metric for r in found} == {r.metric for r in measured}
-    assert "only W_in" in {r.variant for r in found}
+def test_the_suite_gives_them_the_settings_of_interventions_and_fishers_ridge(
+    subject: Subject, measured: list[Result]
+) -> None:
+    config = AnalysisConfig(interventions=CONFIG, separability=SeparabilityConfig(ridge=RIDGE))
+    row = MEASUREMENTS["multiples"]
+    assert row.given(config) == {"interventions": CONFIG, "separability.ridge": RIDGE}
+    found = row.measure(subject, *row.given(config).values())
+    assert [result.metric for result in found] == [result.metric for result in measured]
 
 
 def test_the_untouched_model_has_no_rows(subject: Subject) -> None:
