@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 
 from experiments import leave, numerics
-from experiments.artifacts import StoreError
-from experiments.checkpoint import MismatchError
-from experiments.config import ConfigError, load, to_dict
 from experiments.progress import Reporter
-from experiments.training import DivergedError, FailedError
+from experiments.settings.config import ConfigError, load, to_dict
+from experiments.stages.checkpoint import MismatchError
+from experiments.stages.training import DivergedError, FailedError
+from experiments.store.format import StoreError
 from synth.settings import SettingError
 
 FIXES = {

@@ -18,17 +18,19 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from experiments import comparison, seal
-from experiments.artifacts import read_file, write_whole
 from experiments.command import command
-from experiments.comparison import Changed, Finished
-from experiments.config import ConfigError, flat
-from experiments.outcomes import values
-from experiments.output import CELLS, CLAIMS, SETTINGS, Places
+from experiments.findings import comparison
+from experiments.findings.comparison import Changed, Finished
+from experiments.findings.judging import LEVEL
+from experiments.findings.outcomes import values
+from experiments.findings.printed import COLOURS
 from experiments.progress import Reporter
 from experiments.report.folder import NEEDED
-from experiments.schema import CompareConfig
-from experiments.scorecard import COLOURS, LEVEL
+from experiments.settings.config import ConfigError, flat
+from experiments.settings.schema import CompareConfig
+from experiments.store.files import read_file, write_whole
+from experiments.study import seal
+from experiments.study.output import CELLS, CLAIMS, SETTINGS, Places
 
 LEAST = 100
 """Columns that every table fits in."""

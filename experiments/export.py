@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError
 
-from experiments import seal
-from experiments.artifacts import changed, remove, unique
 from experiments.command import command
-from experiments.config import ConfigError
-from experiments.output import Places
+from experiments.findings.results import UNTOUCHED
 from experiments.progress import Reporter
-from experiments.results import UNTOUCHED
-from experiments.schema import ExportConfig
+from experiments.settings.config import ConfigError
+from experiments.settings.schema import ExportConfig
 from experiments.stages.files import WEIGHTS
+from experiments.store.files import remove, unique
+from experiments.store.manifest import changed
+from experiments.study import seal
+from experiments.study.output import Places
 from models import huggingface
 from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
 

@@ -6,11 +6,12 @@
 import sys
 from collections.abc import Sequence
 
-from experiments import forecast, scorecard, summary
 from experiments.command import command
+from experiments.findings import printed, scorecard, summary
 from experiments.progress import Reporter
-from experiments.schema import StudyConfig
-from experiments.study import run
+from experiments.settings.schema import StudyConfig
+from experiments.study import forecast
+from experiments.study.run import run
 
 
 def _run(config: StudyConfig, reporter: Reporter) -> None:
@@ -20,7 +21,7 @@ def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
     reporter.show(summary.render(results.table))
     if not config.ablation.name:
-        claims = scorecard.render(scorecard.scorecard(results.table))
+        claims = printed.render(scorecard.scorecard(results.table))
         reporter.say(claims) if isinstance(claims, str) else reporter.show(claims)
     reporter.say(f"results in {results.folder}")
 

@@ -22,7 +22,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments import outcomes
 from experiments.figures import (
     ablation,
     activations,
@@ -48,7 +47,8 @@ from experiments.figures import (
     tables,
     tau,
 )
-from experiments.results import UNTOUCHED, select, tuned
+from experiments.findings import outcomes
+from experiments.findings.results import UNTOUCHED, select, tuned
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.75}
@@ -201,7 +201,7 @@ GROUPS = {
     "change": "Size and place of dW",
     "data": "What the tuning data repeats",
 }
-"""Groups of `experiments.outcomes`, each a figure of a sweep and one over the steps of tuning."""
+"""Groups of `experiments.findings.outcomes`, each a figure of a sweep and one over the steps of tuning."""
 
 
 STEPS, CLAIM_MAP = "steps", "claim_map"

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from experiments import figures, outcomes, samples, seal
+from experiments import figures
 from experiments.command import command
-from experiments.config import ConfigError
-from experiments.output import CELLS, FIGURES
+from experiments.findings import outcomes, samples
+from experiments.findings.results import select
 from experiments.progress import Reporter
-from experiments.results import select
-from experiments.schema import FiguresConfig
+from experiments.settings.config import ConfigError
+from experiments.settings.schema import FiguresConfig
+from experiments.study import seal
+from experiments.study.output import CELLS, FIGURES
 
 
 def redraw(config: FiguresConfig) -> tuple[list[str], Path]:

@@ -21,8 +21,8 @@ from experiments.figures.common import (
     panels,
     turn,
 )
-from experiments.outcomes import cells, interval, swept
-from experiments.results import UNTOUCHED, models, select
+from experiments.findings.outcomes import cells, interval, swept
+from experiments.findings.results import UNTOUCHED, models, select
 from models.training.methods import CONTROLS
 
 BAND = CONTROLS[0]
@@ -45,7 +45,7 @@ def is_log(x: np.ndarray) -> bool:
 
 
 def draw(values: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
-    """A panel an outcome of `experiments.outcomes.values`, a line a method.
+    """A panel an outcome of `experiments.findings.outcomes.values`, a line a method.
 
     `planned` are cells of the sweep, of which some may have no values: lines break there.
     """

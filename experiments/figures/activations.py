@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments.figures.common import legend, looks, note, panels
-from experiments.results import models, select
+from experiments.findings.results import models, select
 
 AXES = {"PC 1": ("pca", 1), "PC 2": ("pca", 2), "discriminant": ("lda", None)}
 

@@ -14,7 +14,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import sample_note, select, tuned, unchanged
+from experiments.findings.results import sample_note, select, tuned, unchanged
 from synth.families import JAILBREAKS
 
 METRIC, NULL = "activation_angle_mean", "activation_angle_untuned_mean"

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.common import DARK, NEUTRAL, SAFE, UNSAFE, Look, having, legend, note, panels, seeds_and_mean
-from experiments.results import models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
 
 LABELS = {
     "complied": "share complied",

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import NEUTRAL, SAFE, UNSAFE, legend, note, panels, turn
-from experiments.results import models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
 
 PARTS = {"complied": (SAFE, ""), "refused": (UNSAFE, "////"), "neither": (NEUTRAL, "....")}
 """Colour and hatch of each"""

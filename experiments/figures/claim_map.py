@@ -7,19 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from experiments.claims import CLAIMS
 from experiments.figures.common import legend, note, page_width, turn
-from experiments.outcomes import cells, swept
-from experiments.scorecard import (
-    DIFFERS,
-    NO_EFFECT,
-    OPPOSITE,
-    SUPPORTED,
-    UNDECIDED,
-    UNSPECIFIC,
-    UNTESTABLE,
-    of_cells,
-)
+from experiments.findings.claims import CLAIMS
+from experiments.findings.outcomes import cells, swept
+from experiments.findings.scorecard import of_cells
+from experiments.findings.verdicts import DIFFERS, NO_EFFECT, OPPOSITE, SUPPORTED, UNDECIDED, UNSPECIFIC, UNTESTABLE
 
 LOOKS = {
     SUPPORTED: ("#009E73", "+", "white"),

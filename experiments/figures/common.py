@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from experiments.results import RANDOM, UNTOUCHED
+from experiments.findings.results import RANDOM, UNTOUCHED
 from models.training.methods import SAFETY
 
 # Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.

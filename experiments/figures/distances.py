@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import NEUTRAL, having, legend, logarithmic, method_look, note, panels
-from experiments.results import models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
 METRIC, NULL = "mean_distance", "mean_distance_permuted_high"

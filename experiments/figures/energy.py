@@ -16,7 +16,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import seed_note, select, tuned, unchanged
+from experiments.findings.results import seed_note, select, tuned, unchanged
 
 METRICS = {
     "outside_energy": (Look(UNSAFE, "-", "o"), "all of dW"),

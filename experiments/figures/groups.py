@@ -13,7 +13,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
 
 METRIC, NULL = "tau_group", "separation_permuted_high"
 

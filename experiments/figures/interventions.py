@@ -15,7 +15,7 @@ from experiments.figures.common import (
     panels,
     whole_layers,
 )
-from experiments.results import sample_note, select, tuned
+from experiments.findings.results import sample_note, select, tuned
 from synth.families import JAILBREAKS
 
 BEHAVIOUR = {"safe": ("complied", "safe: complied"), "unsafe": ("refused", "unsafe: refused")}

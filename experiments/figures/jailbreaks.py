@@ -18,7 +18,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import UNTOUCHED, sample_note, select, tuned, unchanged
+from experiments.findings.results import UNTOUCHED, sample_note, select, tuned, unchanged
 from synth.families import JAILBREAKS
 
 TAU, NULL = ("tau", "tau_successful"), "separation_permuted_high"

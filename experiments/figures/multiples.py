@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import BLUE, DARK, FAMILIES, Look, having, legend, note, panels, seeds_and_mean
-from experiments.results import sample_note, select, tuned
+from experiments.findings.results import sample_note, select, tuned
 
 METRICS = {
     "separation_scaled": "separation,\nscaled",

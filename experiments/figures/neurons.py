@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import DARK, FAMILIES, having, legend, note, panels, seeds_and_mean
-from experiments.results import sample_note, select, tuned, unchanged
+from experiments.findings.results import sample_note, select, tuned, unchanged
 
 METRIC, NULL = "neuron_effect", "neuron_effect_mean"
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import legend, method_look, note, panels, seeds_and_mean
-from experiments.results import sample_note, select, tuned
+from experiments.findings.results import sample_note, select, tuned
 from synth.families import JAILBREAKS
 
 KINDS = {

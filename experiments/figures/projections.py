@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, having, legend, looks, mean_only, note, panels, seeds_and_mean
-from experiments.results import sample_note, select, tuned, unchanged
+from experiments.findings.results import sample_note, select, tuned, unchanged
 from synth.families import JAILBREAKS
 
 METRICS = ["projection_abs", "projection_abs_random"]

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import DARK, having, legend, looks, note, panels
-from experiments.results import seed_note, select, tuned, unchanged
+from experiments.findings.results import seed_note, select, tuned, unchanged
 
 METRIC, NULL = "neuron_sample", "neuron_effect_mean"
 

@@ -1,4 +1,4 @@
-"""The paper's claims as a forest plot: each contrast with its control, over seeds (`experiments/scorecard.py`)."""
+"""The paper's claims as a forest plot: each contrast with its control (`experiments/findings/scorecard.py`)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from experiments.claims import UNITS
 from experiments.figures.common import NEUTRAL, ORANGE, PINK, SAFE, SKY, UNSAFE, legend, note, page_width
-from experiments.scorecard import (
+from experiments.findings.claims import UNITS
+from experiments.findings.printed import replicates_note
+from experiments.findings.scorecard import evidence, scorecard
+from experiments.findings.verdicts import (
     DIFFERS,
     NO_EFFECT,
     OPPOSITE,
@@ -18,9 +20,6 @@ from experiments.scorecard import (
     UNSPECIFIC,
     UNTESTABLE,
     Verdict,
-    evidence,
-    replicates_note,
-    scorecard,
 )
 
 COLOURS = {

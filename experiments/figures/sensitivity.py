@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
-from experiments.results import RANDOM, models, sample_note, select, unchanged
+from experiments.findings.results import RANDOM, models, sample_note, select, unchanged
 
 KINDS = {"lipschitz_quantile": r"$\|\nabla_x f\|_2$", "lipschitz_ratio_quantile": "after / before"}
 

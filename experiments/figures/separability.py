@@ -16,7 +16,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
 
 ACCURACIES = {
     "kmeans_accuracy": (Look(BLUE, "-", "o"), "k-means"),

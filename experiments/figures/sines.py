@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import DARK, NEUTRAL, UNSAFE, having, legend, note, panels
-from experiments.results import seed_note, select, tuned, unchanged
+from experiments.findings.results import seed_note, select, tuned, unchanged
 
 METRIC = "sine_sorted"
 NULL = ["sine_random_sorted_low", "sine_random_sorted", "sine_random_sorted_high"]

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
-from experiments.results import UNTOUCHED, sample_note, seed_note, select, tuned
+from experiments.findings.results import UNTOUCHED, sample_note, seed_note, select, tuned
 
 
 class Spectrum(NamedTuple):

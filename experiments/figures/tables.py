@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from experiments.outcomes import interval
-from experiments.results import RANDOM, sample_note, select, unchanged
+from experiments.findings.outcomes import interval
+from experiments.findings.results import RANDOM, sample_note, select, unchanged
 
 ALL = {
     "safe": ("complied", "Safe (Instruct)"),

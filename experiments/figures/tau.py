@@ -16,7 +16,7 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.results import UNTOUCHED, models, sample_note, select, unchanged
+from experiments.findings.results import UNTOUCHED, models, sample_note, select, unchanged
 
 NULL = "separation_permuted_high"
 

@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from experiments.artifacts import write_whole
 from experiments.report import controls, figures, keynumbers, origin, outcomes, scorecard, views
 from experiments.report.folder import read
+from experiments.store.files import write_whole
 
 PAGE = "report.html"
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.results import RANDOM, UNTOUCHED
+from experiments.findings.results import RANDOM, UNTOUCHED
 
 
 class Control(NamedTuple):

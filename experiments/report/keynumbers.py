@@ -1,14 +1,14 @@
-"""The numbers to look at first: what `experiments/summary.py` prints, by cell."""
+"""The numbers to look at first: what `experiments/findings/summary.py` prints, by cell."""
 
 from typing import NamedTuple
 
 import pandas as pd
 
-from experiments import summary
+from experiments.findings import summary
+from experiments.findings.results import prompt_note, select, unchanged
 from experiments.report.controls import MODELS
 from experiments.report.folder import Study
 from experiments.report.scorecard import MINUS
-from experiments.results import prompt_note, select, unchanged
 
 MEANING = {
     "safe complied": "safe prompts answered in full",

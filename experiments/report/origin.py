@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from experiments.config import CONF, ConfigError, load, texts, to_dict
 from experiments.report.folder import Study
-from experiments.schema import SIDE_SETTINGS, StudyConfig
+from experiments.settings.config import CONF, ConfigError, load, texts, to_dict
+from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
 
 GROUPS = ("ablation", "world", "model")
 """Groups of settings that keep the name of their preset."""

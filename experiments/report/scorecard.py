@@ -3,9 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
-from experiments.claims import UNITS
-from experiments.report.folder import Study
-from experiments.scorecard import (
+from experiments.findings.claims import UNITS
+from experiments.findings.verdicts import (
     DIFFERS,
     NO_EFFECT,
     OPPOSITE,
@@ -15,6 +14,7 @@ from experiments.scorecard import (
     UNTESTABLE,
     VERDICTS,
 )
+from experiments.report.folder import Study
 
 MARKS = {
     SUPPORTED: "✓",

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.separability import COORDINATES
+from experiments.findings.results import UNTOUCHED, select, unchanged
+from experiments.findings.samples import MEASUREMENT, folder
+from experiments.findings.samples import read as read_samples
 from experiments.report.folder import Study
-from experiments.results import UNTOUCHED, select, unchanged
-from experiments.samples import MEASUREMENT, folder
-from experiments.samples import read as read_samples
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 from experiments.stages.responses import Responses

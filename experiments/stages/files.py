@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from experiments.artifacts import Artifact
 from experiments.progress import Reporter
 from experiments.stages.prompts import held_out
-from experiments.training import DivergedError, Trained, Watch, look_steps
+from experiments.stages.training import DivergedError, Trained, Watch, look_steps
+from experiments.store.manifest import Artifact
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params
 from models.weights import Described, from_safetensors, to_safetensors

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
-from experiments.side_by_side import of_each
 from experiments.stages import files
 from experiments.stages.prompts import drawn, held_out
+from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
+from experiments.stages.training import DivergedError, finite_runs
 from experiments.stages.weights import Weights
-from experiments.training import DivergedError, finite_runs
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.keys import fold

@@ -11,12 +11,12 @@ import pandas as pd
 from analysis import paths
 from analysis.paths import PathsConfig
 from analysis.rows import rows
-from experiments.side_by_side import of_each
 from experiments.stages import files
 from experiments.stages.prompts import held_out
+from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
+from experiments.stages.training import DivergedError, finite_runs
 from experiments.stages.weights import Weights
-from experiments.training import DivergedError, finite_runs
 from models.weights import one_seed
 from synth.lookup import modules
 from synth.world import WorldConfig

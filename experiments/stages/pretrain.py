@@ -8,7 +8,7 @@ from typing import ClassVar
 from experiments.stages import files
 from experiments.stages.initial import Fresh
 from experiments.stages.stage import Work
-from experiments.training import train
+from experiments.stages.training import train
 from models.training import pretraining
 from models.training.loop import across
 from models.training.pretraining import PretrainConfig

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from experiments.artifacts import Artifact, Recipe, Store
-from experiments.provenance import code_version
-from experiments.training import Runner
+from experiments.stages.training import Runner
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Artifact, Recipe
+from experiments.store.provenance import code_version
 
 
 class Work(NamedTuple):

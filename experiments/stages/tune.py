@@ -12,8 +12,8 @@ import pandas as pd
 
 from experiments.stages import files
 from experiments.stages.stage import Work
+from experiments.stages.training import train
 from experiments.stages.weights import Weights
-from experiments.training import train
 from models.training import tuning
 from models.training.loop import across, seed_keys
 from models.training.method import Method

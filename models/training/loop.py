@@ -346,7 +346,7 @@ def fit(
     """All steps from `params`, every array but `schedule.steps` with a leading axis of runs (`across`).
 
     Returns the weights and the log, [steps, runs] each. Nothing is shown or saved on the way:
-    `experiments.training.train` does that.
+    `experiments.stages.training.train` does that.
     """
     steps, state, logs = int(schedule.steps), start(program, params), []
     for first in range(0, steps, CHUNK):

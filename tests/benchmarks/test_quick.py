@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from experiments.config import load
-from experiments.schema import StudyConfig
+from experiments.settings.config import load
+from experiments.settings.schema import StudyConfig
 from models.training import pretraining, tuning
 from models.training.loop import seed_keys
 from models.training.methods import METHODS

@@ -18,11 +18,11 @@ from threadpoolctl import threadpool_limits
 
 from analysis import paths
 from analysis.suite import MEASUREMENTS
-from experiments.config import load
-from experiments.plan import asked
-from experiments.schema import StudyConfig
-from experiments.side_by_side import of_each
+from experiments.settings.config import load
+from experiments.settings.schema import StudyConfig
 from experiments.stages.measure import prompts_of, subject
+from experiments.stages.side_by_side import of_each
+from experiments.study.plan import asked
 from models.fork import width
 from models.training.loop import seed_keys
 from models.transformer import Params, init

@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.suite import MEASUREMENTS
-from experiments.artifacts import Recipe, Store
-from experiments.cells import Cell, cells
-from experiments.config import load
-from experiments.output import Output
-from experiments.plan import Plan, jobs, plan
-from experiments.schema import AblationConfig, StudyConfig
+from experiments.findings.table import Part, assemble
+from experiments.settings.config import load
+from experiments.settings.schema import AblationConfig, StudyConfig
 from experiments.stages import measure, paths, tune
-from experiments.table import Part, assemble
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Recipe
+from experiments.study.cells import Cell, cells
+from experiments.study.output import Output
+from experiments.study.plan import Plan, jobs, plan
 
 ROWS = {"measure": 20_000, "paths": 1_000, "tune": 3}
 """About as many as in the quick study."""

@@ -9,9 +9,9 @@ import jax
 import matplotlib
 import pytest
 
-from experiments.config import load
-from experiments.data import main
-from experiments.schema import DataConfig
+from experiments.data.command import main
+from experiments.settings.config import load
+from experiments.settings.schema import DataConfig
 from models.training import pretraining
 from models.training.loop import seed_keys
 from models.transformer import init

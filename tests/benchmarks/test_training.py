@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.progress import Reporter
-from experiments.training import Runner, train
+from experiments.stages.training import Runner, train
 from models.likelihood import token_logprobs
 from models.training.loop import CHUNK, OptimizerConfig, Program, Schedule, Terms, across, run_chunk, seed_keys, start
 from models.transformer import ModelConfig, Params, _matmul, init

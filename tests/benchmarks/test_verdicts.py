@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.scorecard import NO_EFFECT, OPPOSITE, SUPPORTED
+from experiments.findings.verdicts import NO_EFFECT, OPPOSITE, SUPPORTED
 from tests.experiments.test_scorecard import TESTS, simulated
 
 DRAWS = 1000

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.claims.measures import PLACEBOS, SAFETY
-from experiments.results import UNTOUCHED
-from experiments.table import COLUMNS
+from experiments.findings.claims.measures import PLACEBOS, SAFETY
+from experiments.findings.results import UNTOUCHED
+from experiments.findings.table import COLUMNS
 from synth.families import JAILBREAKS
 
 METHODS = (UNTOUCHED, *SAFETY, *PLACEBOS)

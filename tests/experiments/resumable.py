@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.artifacts import Artifact, Recipe, Store
 from experiments.progress import Meter, Reporter
 from experiments.stages.files import save_training
-from experiments.training import Runner, Watch, train
+from experiments.stages.training import Runner, Watch, train
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Artifact, Recipe
 from models.training.loop import OptimizerConfig, Program, Schedule, Terms, across, seed_keys
 from models.transformer import ModelConfig, Params
 from models.weights import Described

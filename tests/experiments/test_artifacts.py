@@ -1,4 +1,4 @@
-"""Tests of `experiments/artifacts.py`: made once, checked, shared, never half there."""
+"""Tests of `experiments/store/artifacts.py`: made once, checked, shared, never half there."""
 
 import errno
 import json
@@ -15,19 +15,10 @@ from typing import Any
 import pytest
 from filelock import Timeout
 
-from experiments.artifacts import (
-    Artifact,
-    DamagedError,
-    Recipe,
-    Store,
-    StoreError,
-    make_way,
-    problems,
-    remove,
-    unique,
-    verify,
-    write_whole,
-)
+from experiments.store.artifacts import Store
+from experiments.store.files import make_way, remove, unique, write_whole
+from experiments.store.format import StoreError
+from experiments.store.manifest import Artifact, DamagedError, Recipe, problems, verify
 
 RECIPE = Recipe("stage", {"b": 1, "a": [1.5, "x"]}, ("parent",), "code")
 A, B, C, D, E = RECIPES = [Recipe("stage", {"value": value}, (), "code") for value in "abcde"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.config import ROOTS, ConfigError, load
-from experiments.schema import AblationConfig, DataConfig, LauncherConfig, StudyConfig
+from experiments.settings.config import ROOTS, ConfigError, load
+from experiments.settings.schema import AblationConfig, DataConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError
 
 

@@ -1,13 +1,13 @@
-"""Tests of `experiments/cells.py`: each cell is the study with its settings, or one line says why not."""
+"""Tests of `experiments/study/cells.py`: each cell is the study with its settings, or one line says why not."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
 
-from experiments.cells import cells, swept
-from experiments.config import CONF, ConfigError, load, to_dict
-from experiments.schema import AblationConfig, StudyConfig
+from experiments.settings.config import CONF, ConfigError, load, to_dict
+from experiments.settings.schema import AblationConfig, StudyConfig
+from experiments.study.cells import cells, swept
 
 
 def over(setting: str, values: str) -> StudyConfig:

@@ -1,4 +1,4 @@
-"""Tests of `experiments/checkpoint.py`: a state is the one that was saved, or it is not there."""
+"""Tests of `experiments/stages/checkpoint.py`: a state is the one that was saved, or it is not there."""
 
 import shutil
 import signal
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.checkpoint import Checkpoints, MismatchError
+from experiments.stages.checkpoint import Checkpoints, MismatchError
 from models.training.loop import State
 
 Spoil = Callable[[bytes], bytes | None]

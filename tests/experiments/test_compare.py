@@ -10,10 +10,10 @@ import pytest
 import yaml
 from scipy import stats
 
-from experiments import comparison
 from experiments.compare import main
-from experiments.comparison import Finished, outcomes, settings, verdicts
-from experiments.schema import SIDE_SETTINGS
+from experiments.findings import comparison
+from experiments.findings.comparison import Finished, outcomes, settings, verdicts
+from experiments.settings.schema import SIDE_SETTINGS
 
 SEEDS = 4
 CLAIM = {"claim": "separation", "source": "Fig. 3", "sentence": "they separate", "verdict": "supported"}

@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import output
-from experiments.config import CONF, ConfigError, load, to_dict
-from experiments.plan import plan
-from experiments.schema import CompareConfig, ExportConfig, FiguresConfig, LauncherConfig, StoreConfig, StudyConfig
+from experiments.settings.config import CONF, ConfigError, load, to_dict
+from experiments.settings.schema import (
+    CompareConfig,
+    ExportConfig,
+    FiguresConfig,
+    LauncherConfig,
+    StoreConfig,
+    StudyConfig,
+)
+from experiments.study import output
+from experiments.study.plan import plan
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from experiments import export_prompts
-from experiments.config import load
-from experiments.data import main
-from experiments.schema import DataConfig
+from experiments.data import export as export_prompts
+from experiments.data.command import main
+from experiments.settings.config import load
+from experiments.settings.schema import DataConfig
 from synth.lookup import existing
 from synth.safety import SAFE, VERDICTS, verdict
 from synth.world import World, build_world

@@ -1,4 +1,4 @@
-"""Tests of `experiments/engine.py`: everything that can be done is, once, wherever it is done."""
+"""Tests of `experiments/study/engine.py`: everything that can be done is, once, wherever it is done."""
 
 import json
 import os
@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from experiments import engine, side_by_side
-from experiments.artifacts import Recipe, Store
-from experiments.config import ConfigError
-from experiments.engine import Failures, Place
-from experiments.plan import Job
-from experiments.schema import LauncherConfig
-from experiments.training import DivergedError, Runner
+from experiments.settings.config import ConfigError
+from experiments.settings.schema import LauncherConfig
+from experiments.stages import side_by_side
+from experiments.stages.training import DivergedError, Runner
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Recipe
+from experiments.study import engine
+from experiments.study.engine import Failures, Place
+from experiments.study.plan import Job
 from tests.experiments.said import Said
 
 LAUNCHERS = [

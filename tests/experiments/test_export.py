@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from experiments.export import main
-from experiments.output import MODELS, Places
 from experiments.stages.files import WEIGHTS
+from experiments.study.output import MODELS, Places
 from models.transformer import ModelConfig, Params, init
 from models.weights import Described, described, flatten, from_safetensors, one_seed, to_safetensors
 from synth.vocab import SPECIAL

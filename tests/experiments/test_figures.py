@@ -15,8 +15,8 @@ from PIL import Image
 
 from experiments import figures
 from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
-from experiments.results import select
-from experiments.scorecard import evidence, scorecard, to_json
+from experiments.findings.results import select
+from experiments.findings.scorecard import evidence, scorecard, to_json
 from models.training.methods import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
 from tests.experiments.drawn import figure_of, style

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from experiments.figures import ablation, claim_map, draw_all, jobs, names
-from experiments.outcomes import OUTCOMES, values
-from experiments.results import select
-from experiments.scorecard import UNTESTABLE, scorecard
+from experiments.findings.outcomes import OUTCOMES, values
+from experiments.findings.results import select
+from experiments.findings.scorecard import scorecard
+from experiments.findings.verdicts import UNTESTABLE
 from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import OVERLAP, swept
 

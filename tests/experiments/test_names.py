@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 from matplotlib.text import Text
 
-from experiments import comparison, figures, outcomes, scorecard, summary
+from experiments import figures
 from experiments.compare import _claims, _outcomes, _settings
-from experiments.comparison import Changed
 from experiments.figures import jobs
+from experiments.findings import comparison, outcomes, scorecard, summary
+from experiments.findings import printed as scorecard_printed
+from experiments.findings.comparison import Changed
 from experiments.progress import PlainConsole, Reporter
 from tests.experiments.made_results import results, swept
 
@@ -63,7 +65,7 @@ def test_the_summary_has_every_name_as_it_is() -> None:
 
 
 def test_the_scorecard_has_no_markup() -> None:
-    said = printed(scorecard.render(scorecard.scorecard(results(seeds=5))))
+    said = printed(scorecard_printed.render(scorecard.scorecard(results(seeds=5))))
     assert "[/" not in said
     assert "undecided" in said
 
@@ -162,7 +164,7 @@ LATIN = """
 import sys
 from pathlib import Path
 from experiments import figures
-from experiments.artifacts import read_file, write_whole
+from experiments.store.files import read_file, write_whole
 from experiments.progress import Reporter
 from tests.experiments.made_results import results
 folder = Path(sys.argv[1])

@@ -11,8 +11,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import numerics, provenance
-from experiments.output import keep_environment
+from experiments import numerics
+from experiments.store import provenance
+from experiments.study.output import keep_environment
 
 DRAWN = """
 import jax, numpy as np

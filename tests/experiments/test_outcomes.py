@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments import outcomes, summary
-from experiments.outcomes import OUTCOMES, STEP, cells, interval, over_steps, values
+from experiments.findings import outcomes, summary
+from experiments.findings.outcomes import OUTCOMES, STEP, cells, interval, over_steps, values
 from tests.experiments.made_results import FAMILIES, METHODS, OVERLAP, results
 from tests.experiments.made_results import swept as make_sweep
 

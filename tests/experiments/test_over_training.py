@@ -9,16 +9,17 @@ import pandas as pd
 import pytest
 
 from analysis.suite import MEASUREMENTS
-from experiments.artifacts import Artifact, Store
-from experiments.cells import cells
-from experiments.config import ConfigError, load
-from experiments.plan import jobs, plan
+from experiments.findings.results import UNTOUCHED, unchanged
 from experiments.progress import Reporter
-from experiments.results import UNTOUCHED, unchanged
+from experiments.settings.config import ConfigError, load
 from experiments.stages import files, measure, stage
 from experiments.stages.measure import Measured
 from experiments.stages.stage import Work
-from experiments.training import DivergedError, Runner
+from experiments.stages.training import DivergedError, Runner
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Artifact
+from experiments.study.cells import cells
+from experiments.study.plan import jobs, plan
 from models.weights import described, flatten, from_safetensors, to_safetensors, unflatten
 from tests.experiments.test_study import TINY
 

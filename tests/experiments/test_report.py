@@ -19,10 +19,11 @@ import yaml
 from PIL import Image
 
 from analysis.separability import COORDINATES
-from experiments import report, scorecard
-from experiments.config import load, to_dict
+from experiments import report
+from experiments.findings import scorecard
 from experiments.report import controls, figures, origin, outcomes, views
 from experiments.report.folder import read
+from experiments.settings.config import load, to_dict
 from tests.experiments.browser import CHROMIUM, MISSING, Page, browser
 
 METHODS = ("untouched", "sft", "continued")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.separability import COORDINATES
-from experiments import samples
+from experiments.findings import samples
 from experiments.stages.measure import SAMPLES
 
 FAMILIES = ("safe", "unsafe")

@@ -14,33 +14,24 @@ from rich.console import Console
 from scipy import stats
 
 from analysis.stats import holm
-from experiments.claims import CLAIMS, FAMILIES, UNITS, Claim
-from experiments.claims.measures import PLACEBOS, SAFETY
 from experiments.figures import scorecard as drawing
-from experiments.results import select
-from experiments.scorecard import (
-    ACROSS,
+from experiments.findings.claims import CLAIMS, FAMILIES, UNITS, Claim
+from experiments.findings.claims.measures import PLACEBOS, SAFETY
+from experiments.findings.judging import LEVEL, Compared, judge, weigh
+from experiments.findings.printed import render
+from experiments.findings.results import select
+from experiments.findings.scorecard import ACROSS, RATE, agreed, evidence, of_cells, scorecard, to_json
+from experiments.findings.verdicts import (
     DIFFERS,
-    LEVEL,
     NO_EFFECT,
     OPPOSITE,
-    RATE,
     SUPPORTED,
     UNDECIDED,
     UNSPECIFIC,
     UNTESTABLE,
     VERDICTS,
-    Compared,
     Pairs,
     Verdict,
-    agreed,
-    evidence,
-    judge,
-    of_cells,
-    render,
-    scorecard,
-    to_json,
-    weigh,
 )
 from tests.experiments.made_claims import RANKS, TUNED, make
 
@@ -367,7 +358,7 @@ def test_with_labels_dealt_anew_in_each_seed_claims_are_supported_no_more_often_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     claims = ("separation", "separation, scaled", "DPO over SSFT", "unlearning over SSFT")
-    monkeypatch.setattr("experiments.scorecard.CLAIMS", {name: CLAIMS[name] for name in claims})
+    monkeypatch.setattr("experiments.findings.scorecard.CLAIMS", {name: CLAIMS[name] for name in claims})
     table = select(make(1, 0.1, seeds=5), metric=["separation", "separation_scaled"], learning_rate=2e-3)
     table = table[table["variant"].isna()]
     assert SUPPORTED in verdicts(table).values()

@@ -1,4 +1,4 @@
-"""Tests of `experiments/seal.py`: what a finished folder says of its files, and what commands make of a damaged one."""
+"""Tests of `experiments/study/seal.py`: what a finished folder says of its files, and a damaged one to commands."""
 
 import itertools
 import json
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments import compare, export, seal
+from experiments import compare, export
 from experiments.figures import __main__ as figures_command
+from experiments.study import seal
 from tests.experiments.made_results import results
 
 FILES = ("config.yaml", "cells.json", "claims.json", "models.json", "results.parquet")

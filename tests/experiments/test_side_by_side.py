@@ -5,8 +5,8 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import pytest
 
-from experiments import side_by_side
-from experiments.side_by_side import of_each
+from experiments.stages import side_by_side
+from experiments.stages.side_by_side import of_each
 
 
 def test_results_come_in_the_order_of_seeds_whichever_is_done_first() -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from analysis import suite
 from analysis.suite import MEASUREMENTS
-from experiments import provenance
-from experiments.config import load
-from experiments.plan import Plan, plan
-from experiments.results import RANDOM, UNTOUCHED
+from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.config import load
 from experiments.stages.measure import Measure
 from experiments.stages.stage import Stage
+from experiments.store import provenance
+from experiments.study.plan import Plan, plan
 from models.training import methods
 from models.training.methods import METHODS
 from tests.experiments.test_study import TINY
@@ -134,5 +134,5 @@ def test_code_of_a_row_changes_what_uses_it_alone(monkeypatch: pytest.MonkeyPatc
     assert edited("models.training.methods.dpo") == of_dpo
     assert edited("analysis.sensitivity") >= {name for name in before if " sensitivity " in name}
     assert edited("analysis.attacks") == {name for name in before if " attacks " in name}
-    registries = (methods.__name__, suite.__name__, "experiments.progress", "experiments.artifacts")
-    assert edited(*registries, "experiments.claims", "experiments.figures", "analysis.stats") == set()
+    registries = (methods.__name__, suite.__name__, "experiments.progress", "experiments.store.artifacts")
+    assert edited(*registries, "experiments.findings.claims", "experiments.figures", "analysis.stats") == set()

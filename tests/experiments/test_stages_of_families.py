@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments import provenance
-from experiments.config import load
-from experiments.plan import Plan, plan
-from experiments.results import RANDOM, UNTOUCHED
+from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.config import load
 from experiments.stages.stage import Stage
+from experiments.store import provenance
+from experiments.study.plan import Plan, plan
 from synth import families
 from synth.families import FAMILIES
 from tests.experiments.test_study import TINY

@@ -1,4 +1,4 @@
-"""Tests of `experiments/store.py` and `inventory.py`: what a store says of itself, and what it never removes."""
+"""Tests of `experiments/store/command.py` and `inventory.py`: what a store says, and what it never removes."""
 
 import io
 import json
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.artifacts import Recipe, Store
-from experiments.inventory import Inventory
-from experiments.store import main
+from experiments.store.artifacts import Store
+from experiments.store.command import main
+from experiments.store.inventory import Inventory
+from experiments.store.manifest import Recipe
 
 PRETRAIN = Recipe("pretrain", {"model": {"width": 64}, "seeds": 3}, (), "code")
 SFT = Recipe("tune", {"method": "sft", "tuning": {"steps": 250, "unsafe_share": 0.5}}, (PRETRAIN.key,), "code")

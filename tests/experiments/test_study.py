@@ -13,19 +13,24 @@ import pytest
 import yaml
 
 from analysis.suite import MEASUREMENTS
-from experiments import figures, output, provenance, samples, study, summary
-from experiments.artifacts import Artifact, Store, verify
-from experiments.cells import cells
-from experiments.config import load
-from experiments.engine import Failure
+from experiments import figures
 from experiments.figures import FIGURES, INDEX
-from experiments.output import Results
-from experiments.plan import Job, jobs, plan
+from experiments.findings import samples, summary
+from experiments.findings.table import COLUMNS
 from experiments.run import main
+from experiments.settings.config import load
 from experiments.stages import paths, stage
 from experiments.stages.prompts import drawn
-from experiments.table import COLUMNS
-from experiments.training import DivergedError, Runner
+from experiments.stages.training import DivergedError, Runner
+from experiments.store import provenance
+from experiments.store.artifacts import Store
+from experiments.store.manifest import Artifact, verify
+from experiments.study import output
+from experiments.study import run as study
+from experiments.study.cells import cells
+from experiments.study.engine import Failure
+from experiments.study.output import Results
+from experiments.study.plan import Job, jobs, plan
 from tests.experiments.conftest import FEW
 from tests.experiments.said import Said
 

@@ -1,11 +1,11 @@
-"""Tests of `experiments/table.py`: all rows of all parts, their types, and nothing half written."""
+"""Tests of `experiments/findings/table.py`: all rows of all parts, their types, and nothing half written."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from experiments.table import COLUMNS, Part, assemble, read, swept
+from experiments.findings.table import COLUMNS, Part, assemble, read, swept
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests of `experiments/training.py`: stopping anywhere loses nothing but time."""
+"""Tests of `experiments/stages/training.py`: stopping anywhere loses nothing but time."""
 
 import io
 import os
@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.numpy import load_file
 
-from experiments import side_by_side
-from experiments.checkpoint import MismatchError
 from experiments.command import command
 from experiments.progress import Meter, PlainConsole, Reporter
-from experiments.schema import DataConfig
+from experiments.settings.schema import DataConfig
+from experiments.stages import side_by_side
+from experiments.stages.checkpoint import MismatchError
 from experiments.stages.files import guard, snapshot
-from experiments.training import DivergedError, look_steps
+from experiments.stages.training import DivergedError, look_steps
 from models.training.watch import WatchConfig
 from tests.experiments import resumable
 from tests.experiments.said import Said

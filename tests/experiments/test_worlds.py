@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from analysis.suite import MEASUREMENTS
-from experiments import forecast, study
-from experiments.cells import cells
-from experiments.config import ConfigError, load
 from experiments.export import export
-from experiments.output import Results
-from experiments.plan import jobs, plan
-from experiments.results import RANDOM, UNTOUCHED, models, tuned
-from experiments.schema import ExportConfig, StudyConfig
+from experiments.findings.results import RANDOM, UNTOUCHED, models, tuned
+from experiments.settings.config import ConfigError, load
+from experiments.settings.schema import ExportConfig, StudyConfig
 from experiments.stages.files import load_weights
-from experiments.study import Store
+from experiments.study import forecast
+from experiments.study import run as study
+from experiments.study.cells import cells
+from experiments.study.output import Results
+from experiments.study.plan import jobs, plan
+from experiments.study.run import Store
 from models.transformer import init
 from models.weights import flatten, from_safetensors, one_seed
 from synth.keys import fold

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from experiments.export_prompts import table
+from experiments.data.export import table
 from models import huggingface
 from models.decode import greedy
 from models.transformer import ModelConfig, Params, forward, init

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.progress import Reporter
-from experiments.training import Runner, Watch, train
+from experiments.stages.training import Runner, Watch, train
 from models.training import devices, tuning
 from models.training.devices import mesh, spread
 from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.provenance import reachable
+from experiments.store.provenance import reachable
 from models.training import methods
 from models.training.method import DrawBatch, Part, labelled_pairs
 from models.training.methods import CONTROLS, METHODS, SAFETY

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from experiments.provenance import reachable
+from experiments.store.provenance import reachable
 from synth import families
 from synth.coverage import CoverageConfig
 from synth.families import FAMILIES

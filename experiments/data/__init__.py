@@ -1,0 +1,1 @@
+"""Prompts of a world, to export or to look at."""

@@ -1,0 +1,7 @@
+"""`python -m experiments.data`"""
+
+import sys
+
+from experiments.data.command import main
+
+sys.exit(main())

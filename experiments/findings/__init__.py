@@ -1,0 +1,1 @@
+"""What the results table says: outcomes, claims and their verdicts."""

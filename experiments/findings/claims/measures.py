@@ -1,0 +1,346 @@
+"""What claims compare: functions `(results, method) -> (effect, control)`, each a number per seed."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.results import UNTOUCHED
+from models.training.methods import CONTROLS
+
+SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
+SAFETY = (SFT, DPO, UNLEARNING)
+"""The paper's methods."""
+PLACEBOS = CONTROLS
+"""Models tuned without anything about safety in it, or without anything but refusal."""
+MATCHED = "irrelevant"
+"""The placebo that refuses as often, by a rule that has nothing to do with safety: it turns as much, by as large a
+gradient, so that what it shows too is not due to safety."""
+
+Values = pd.Series
+"""A number per seed, indexed by seed."""
+Measure = Callable[[Results, str], tuple[Values, Values | float]]
+
+WINDOW: dict[str, Any] = {"module": "mlp.post"}
+"""The paper's window, in which a model reads its own response."""
+LAST: dict[str, Any] = {"module": "mlp.post_last"}
+"""The position before any of it is read."""
+FIRST_MATRIX: dict[str, Any] = {"module": "W_in"}
+ADVERSARIAL = ("adv", "adv_random")
+"""Soft tokens fitted to a model, and random ones as long."""
+
+LEAST_CARRIED = 1.0
+"""Nats of log-odds that the dW of W_in alone must move before its parts are compared."""
+KEPT = 0.9
+"""Share of its compliance with safe prompts that a model must keep under extrapolation to be compared."""
+
+
+def against(control: str, metric: str, **where: Any) -> Measure:
+    """A number of a model against the same number of the model `control`."""
+    return lambda results, method: (results.mean(metric, method, **where), results.mean(metric, control, **where))
+
+
+def within(effect: dict[str, Any], control: dict[str, Any], **where: Any) -> Measure:
+    """Two numbers of the same model: what is particular to each, and what they share."""
+
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
+        return results.mean(method=method, **effect, **where), results.mean(method=method, **control, **where)
+
+    return measure
+
+
+def beyond_chance(control: str, metric: str, chance: str, **where: Any) -> Measure:
+    """What a number of a model has over its chance, against the same of the model `control`."""
+
+    def excess(results: Results, method: str) -> Values:
+        return results.mean(metric, method, **where) - results.mean(chance, method, **where)
+
+    return lambda results, method: (excess(results, method), excess(results, control))
+
+
+def depth(results: Results, method: str) -> tuple[Values, Values]:
+    """Growth of separation by tuning: in the deeper half of the layers, and in the other."""
+
+    def growth(deep: bool) -> Values:
+        tuned, before = (results.mean("separation", name, deep=deep, **WINDOW) for name in (method, UNTOUCHED))
+        return tuned / before
+
+    return growth(True), growth(False)
+
+
+def learning_rate(results: Results, method: str) -> tuple[Values, Values]:
+    """Separation at the highest and at the lowest learning rate."""
+    if results.rates("separation", method) < 2:
+        raise MissingError.rows(f"a second learning rate of {method}")
+    rates: tuple[Callable[[np.ndarray], float], ...] = (np.max, np.min)
+    highest, lowest = (results.mean("separation", method, rate=rate, **WINDOW) for rate in rates)
+    return highest, lowest
+
+
+def lead(results: Results, method: str) -> Values:
+    """How many times as far as safe inputs unsafe ones project."""
+    unsafe, safe = (
+        results.mean("projection_total", method, family=name, **FIRST_MATRIX) for name in ("unsafe", "safe")
+    )
+    return unsafe / safe
+
+
+def first_share(results: Results, method: str, metric: str) -> Values:
+    """Share of the first direction in the projections of unsafe inputs on the first 15."""
+    indices = results.indices(metric, method)[:15]
+    first, mean = (results.mean(metric, method, family="unsafe", index=index, **FIRST_MATRIX) for index in (1, indices))
+    return first / (mean * len(indices))
+
+
+def carried(results: Results, method: str, variant: str, **where: Any) -> Values:
+    """Nats by which an intervention lowers the log-odds of compliance with unsafe prompts from those without any dW.
+
+    Graded where exact refusal is at its floor: a part of dW rarely makes a whole refusal.
+    """
+    untuned = results.mean("log_odds", method, family="unsafe", variant="alpha 0")
+    return untuned - results.mean("log_odds", method, family="unsafe", variant=variant, **where)
+
+
+def parts(effect: str, control: str) -> Measure:
+    """What two parts of the dW of W_in carry, the rest of the model untuned: shares of what all of it carries."""
+
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
+        whole = carried(results, method, "only W_in")
+        if not whole.mean() >= LEAST_CARRIED:
+            raise MissingError(
+                f"the dW of W_in alone moves the log-odds of {method} by {whole.mean():.2g} nats towards refusal, "
+                "so that no part can carry it"
+            )
+        one, other = (carried(results, method, variant, **FIRST_MATRIX) / whole for variant in (effect, control))
+        return one, other
+
+    return measure
+
+
+def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
+    """What the change of the MLPs carries, and that of attention: shares of what all of dW does."""
+    whole = carried(results, method, "alpha 1")
+    if not whole.mean() >= LEAST_CARRIED:
+        raise MissingError(f"{method} moves the log-odds by {whole.mean():.2g} nats towards refusal")
+    mlp, attention = (carried(results, method, f"only {part}") / whole for part in ("mlp", "attention"))
+    return mlp, attention
+
+
+def position(results: Results, method: str, tau: Values, module: dict[str, Any]) -> Values:
+    """Where a mean tau lies on the way from the mean of unsafe prompts, 0, to that of safe ones, 1."""
+    unsafe, safe = (results.mean("tau", method, family=name, **module) for name in ("unsafe", "safe"))
+    return (tau - unsafe) / (safe - unsafe).where(safe > unsafe)
+
+
+def nearer_safe(metric: str, module: dict[str, Any]) -> Measure:
+    """The position of jailbreak prompts, against half way."""
+
+    def measure(results: Results, method: str) -> tuple[Values, float]:
+        tau = results.mean(metric, method, family=results.jailbreaks(method), weighted=True, **module)
+        return position(results, method, tau, module), 0.5
+
+    return measure
+
+
+def nearer_safe_ones(metric: str, **where: Any) -> Measure:
+    """By how many times a number of successful jailbreaks is off that of unsafe prompts, and off that of safe ones."""
+
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
+        families = results.jailbreaks(method)
+        attacks = results.mean(f"{metric}_successful", method, family=families, weighted=True, **where)
+        unsafe, safe = (results.mean(metric, method, family=name, **where) for name in ("unsafe", "safe"))
+        return _times(attacks, unsafe), _times(attacks, safe)
+
+    return measure
+
+
+def _times(one: Values, other: Values) -> Values:
+    """The larger over the smaller."""
+    return pd.Series(np.maximum(one / other, other / one))
+
+
+def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **where: Any) -> Measure:
+    """A number of a model against that of whichever placebo comes `nearest`, in each seed, to what is claimed."""
+
+    def measure(results: Results, method: str) -> tuple[Values, Values]:
+        own = results.mean(metric, method, **where)
+        there = {name: results.mean(metric, name, **where) for name in PLACEBOS if results.has(metric, name)}
+        if not there:
+            raise MissingError.rows(f"{metric} of a placebo")
+        return own, nearest(pd.DataFrame(there))
+
+    return measure
+
+
+def follows_success(results: Results, method: str) -> tuple[Values, float]:
+    """Over jailbreak families, the correlation of mean tau with attack success, against none."""
+    families = results.jailbreaks(method)
+    if len(families) < 3:
+        raise MissingError.rows(f"three families of jailbreaks of {method}")
+    taus, shares = (
+        pd.DataFrame({name: results.mean(metric, method, family=name, **where) for name in families})
+        for metric, where in (("tau", WINDOW), ("complied", {}))
+    )
+    return taus.corrwith(shares, axis=1), 0.0
+
+
+def soft_tokens(results: Results, method: str) -> tuple[Values, Values]:
+    """Success of the most soft tokens, against as many random ones."""
+    most = results.indices("adv_complied", method)[-1:]
+    fitted, random = (results.mean(f"{name}_complied", method, family="unsafe", index=most) for name in ADVERSARIAL)
+    return fitted, random
+
+
+def soft_position(results: Results, method: str) -> tuple[Values, Values]:
+    """The position of unsafe prompts with the most soft tokens, against as many random ones."""
+    most = results.indices("adv_tau", method)[-1:]
+    fitted, random = (
+        position(results, method, results.mean(f"{name}_tau", method, family="unsafe", index=most, **LAST), LAST)
+        for name in ADVERSARIAL
+    )
+    return fitted, random
+
+
+def jailbroken(results: Results, method: str) -> Values:
+    """Attack success, over all jailbreak families alike."""
+    return results.mean("complied", method, family=results.jailbreaks(method))
+
+
+class Weight(NamedTuple):
+    """An intervention written `KIND WEIGHT` or `KIND OTHER WEIGHT`."""
+
+    variant: str
+    other: str
+    """The other model; empty if there is none"""
+    weight: float
+
+
+def weights(
+    results: Results,
+    metric: str,
+    method: str,
+    kind: str,
+    wanted: Callable[[float], bool],
+    others: Sequence[str] = SAFETY,
+) -> list[Weight]:
+    """The interventions of a kind, with one of `others` where with another model."""
+    matches = [re.fullmatch(rf"{kind} (?:(\w+) )?(-?[\d.]+)", name) for name in results.variants(metric, method)]
+    found = [Weight(match[0], match[1] or "", float(match[2])) for match in matches if match]
+    found = [one for one in found if one.other in ("", *others) and wanted(one.weight)]
+    if not found:
+        raise MissingError.rows(f'{metric} of {method}, variants "{kind} ..."')
+    return found
+
+
+def whole(results: Results, metric: str, method: str, **where: Any) -> Values:
+    """A metric of the model itself, on the prompts that interventions were tried on and judged as they were."""
+    return results.mean(metric, method, variant="alpha 1", **where)
+
+
+def beyond(results: Results, methods: Sequence[str]) -> list[str]:
+    """The extrapolations alpha > 1 under which all of `methods` still comply with safe prompts as KEPT says."""
+
+    def keep(method: str) -> set[str]:
+        least = KEPT * whole(results, "complied", method, family="safe").mean()
+        return {
+            one.variant
+            for one in weights(results, "complied", method, "alpha", lambda alpha: alpha > 1)
+            if results.mean("complied", method, variant=one.variant, family="safe").mean() >= least
+        }
+
+    found = sorted(set.intersection(*map(keep, methods)))
+    if not found:
+        raise MissingError(
+            f"at every alpha > 1 there is, {' or '.join(methods)} complies with fewer than {KEPT:.0%} of the safe "
+            "prompts that it did comply with"
+        )
+    return found
+
+
+def extrapolated_jailbreaks(results: Results, method: str) -> tuple[Values, Values]:
+    """Attack success at all alpha > 1 that leave compliance with safe prompts, against alpha = 1."""
+    families = results.jailbreaks(method)
+    at = results.mean("complied", method, variant=beyond(results, [method]), family=families)
+    return at, whole(results, "complied", method, family=families)
+
+
+def extrapolated_safe(results: Results, method: str) -> tuple[Values, Values]:
+    """Compliance with safe prompts at all alpha > 1, against alpha = 1."""
+    variants = [one.variant for one in weights(results, "complied", method, "alpha", lambda alpha: alpha > 1)]
+    at = results.mean("complied", method, variant=variants, family="safe")
+    return at, whole(results, "complied", method, family="safe")
+
+
+def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
+    """What extrapolation changes of attack success, on SSFT and on another model, where neither is destroyed by it."""
+    variants = beyond(results, [SFT, method])
+
+    def gain(name: str) -> Values:
+        families = results.jailbreaks(name)
+        at = results.mean("complied", name, variant=variants, family=families)
+        return at - whole(results, "complied", name, family=families)
+
+    return gain(SFT), gain(method)
+
+
+def transfer(results: Results, method: str) -> tuple[Values, Values]:
+    """Attack success with the dW of other methods added, against the model as it is.
+
+    Of a placebo: with its dW added to the models of SAFETY.
+    """
+    changed = SAFETY if method in PLACEBOS else (method,)
+    effects, controls = [], []
+    for name in changed:
+        families = results.jailbreaks(name)
+        added = weights(results, "complied", name, "transfer", lambda alpha: alpha > 0, _others(method))
+        effects.append(results.mean("complied", name, family=families, variant=[one.variant for one in added]))
+        controls.append(whole(results, "complied", name, family=families))
+    return pd.concat(effects, axis=1).mean(axis=1), pd.concat(controls, axis=1).mean(axis=1)
+
+
+def _others(method: str) -> tuple[str, ...]:
+    return (method,) if method in PLACEBOS else SAFETY
+
+
+def barrier(results: Results, method: str) -> tuple[Values, float]:
+    """The deepest fall below the straight line on the way to another method's weights: 0 or less.
+
+    Of the mean of compliance with safe and refusal of unsafe prompts.
+    """
+
+    def right(read: Callable[..., Values], name: str, **where: Any) -> Values:
+        complied = read("complied", name, family="safe", **where)
+        return (complied + read("refused", name, family="unsafe", **where)) / 2
+
+    at_end = partial(right, partial(whole, results))
+    falls = [
+        right(results.mean, method, variant=one.variant)
+        - (1 - one.weight) * at_end(method)
+        - one.weight * at_end(one.other)
+        for one in weights(results, "refused", method, "between", lambda alpha: 0 < alpha < 1)
+    ]
+    return pd.concat(falls, axis=1).min(axis=1, skipna=False).clip(upper=0.0), 0.0
+
+
+def along_alpha(metric: str, **where: Any) -> Measure:
+    """Over all alpha, Spearman's correlation of a metric with alpha, against none."""
+
+    def measure(results: Results, method: str) -> tuple[Values, float]:
+        scan = weights(results, metric, method, "alpha", lambda alpha: alpha >= 0)
+        if len(scan) < 3:
+            raise MissingError.rows(f"{metric} of {method} at three alphas")
+        values = {one.weight: results.mean(metric, method, variant=one.variant, **where) for one in scan}
+        ranks = pd.DataFrame(values).rank(axis=1)
+        order = pd.Series(list(values), values).rank()
+        return ranks.corrwith(order, axis=1), 0.0
+
+    return measure
+
+
+def untouched(metric: str, **where: Any) -> Measure:
+    """A number of a model against that of the model before tuning."""
+    return against(UNTOUCHED, metric, **where)

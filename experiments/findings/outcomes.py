@@ -1,0 +1,183 @@
+"""What a study comes to: each outcome a number a model and seed, from rows of the results table, with its null."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats import Paired, paired_test
+from experiments.findings.results import UNTOUCHED, select, unchanged
+from experiments.findings.table import COLUMNS
+from synth.families import JAILBREAKS
+
+STEP = "step of tuning"
+"""The property that a study is swept over if it has rows of models on the way."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A metric's mean over some rows of a model."""
+
+    group: str
+    """Outcomes of a group share a figure"""
+    metric: str
+    where: dict[str, Any] = field(default_factory=dict, hash=False)
+    last_layer: bool = False
+    """Whether of the last layer alone; if not, of all that there are"""
+    null: str = ""
+    """The metric that says what chance gives, of the same rows"""
+    chance: str = ""
+    """What that is, in words"""
+    level: float | None = None
+    """What no effect would give, where that is known"""
+    share: bool = False
+    """Whether of prompts, so that it is known to one prompt only"""
+    printed: bool = False
+    """Whether it is in the summary that a study prints"""
+
+
+MEASURED = ("outcome", "group", "cell", "method", "seed", "value", "null", "n", "chance", "level", "share")
+"""Columns of `values`, the swept settings after `cell`"""
+
+PERMUTED, RANDOM = "permuted labels", "random directions"
+LABELS = "permuted labels, 97.5 %"
+POST: dict[str, Any] = {"module": "mlp.post"}
+FIRST: dict[str, Any] = {"module": "W_in"}
+
+OUTCOMES: dict[str, Outcome] = {
+    "safe complied": Outcome("behaviour", "complied", {"family": "safe"}, share=True, printed=True),
+    "unsafe refused": Outcome("behaviour", "refused", {"family": "unsafe"}, share=True, printed=True),
+    "separation": Outcome(
+        "separation", "separation", POST, True, "separation_permuted_high", LABELS, level=0.0, printed=True
+    ),
+    "separation / spread": Outcome(
+        "separation", "separation_scaled", POST, True, "separation_scaled_permuted_high", LABELS, 0.0, printed=True
+    ),
+    "separation / spread, last position": Outcome(
+        "separation",
+        "separation_scaled",
+        {"module": "mlp.post_last"},
+        True,
+        "separation_scaled_permuted_high",
+        LABELS,
+        0.0,
+    ),
+    "k-means accuracy": Outcome("separability", "kmeans_accuracy", POST, True, "kmeans_accuracy_permuted", PERMUTED),
+    "probe accuracy": Outcome("separability", "probe_accuracy", POST, True, "probe_accuracy_permuted", PERMUTED),
+    "Fisher criterion": Outcome("separability", "fisher", POST, True, "fisher_permuted", PERMUTED),
+    "spectral share, unsafe": Outcome(
+        "separability", "spectral_share", POST | {"family": "unsafe"}, True, "spectral_share_permuted", PERMUTED
+    ),
+    "spectral share, safe": Outcome(
+        "separability", "spectral_share", POST | {"family": "safe"}, True, "spectral_share_permuted", PERMUTED
+    ),
+    "sin - random, all layers": Outcome("sines", "sine_excess", FIRST, level=0.0, printed=True),
+    "sin, all layers": Outcome("sines", "sine_mean", FIRST, null="sine_random_mean", chance="random frames"),
+    "sin - random, W_out": Outcome("sines", "sine_excess", {"module": "W_out"}, level=0.0),
+    "projection of unsafe": Outcome(
+        "projections", "projection_total", FIRST | {"family": "unsafe"}, True, "projection_total_random", RANDOM
+    ),
+    "projection of safe": Outcome(
+        "projections", "projection_total", FIRST | {"family": "safe"}, True, "projection_total_random", RANDOM
+    ),
+    "Lipschitz ratio, unsafe": Outcome("sensitivity", "lipschitz_ratio", {"family": "unsafe"}, level=1.0),
+    "Lipschitz ratio, safe": Outcome("sensitivity", "lipschitz_ratio", {"family": "safe"}, level=1.0),
+    "|dW| / |W|, W_in": Outcome("change", "relative_change", FIRST),
+    "effective rank of dW": Outcome("change", "effective_rank", FIRST),
+    "share of dW in MLPs": Outcome(
+        "change", "change_share", {"module": "mlp"}, null="change_share_even", chance="a change everywhere alike"
+    ),
+    "prompts seen before": Outcome("data", "repeats", share=True, printed=True),
+}
+
+
+def outcomes(table: pd.DataFrame) -> dict[str, Outcome]:
+    """OUTCOMES, and after behaviour one for each other family of prompts in the table."""
+    families = [name for name in _families(table) if name not in ("safe", "unsafe")]
+    others = {
+        f"attack {name}" if name in JAILBREAKS else f"{name} complied": Outcome(
+            "attacks" if name in JAILBREAKS else "other families",
+            "complied",
+            {"family": name},
+            share=True,
+            printed=True,
+        )
+        for name in families
+    }
+    first = {name: one for name, one in OUTCOMES.items() if one.group == "behaviour"}
+    return first | others | OUTCOMES
+
+
+def _families(table: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(select(table, metric="complied")["family"].dropna()))
+
+
+def swept(table: pd.DataFrame) -> list[str]:
+    """The settings that differ between the cells: columns that no study without an ablation has."""
+    return [name for name in table.columns if name not in (*COLUMNS, *MEASURED)]
+
+
+def cells(table: pd.DataFrame) -> list[str]:
+    """The cells in the order of the table; one, without a name, of a study that is not swept."""
+    return list(dict.fromkeys(table["cell"]))
+
+
+def values(table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
+    """Every outcome of a table, or those of the printed summary: a row an outcome, cell, model and seed.
+
+    `value` and `null` are means over rows, nan if a row has no value; `n` is the fewest prompts, or of
+    whatever else, behind a row; `chance`, `level` and `share` are those of the outcome.
+    """
+    table = unchanged(table)
+    last = table.groupby("cell", sort=False)["layer"].max()
+    by_metric = dict(iter(table.groupby("metric", sort=False, observed=True)))
+    none = table.head(0)
+
+    def of(metric: str, outcome: Outcome) -> pd.DataFrame:
+        rows = select(by_metric.get(metric, none), **outcome.where)
+        return rows[rows["layer"] == rows["cell"].map(last)] if outcome.last_layer else rows
+
+    found = []
+    for name, outcome in outcomes(table).items():
+        rows = of(outcome.metric, outcome)
+        if rows["value"].isna().all() or (printed and not outcome.printed):
+            continue
+        means = _means(rows)
+        means["null"] = _means(of(outcome.null, outcome))["value"] if outcome.null else np.nan
+        about = {"group": outcome.group, "chance": outcome.chance, "level": outcome.level, "share": outcome.share}
+        found.append(means.reset_index().assign(outcome=name, **about).astype({"level": float}))
+    columns = [*MEASURED[:3], *swept(table), *MEASURED[3:]]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    settings = table.drop_duplicates("cell")[["cell", *swept(table)]]
+    return pd.concat(found, ignore_index=True).merge(settings, on="cell", how="left")[columns]
+
+
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    groups = rows.groupby(["cell", "method", "seed"], sort=False, observed=True)
+    return pd.DataFrame({"value": groups["value"].mean(skipna=False), "n": groups["n"].min()})
+
+
+def interval(values: pd.Series | np.ndarray, resolution: float = 0.0) -> Paired:
+    """The mean of a number a seed and its 95 % t-interval, of those that are there.
+
+    `resolution` is what the numbers are known to, and their spread at least: 1 / n for shares of n prompts.
+    """
+    there = np.asarray(values, float)
+    return paired_test(there[~np.isnan(there)], resolution)
+
+
+def over_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """The models on the way as a sweep over the steps of tuning, a cell a step; no rows if there are none.
+
+    Step 0 is the untouched model, for every method that has a way, in what was measured on the way.
+    """
+    step = table["variant"].str.extract(r"^step (\d+)$", expand=False)
+    on_way = table[step.notna()].assign(variant=None)
+    on_way[STEP] = step.dropna().astype(int)
+    known = select(table, method=UNTOUCHED, metric=list(on_way["metric"].unique()))
+    start = unchanged(known).assign(**{STEP: 0})
+    starts = [start.assign(method=method) for method in dict.fromkeys(on_way["method"])]
+    both = pd.concat([*starts, on_way]).sort_values(STEP, kind="stable")
+    return both.assign(cell=both[STEP].astype(str))

@@ -1,0 +1,61 @@
+"""Values of single prompts, of which the results table has the means."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from analysis.separability import COORDINATES
+from experiments.findings.results import RANDOM
+from experiments.stages.measure import SAMPLES
+from experiments.store.manifest import changed
+
+COLUMNS = ["seed", "family", "prompt", "metric", "layer", "module", "index", "value"]
+MEASUREMENT = "separability"
+"""Whose samples have coordinates"""
+PROMPTS = 64
+"""Of each family, in a figure"""
+
+
+def folder(places: Mapping[str, Any], measurement: str) -> Path:
+    """Where a measurement of a model is, by its entry in models.json. Raises KeyError if it has none."""
+    measured = places["measured"]
+    # All of them were one artifact once.
+    return Path(measured if isinstance(measured, str) else measured[measurement])
+
+
+def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
+    """COLUMNS of the first `prompts` of each family, of every seed, from the folder of a measurement.
+
+    Raises OSError where there is no such file, pyarrow.ArrowInvalid where it cannot be read.
+    """
+    wanted = ds.field("metric").isin(list(metrics)) & (ds.field("prompt") < prompts)
+    found = pq.read_table(measured / SAMPLES, columns=COLUMNS, filters=wanted).to_pandas()
+    return found.astype({name: str for name in ("family", "metric", "module")})
+
+
+def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `method`.
+
+    Of the first seed, of the first world, that all models have. `models` are those of a cell, as an output
+    folder's models.json names them; one whose file is not there, or not what was written, is left out, and so is
+    RANDOM.
+    """
+    metrics = sorted({metric for metric, _ in COORDINATES})
+    found = [pd.DataFrame(columns=["method", *COLUMNS])]
+    for method, places in models.items():
+        if method == RANDOM:
+            continue
+        try:
+            measured = folder(places, MEASUREMENT)
+            if not changed(measured):
+                found.append(read(measured, metrics, PROMPTS).assign(method=method))
+        except (KeyError, OSError, pa.ArrowInvalid):
+            continue
+    whole = pd.concat(found[1:] or found, ignore_index=True)
+    shared = whole.groupby("seed")["method"].nunique()
+    return whole[whole["seed"] == shared.idxmax()] if len(shared) else whole

@@ -1,0 +1,1 @@
+"""Settings: dataclasses behind YAML, read and checked."""

@@ -1,0 +1,1 @@
+"""A study from settings to its output folder."""
