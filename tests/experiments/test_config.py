@@ -112,6 +112,34 @@ def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
     assert load(["world.tasks.aliases=0"]).analysis.families is None
 
 
+@pytest.mark.parametrize("setting", ["attacks.families", "interventions.families"])
+@pytest.mark.parametrize(
+    ("given", "others", "measured"),
+    [
+        ("misgen_task", ["world.tasks.aliases=0"], "the families that the world has, safe, unsafe, co_task, "),
+        ("unsafe@productions", [], "the families that the world has, safe, unsafe, "),
+        ("co_task", ["analysis.families=[safe,unsafe]"], "families, safe, unsafe; leave co_task out"),
+    ],
+    ids=["not of the world", "a part", "not named"],
+)
+def test_what_is_attacked_or_intervened_on_is_measured(
+    setting: str, given: str, others: list[str], measured: str
+) -> None:
+    override = f"analysis.{setting}=[safe,{given}]"
+    with pytest.raises(ConfigError) as caught:
+        load([override, *others])
+    assert str(caught.value).startswith(f"analysis.{setting}=['safe', '{given}']: must be among {measured}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_of_a_family_is_attacked_where_it_is_measured_and_any_that_the_world_has_where_none_is_named() -> None:
+    both = "[safe,unsafe,unsafe@productions]"
+    named = f"analysis.families={both}"
+    names = tuple(both[1:-1].split(","))
+    assert load([named, f"analysis.attacks.families={both}"]).analysis.attacks.families == names
+    assert load(["analysis.interventions.families=[co_task]"]).analysis.interventions.families == ("co_task",)
+
+
 def test_a_preset_may_be_the_users_own_file(tmp_path: Path) -> None:
     grammar = "letters: [x, y]\ngroups: {A: p, B: q}\nrules: {p: [x y x, y x y], q: [y y y, x x x]}\n"
     (tmp_path / "mine.yaml").write_text("name: mine\ntasks: {count: 2, aliases: 0}\nsafety: {unsafe_tasks: [1, 1]}\n")
