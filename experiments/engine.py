@@ -98,7 +98,7 @@ def do(
         failures.update({recipe.key: failure for recipe in job.recipes if not store.is_whole(recipe)})
 
     if launcher.name == LOCAL:
-        keep_compiled_programs(place.store)
+        keep_compiled_programs(place.store, reporter.warn)
 
         def make(number: int, job: Job, orphaned: Failure | None) -> Failure | None:
             reporter.say(f"[{number}/{len(jobs)}] {job.what}")
@@ -243,6 +243,6 @@ def _work(jobs: Sequence[Job], place: Place, config: DictConfig) -> Failure | No
     """In a launcher's process: the job whose number Hydra says."""
     job = jobs[HydraConfig.get().job.num]
     reporter = Reporter()
-    keep_compiled_programs(place.store)
+    keep_compiled_programs(place.store, reporter.warn)
     with _blas_alone():
         return attempt(job, Store(place.store, reporter.warn), place.runner(reporter))

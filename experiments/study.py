@@ -30,7 +30,7 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     if missing:
         # Before there is an output folder: a study that is refused leaves none.
-        keep_compiled_programs(store.root)
+        keep_compiled_programs(store.root, reporter.warn)
         _check_prompts([cell.config for cell, _ in planned])
         store.ready()
     keep_settings(config, reporter.warn)
