@@ -1,6 +1,7 @@
 """Bad settings are one clear line before any work; good ones compose."""
 
 import functools
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from experiments import output
 from experiments.config import CONF, ConfigError, load, to_dict
@@ -104,6 +106,15 @@ def test_every_study_composes_and_opens_with_what_it_is(study: str) -> None:
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_preset_can_be_chosen(path: Path) -> None:
     load([f"{path.parent.name}={path.stem}", "model.context=100"])
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_settings_as_plain_dictionaries_are_omegaconfs(path: Path) -> None:
+    config = load([f"{path.parent.name}={path.stem}", "model.context=100", "runs_at_once=2"])
+    # Numbers that OmegaConf has not seen yet.
+    config.checkpoint_seconds, config.ablation.points = 3, {"a": {"seeds": 2, "list": [1, (2.5, None)]}}
+    expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert json.dumps(to_dict(config)) == json.dumps(expected)
 
 
 def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
