@@ -49,14 +49,25 @@ class AnalysisConfig:
                 f"must contain {name}, which the others are compared with",
                 f"add {name}",
             )
-        for name in self.interventions.families or ():
-            require(
-                name in self.families,
-                "interventions.families",
-                list(self.interventions.families or ()),
-                f"must be among families={list(self.families)}",
-                f"add {name} to these or leave it out",
-            )
+        self.check_among(self.families, "families")
+
+    def check_among(self, measured: tuple[str, ...], what: str) -> None:
+        """Raises SettingError unless each family that is attacked or intervened on is among `measured`, called `what`.
+
+        Where `families` is null those are known with the world alone.
+        """
+        for setting, names in (
+            ("attacks.families", self.attacks.families),
+            ("interventions.families", self.interventions.families or ()),
+        ):
+            for name in names:
+                require(
+                    name in measured,
+                    setting,
+                    list(names),
+                    f"must be among {what}, {', '.join(measured)}",
+                    f"leave {name} out, or name all that are measured in analysis.families",
+                )
 
     @property
     def prompts_before(self) -> int:

@@ -16,7 +16,7 @@ from experiments.study.run import run
 
 def _run(config: StudyConfig, reporter: Reporter) -> None:
     if config.dry_run:
-        reporter.show(forecast.render(config, forecast.forecast(config)))
+        reporter.show(forecast.render(config, forecast.forecast(config, reporter.warn)))
         return
     results = run(config, reporter)
     reporter.show(summary.render(results.table))

@@ -1,9 +1,14 @@
 """The packages import one another in one direction, and outside libraries stay where they belong."""
 
 import ast
+import re
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+
+from experiments.store.provenance import LIBRARIES
 
 ROOT = Path(__file__).parents[1]
 ORDER = ("synth", "models", "analysis", "experiments")
@@ -45,3 +50,15 @@ def test_side_effects_live_in_experiments(library: str) -> None:
 
 def test_matplotlib_is_for_figures() -> None:
     assert all(name.startswith("experiments/figures/") for name in importers("matplotlib"))
+
+
+def test_what_is_installed_with_the_project_is_what_its_packages_import() -> None:
+    """Of what tests alone need no result can depend."""
+    used = {name.split(".")[0] for path in SOURCES for name in imports(path)}
+    distributions = packages_distributions()
+    names = {one.lower() for name in used for one in distributions.get(name, [])}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split("[>=<]", line)[0] for line in project["dependencies"]}
+    # hydra-core brings omegaconf, jinja2 markupsafe, jax jaxlib.
+    assert names - {"omegaconf", "markupsafe", "nullspace"} == needed
+    assert set(LIBRARIES) - {"jaxlib"} <= needed

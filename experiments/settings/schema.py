@@ -11,7 +11,7 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.lookup import sampler, split_name
+from synth.lookup import existing, sampler, split_name
 from synth.settings import naming, require, require_among, require_name, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
@@ -251,11 +251,11 @@ class StudyConfig:
             require_positive(self, "runs_at_once")
         with naming("world"):
             world = build_world(self.world)
-            for name in (
-                *(self.analysis.families or ("safe", "unsafe")),
-                *(self.analysis.interventions.families or ()),
-            ):
+            for name in self.analysis.families or ("safe", "unsafe"):
                 sampler(world, name)
+        if self.analysis.families is None:
+            with naming("analysis"):
+                self.analysis.check_among(existing(world), "the families that the world has")
         longest = world.sequence_length
         require(
             longest <= self.model.context,

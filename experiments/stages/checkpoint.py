@@ -68,7 +68,7 @@ class Checkpoints:
         self.writing = None
 
     def _give_up(self, error: Exception) -> None:
-        self.warn(f"the state of step {self.writing} could not be saved ({_reason(error)}); training goes on")
+        self.warn(f"the state of step {self.writing} could not be saved ({reason(error)}); training goes on")
         self.writing = None
         # A manager that failed once does not go on.
         with suppress(Exception):
@@ -85,7 +85,7 @@ class Checkpoints:
             try:
                 found = _unpacked(self.manager.restore(step, args=ocp.args.StandardRestore())[CONTENT])
             except Exception as error:  # whatever orbax meets in a broken file
-                self.warn(f"the state of step {step} cannot be read ({_reason(error)}); falling back")
+                self.warn(f"the state of step {step} cannot be read ({reason(error)}); falling back")
                 remove(self.folder / str(step))
                 self.manager.reload()
                 continue
@@ -102,6 +102,13 @@ class Checkpoints:
                     f"the state of step {step} in {self.folder} is of other settings: {name} is {there} there and "
                     f"{here} here; train elsewhere or remove the folder"
                 )
+
+    def forget(self, step: int) -> None:
+        """Removes the states of `step` and of all later steps."""
+        for later in self.manager.all_steps():
+            if later >= step:
+                remove(self.folder / str(later))
+        self.manager.reload()
 
     def latest(self) -> int | None:
         """The step of the latest state, None if there is none."""
@@ -130,19 +137,27 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+def with_sum(content: bytes) -> bytes:
+    """`content` followed by its SHA-256."""
+    return content + hashlib.sha256(content).digest()
+
+
+def without_sum(whole: bytes) -> bytes:
+    """The content of `with_sum`. Raises ValueError if it is not what was written."""
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(whole[:-size]).digest() != whole[-size:]:
+        raise ValueError("it is not what was written")
+    return whole[:-size]
+
+
 def _packed(tree: Any) -> np.ndarray:
     """A copy of the arrays of `tree` as one array of bytes, with a checksum: orbax takes changed bytes for a state."""
-    content = save(_flat(tree))
-    return np.frombuffer(content + hashlib.sha256(content).digest(), np.uint8)
+    return np.frombuffer(with_sum(save(_flat(tree))), np.uint8)
 
 
 def _unpacked(packed: np.ndarray) -> dict[str, np.ndarray]:
     """The arrays of `_packed`, by their path. Raises ValueError if they are not what was written."""
-    whole = packed.tobytes()
-    size = hashlib.sha256().digest_size
-    if hashlib.sha256(whole[:-size]).digest() != whole[-size:]:
-        raise ValueError("it is not what was written")
-    return load(whole[:-size])
+    return load(without_sum(packed.tobytes()))
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:
@@ -151,7 +166,7 @@ def _flat(tree: Any) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(leaf) for path, leaf in leaves}
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What went wrong, in a few words."""
     cause: BaseException | None = error
     while cause is not None:

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from safetensors.numpy import save
 
 from experiments.progress import Meter, Reporter
-from experiments.stages.checkpoint import Checkpoints
+from experiments.stages.checkpoint import Checkpoints, reason, with_sum, without_sum
 from experiments.stages.side_by_side import stopping
+from experiments.store.manifest import DamagedError
 from models.training.devices import mesh, spread
 from models.training.loop import CHUNK, Program, Schedule, State, run_chunk, start
 from models.training.memory import run_bytes, runs_at_once
@@ -167,7 +168,7 @@ class _Together:
         self.called, self.first, self.watch, self.steps = called, first, watch, int(schedule.steps)
         self.looked = look_steps(self.steps, watch.every) if watch else []
         # Files of their own: in the saved states they would be written again and again.
-        self.snapshots = {step: folder / f"snapshot-{step}.safetensors" for step in snapshots}
+        self.snapshots = {step: folder / f"snapshot-{step}" for step in sorted(snapshots)}
         self.stops = sorted({*self.looked, *self.snapshots, self.steps})
         self.checkpoints = Checkpoints(folder, runner.reporter.warn)
         self.log: dict[str, np.ndarray] = {}
@@ -185,6 +186,7 @@ class _Together:
             self.looks = {name: np.zeros((len(self.looked), *x.shape), x.dtype) for name, x in first.items()}
             for name, x in first.items():
                 self.looks[name][0] = x
+        self._check_snapshots()
         saved = self.checkpoints.restore(self._kept(state))
         if saved is not None:
             state, self.log, self.looks = State(**saved["state"]), saved["log"], saved["looks"]
@@ -198,16 +200,13 @@ class _Together:
         self._report_broken(~finite_runs(result), self.steps - 1)
         for leaf in jax.tree.leaves(result):
             leaf[list(self.diverged)] = np.nan
-        snapshots = {step: from_safetensors(file.read_bytes()) for step, file in self.snapshots.items()}
+        snapshots = {step: self._snapshot_of(step) for step in self.snapshots}
         return Trained(result, self.log, self.looks, self.speed, snapshots)
 
     def broken(self, params: Params) -> Trained:
         """What is to be kept where none is left: the log and the snapshots so far, and no weights."""
         none = jax.tree.map(lambda x: np.full(x.shape, np.nan, x.dtype), params)
-        snapshots = {
-            step: from_safetensors(file.read_bytes()) if file.exists() else none
-            for step, file in self.snapshots.items()
-        }
+        snapshots = {step: self._snapshot_of(step) if file.exists() else none for step, file in self.snapshots.items()}
         return Trained(none, self.log, self.looks, self.speed, snapshots)
 
     def _advance(
@@ -269,8 +268,26 @@ class _Together:
     def _snapshot(self, step: int, state: State) -> None:
         """The weights as a file, before any later state is saved: who goes on from that finds it."""
         unfinished = self.snapshots[step].with_suffix(".unfinished")
-        unfinished.write_bytes(save(flatten(state.result)))
+        unfinished.write_bytes(with_sum(save(flatten(state.result))))
         unfinished.replace(self.snapshots[step])
+
+    def _snapshot_of(self, step: int) -> Params:
+        """The weights that `_snapshot` wrote. Raises DamagedError if they are not what was written."""
+        try:
+            return from_safetensors(without_sum(self.snapshots[step].read_bytes()))
+        except (OSError, ValueError) as error:
+            raise DamagedError(f"{self.name}: the snapshot of step {step} cannot be read ({reason(error)})") from None
+
+    def _check_snapshots(self) -> None:
+        """Removes the states that come after a snapshot which cannot be read: it is made again."""
+        for step in self.snapshots:
+            if step > (self.checkpoints.latest() or 0):
+                return
+            try:
+                self._snapshot_of(step)
+            except DamagedError as error:
+                self.runner.reporter.warn(f"{error}; going on from before it")
+                self.checkpoints.forget(step)
 
     def _kept(self, state: State) -> dict[str, Any]:
         """What a stopped training goes on from."""

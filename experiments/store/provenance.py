@@ -15,7 +15,7 @@ from experiments import numerics
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("synth", "models", "analysis", "experiments")
-NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn")
+NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
 
 

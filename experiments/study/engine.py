@@ -100,7 +100,7 @@ def do(
         failures.update({recipe.key: failure for recipe in job.recipes if not store.is_whole(recipe)})
 
     if launcher.name == LOCAL:
-        keep_compiled_programs(place.store)
+        keep_compiled_programs(place.store, reporter.warn)
 
         numbers = {id(job): number for number, job in enumerate(jobs, 1)}
 
@@ -274,6 +274,6 @@ def _work(jobs: Sequence[Job], place: Place, config: DictConfig) -> Failure | No
     """In a launcher's process: the job whose number Hydra says."""
     job = jobs[HydraConfig.get().job.num]
     reporter = Reporter()
-    keep_compiled_programs(place.store)
+    keep_compiled_programs(place.store, reporter.warn)
     with _blas_alone():
         return attempt(job, Store(place.store, reporter.warn), place.runner(reporter))

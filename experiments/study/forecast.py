@@ -1,8 +1,10 @@
 """What a study would make, in about what time and disk: the plan of a run that is not run."""
 
 import functools
+import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +15,13 @@ from rich.table import Table
 
 from experiments.findings.results import UNTOUCHED
 from experiments.settings.schema import StudyConfig
+from experiments.stages import prompts
 from experiments.store.artifacts import Store
 from experiments.store.inventory import Inventory
 from experiments.study import engine
-from experiments.study.cells import Cell, cells
+from experiments.study.cells import Cell, cells, worlds
 from experiments.study.plan import Plan, jobs, plan
-from synth.world import build_world
+from synth.world import WorldConfig, build_world
 
 TRAINED = ("pretrain", "tune")
 """Stages that train a model a seed."""
@@ -30,6 +33,8 @@ QUICK_SIZE = 3 * 64**2 * 3
 """Layers, squared width, seeds"""
 EFFICIENCY = 0.25
 """Share of the speed of a large matrix product that training is guessed to reach."""
+DRAWING = 3.0
+"""Seconds after which prompts are drawn in no further world."""
 COMPILATION = 10.0
 """Seconds of a training program, likewise."""
 
@@ -57,8 +62,10 @@ class Line(NamedTuple):
     """Whether the store has none of this stage to tell by"""
 
 
-def forecast(config: StudyConfig) -> list[Line]:
-    """A line a stage; nothing is made. Raises ConfigError as a run would, StoreError for another store's format."""
+def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[Line]:
+    """A line a stage; nothing is made. Raises ConfigError and SettingError as a run would, StoreError for another
+    store's format. `warn` gets one line if there are too many worlds to draw prompts in each.
+    """
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
     engine.check(config.launcher)
     root = Path(config.store_dir)
@@ -99,7 +106,26 @@ def forecast(config: StudyConfig) -> list[Line]:
             before.bytes + size * len(missing),
             before.guessed,
         )
+    if any(line.jobs for line in lines.values()):
+        _check_prompts(worlds([cell for cell, _ in planned]), warn)
     return list(lines.values())
+
+
+def _check_prompts(worlds: dict[WorldConfig, list[str]], warn: Callable[[str], None]) -> None:
+    """Raises SettingError if one of `worlds`, of as many as there is time for, has not the prompts that are asked for.
+
+    The first one's take the longest, for what is compiled with it serves the others.
+    """
+    until = math.inf
+    for number, (world, families) in enumerate(worlds.items()):
+        if time.monotonic() > until:
+            warn(
+                f"prompts were drawn in {number:,} of {len(worlds):,} worlds; the run draws some in each before it "
+                "makes anything"
+            )
+            return
+        prompts.check(world, families)
+        until = min(until, time.monotonic() + DRAWING)
 
 
 def render(config: StudyConfig, lines: list[Line]) -> Table:

@@ -1,6 +1,5 @@
 """A study from settings to results: cells, plan, jobs, output folder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.progress import Reporter
@@ -9,7 +8,7 @@ from experiments.stages import prompts
 from experiments.stages.training import FailedError
 from experiments.store.artifacts import Store
 from experiments.study import engine
-from experiments.study.cells import cells
+from experiments.study.cells import cells, worlds
 from experiments.study.compiled import keep_compiled_programs
 from experiments.study.engine import Failures, Place
 from experiments.study.output import CELLS, ENVIRONMENT, Output, Results, keep_environment, keep_settings
@@ -30,8 +29,9 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
     missing = [job for job in jobs(planned) if not all([store.is_whole(recipe) for recipe in job.recipes])]
     if missing:
         # Before there is an output folder: a study that is refused leaves none.
-        keep_compiled_programs(store.root)
-        _check_prompts([cell.config for cell, _ in planned])
+        keep_compiled_programs(store.root, reporter.warn)
+        for world, families in worlds([cell for cell, _ in planned]).items():
+            prompts.check(world, families)
         store.ready()
     keep_settings(config, reporter.warn)
     store.register(output.folder, [recipe.name for _, needed in planned for recipe in needed.recipes])
@@ -68,9 +68,3 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
             "cells.json; the same command tries them again"
         )
     return results
-
-
-def _check_prompts(configs: Sequence[StudyConfig]) -> None:
-    """Raises SettingError unless every world has the prompts that are drawn in it."""
-    for world, families in dict.fromkeys((config.world, config.analysis.families or ()) for config in configs):
-        prompts.check(world, families)

@@ -17,6 +17,7 @@ from experiments.stages import measure, paths, tune
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study.cells import Cell, cells
+from experiments.study.forecast import forecast
 from experiments.study.output import Output
 from experiments.study.plan import Plan, jobs, plan
 
@@ -27,7 +28,7 @@ ROWS = {"measure": 20_000, "paths": 1_000, "tune": 3}
 def swept(count: int, setting: str) -> StudyConfig:
     values = tuple(range(count)) if setting == "world.seed" else tuple((1e-3 + 1e-6 * np.arange(count)).tolist())
     return dataclasses.replace(
-        load(["study=quick"]), ablation=AblationConfig(name="bench", setting=setting, values=values)
+        load(["study=quick", "worlds=1"]), ablation=AblationConfig(name="bench", setting=setting, values=values)
     )
 
 
@@ -35,12 +36,17 @@ def planned(config: StudyConfig) -> list[tuple[Cell, Plan]]:
     return [(cell, plan(cell.config)) for cell in cells(config)]
 
 
-def test_a_plan_of_1000_cells() -> None:
+def test_a_plan_of_1000_cells(tmp_path: Path) -> None:
     for setting in ("tuning.learning_rate", "world.seed"):
-        config = swept(1000, setting)
+        config = dataclasses.replace(swept(1000, setting), store_dir=str(tmp_path))
         began = time.perf_counter()
         work = jobs(planned(config))
-        print(f"\n1,000 cells over {setting}: {len(work):,} jobs planned in {time.perf_counter() - began:.1f} s")
+        ended = time.perf_counter()
+        forecast(config)
+        shown = time.perf_counter() - ended
+        print(
+            f"\n1,000 cells over {setting}: {len(work):,} jobs planned in {ended - began:.1f} s, shown in {shown:.1f} s"
+        )
 
 
 def rows(count: int) -> pd.DataFrame:

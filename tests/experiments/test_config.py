@@ -1,6 +1,7 @@
 """Bad settings are one clear line before any work; good ones compose."""
 
 import functools
+import json
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from experiments.settings.config import CONF, ConfigError, load, to_dict
 from experiments.settings.schema import (
@@ -19,8 +21,8 @@ from experiments.settings.schema import (
     StoreConfig,
     StudyConfig,
 )
-from experiments.study import output
 from experiments.study.plan import plan
+from experiments.study.run import output
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
@@ -113,10 +115,47 @@ def test_every_preset_can_be_chosen(path: Path) -> None:
     load([f"{path.parent.name}={path.stem}", "model.context=100"])
 
 
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_settings_as_plain_dictionaries_are_omegaconfs(path: Path) -> None:
+    config = load([f"{path.parent.name}={path.stem}", "model.context=100", "runs_at_once=2"])
+    # Numbers that OmegaConf has not seen yet.
+    config.checkpoint_seconds, config.ablation.points = 3, {"a": {"seeds": 2, "list": [1, (2.5, None)]}}
+    expected = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    assert json.dumps(to_dict(config)) == json.dumps(expected)
+
+
 def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"world.tasks.aliases=0: prompts with an alias need one; set 1 or more"):
         load(["analysis.families=[safe,unsafe,misgen_task]", "world.tasks.aliases=0"])
     assert load(["world.tasks.aliases=0"]).analysis.families is None
+
+
+@pytest.mark.parametrize("setting", ["attacks.families", "interventions.families"])
+@pytest.mark.parametrize(
+    ("given", "others", "measured"),
+    [
+        ("misgen_task", ["world.tasks.aliases=0"], "the families that the world has, safe, unsafe, co_task, "),
+        ("unsafe@productions", [], "the families that the world has, safe, unsafe, "),
+        ("co_task", ["analysis.families=[safe,unsafe]"], "families, safe, unsafe; leave co_task out"),
+    ],
+    ids=["not of the world", "a part", "not named"],
+)
+def test_what_is_attacked_or_intervened_on_is_measured(
+    setting: str, given: str, others: list[str], measured: str
+) -> None:
+    override = f"analysis.{setting}=[safe,{given}]"
+    with pytest.raises(ConfigError) as caught:
+        load([override, *others])
+    assert str(caught.value).startswith(f"analysis.{setting}=['safe', '{given}']: must be among {measured}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_part_of_a_family_is_attacked_where_it_is_measured_and_any_that_the_world_has_where_none_is_named() -> None:
+    both = "[safe,unsafe,unsafe@productions]"
+    named = f"analysis.families={both}"
+    names = tuple(both[1:-1].split(","))
+    assert load([named, f"analysis.attacks.families={both}"]).analysis.attacks.families == names
+    assert load(["analysis.interventions.families=[co_task]"]).analysis.interventions.families == ("co_task",)
 
 
 def test_a_preset_may_be_the_users_own_file(tmp_path: Path) -> None:

@@ -19,18 +19,18 @@ from experiments.findings import samples, summary
 from experiments.findings.table import COLUMNS
 from experiments.run import main
 from experiments.settings.config import load
-from experiments.stages import paths, stage
+from experiments.stages import paths, prompts, stage
 from experiments.stages.prompts import drawn
 from experiments.stages.training import DivergedError, Runner
 from experiments.store import provenance
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, verify
-from experiments.study import output
-from experiments.study import run as study
 from experiments.study.cells import cells
 from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
+from experiments.study.run import forecast, output
+from experiments.study.run import run as study
 from tests.experiments.conftest import FEW
 from tests.experiments.said import Said
 
@@ -495,3 +495,42 @@ def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "5 cells, 2 seeds" in out
     assert "trainings" in out
     assert list(tmp_path.iterdir()) == []
+
+
+FEW_TEXTS = [
+    "world.seed=1",
+    "world.grammar.branching=[[2,3],[3,3]]",
+    "world.grammar.productions=[1]",
+    "world.coverage.productions=1",
+]
+
+
+@pytest.mark.parametrize("dry_run", ["true", "false"])
+def test_a_plan_refuses_the_worlds_that_a_run_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], dry_run: str
+) -> None:
+    """Here the second world has all its prompts of a family on one side."""
+    places = [f"store_dir={tmp_path}/s", f"output_dir={tmp_path}/o"]
+    two = ["ablation.name=few", "ablation.points={whole: {world.held_out: 0.2}, few: {world.held_out: 0.01}}"]
+    assert main([*TINY, *FEW_TEXTS, *two, *places, f"dry_run={dry_run}"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: world.held_out=0.01: leaves the family co_task no prompt to hold out")
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+    assert not list(tmp_path.glob("o/*")) + list(tmp_path.glob("s/artifacts/*"))
+
+
+def test_a_plan_draws_once_in_equal_worlds_and_says_where_it_drew_in_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(prompts, "check", lambda world, families: drawn.append(world.seed))
+    said: list[str] = []
+    places = [f"store_dir={tmp_path}/s", f"output_dir={tmp_path}/o"]
+    config = load([*TINY, *places, "worlds=3", "ablation=learning_rate"])
+    forecast.forecast(config, said.append)
+    assert (drawn, said) == ([0, 1, 2], [])
+    monkeypatch.setattr(forecast, "DRAWING", -1.0)
+    forecast.forecast(config, said.append)
+    assert drawn == [0, 1, 2, 0]
+    assert said == ["prompts were drawn in 1 of 3 worlds; the run draws some in each before it makes anything"]

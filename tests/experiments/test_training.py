@@ -27,6 +27,7 @@ from experiments.stages import side_by_side
 from experiments.stages.checkpoint import MismatchError
 from experiments.stages.files import guard, snapshot
 from experiments.stages.training import DivergedError, look_steps
+from experiments.store.manifest import DamagedError
 from models.training.watch import WatchConfig
 from tests.experiments import resumable
 from tests.experiments.said import Said
@@ -272,6 +273,61 @@ def test_a_stop_loses_no_snapshot(
     same_files(followed, done)
     for step, weights in snapshots(followed).items():
         np.testing.assert_array_equal(snapshots(done)[step], weights)
+
+
+def flip(file: Path) -> None:
+    """One byte of its weights, into those of other weights that are finite."""
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1  # Of the last weight but one, before the sum of 32 bytes.
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "spoil", [flip, Path.unlink, lambda file: os.truncate(file, 20)], ids=["flip", "gone", "short"]
+)
+@pytest.mark.parametrize(("step", "begins"), [(30, None), (100, 50)])
+def test_a_snapshot_that_is_not_what_was_written_is_made_again(
+    followed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    step: int,
+    begins: int | None,
+) -> None:
+    """From the last state before it, or from the beginning."""
+    interrupted(4, monkeypatch, tmp_path, snapshots=SNAPSHOTS)
+    assert latest(tmp_path) == 100
+    spoil(next(tmp_path.glob(f"partial/slow-*/snapshot-{step}")))
+    said = Said()
+    done = resumable.run(tmp_path, steps=FEW, snapshots=SNAPSHOTS, reporter=said).path
+    warned = [line for line in said.lines if line.startswith("warning")]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"warning: slow: the snapshot of step {step} cannot be read (")
+    assert warned[0].endswith("); going on from before it")
+    expected = [f"slow: going on from step {begins}"] if begins else []
+    assert [line for line in said.lines if line.startswith("slow: going on")] == expected
+    same_files(followed, done)
+    for at, weights in snapshots(followed).items():
+        np.testing.assert_array_equal(snapshots(done)[at], weights)
+
+
+def test_a_snapshot_that_changes_while_training_goes_on_reaches_no_artifact(
+    followed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    update = Meter.update
+
+    def spoils(self: Meter, step: int, note: str = "") -> None:
+        if step == 150:
+            flip(next(tmp_path.glob("partial/slow-*/snapshot-100")))
+        update(self, step, note)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Meter, "update", spoils)
+        with pytest.raises(DamagedError, match=r"slow: the snapshot of step 100 cannot be read \(it is not what was"):
+            resumable.run(tmp_path, steps=FEW, snapshots=SNAPSHOTS)
+    assert not list(tmp_path.glob("artifacts/*"))
+    done = resumable.run(tmp_path, steps=FEW, snapshots=SNAPSHOTS).path
+    np.testing.assert_array_equal(snapshots(done)[100], snapshots(followed)[100])
 
 
 def test_runs_in_shares_have_snapshots_of_every_run(tmp_path: Path) -> None:
