@@ -1,5 +1,6 @@
 """What the figures share: colours and lines, panels that fit the page's width, legends and notes."""
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -80,6 +81,10 @@ def having(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows if metric in set(rows["metric"]) else rows.head(0)
 
 
+LETTER = 0.7
+"""How wide a letter is, in sizes of its font, with the space that panels are apart"""
+
+
 def page_width() -> float:
     """Inches the figure may be wide: `save` puts them into the style."""
     return float(plt.rcParams["figure.figsize"][0])
@@ -115,6 +120,7 @@ def panels(
     height = max(0.4, min(height, (TALLEST - around) / (bands * lines)))
     figure = plt.figure(figsize=(width, bands * lines * height + around))
     grid = figure.subplots(bands * lines, columns, squeeze=False)
+    label_size = _fitting(labels, height)
     for axis in grid.flat[:]:
         axis.set_visible(False)
     axes = np.empty((lines, len(titles)), object)
@@ -127,7 +133,7 @@ def panels(
             if i and share_y:
                 axis.sharey(axes[line, 0])
             if column == 0:
-                axis.set_ylabel(labels[line], parse_math=True)
+                axis.set_ylabel(labels[line], parse_math=True, fontsize=label_size)
             elif share_y:
                 axis.tick_params(labelleft=False)
             if share_x and i:
@@ -138,6 +144,14 @@ def panels(
                 axis.tick_params(labelbottom=False)
         axes[0, i].set_title(title)
     return figure, axes
+
+
+def _fitting(labels: Sequence[str], height: float) -> float:
+    """Points of labels of which none is longer than a panel of so many inches is high, if they can still be read."""
+    # A command of a formula is a letter, and what tells its parts apart is none.
+    drawn = [re.sub(r"[${}_^](?=.*\$)|\$", "", re.sub(r"\\[A-Za-z]+", "x", label)) for label in labels]
+    longest = max(len(line) for label in drawn for line in label.split("\n"))
+    return max(4.5, min(float(plt.rcParams["axes.labelsize"]), 72 * height / (LETTER * max(1, longest))))
 
 
 def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str, marks: bool = True) -> None:

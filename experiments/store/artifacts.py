@@ -31,6 +31,7 @@ CLAIM = ".claim"
 POLL = 0.1
 """Seconds between two looks at what others make."""
 
+
 class Store:
     """A folder of artifacts that several processes may share.
 

@@ -20,14 +20,14 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from experiments.store.manifest import MANIFEST, DamagedError, problems, read_manifest
+from experiments.command import command
+from experiments.progress import Reporter
+from experiments.settings.config import ConfigError
+from experiments.settings.schema import STORE_VERBS, StoreConfig
 from experiments.store.artifacts import Store
 from experiments.store.format import StoreError
-from experiments.command import command
-from experiments.settings.config import ConfigError
 from experiments.store.inventory import Entry, Inventory, Waste, size
-from experiments.progress import Reporter
-from experiments.settings.schema import STORE_VERBS, StoreConfig
+from experiments.store.manifest import MANIFEST, DamagedError, problems, read_manifest
 
 LEAST = 100
 """Columns that every table fits in."""
@@ -235,4 +235,3 @@ def _table(*headings: str, title: str | None = None) -> Table:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     return command("experiments.store", __doc__, StoreConfig, _run, arguments, words=("do", "key"))
-

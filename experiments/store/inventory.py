@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from filelock import Timeout
 
-from experiments.store.files import DAMAGE, read_file, remove
-from experiments.store.manifest import DamagedError, read_manifest
-from experiments.store.artifacts import Store
-from experiments.store.format import StoreError
-from experiments.settings.config import flat
 from experiments.findings.results import UNTOUCHED
+from experiments.settings.config import flat
+from experiments.store.artifacts import Store
+from experiments.store.files import DAMAGE, read_file, remove
+from experiments.store.format import StoreError
+from experiments.store.manifest import DamagedError, read_manifest
 
 MAIN = (
     "method",

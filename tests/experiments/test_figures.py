@@ -1,5 +1,6 @@
 """Figures: which are drawn, that they show the table's numbers, and that they come out the same, in any width."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -369,3 +370,15 @@ def test_the_files_that_were_drawn_are_known(tmp_path: Path) -> None:
     made = made[made["metric"].isin(["tau", "separation_permuted_high", "complied", "refused", "neither"])]
     assert draw_all(made, tmp_path, only=["tau", "sines", "table_a1"]) == ["tau", "table_a1"]
     assert sorted(figures.files(tmp_path)) == sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("width", [6.75, 5.5])
+def test_no_label_is_longer_than_its_panel_is_high(width: float) -> None:
+    names = [f"{site}\n{kind}" for site in ("mlp.post", "resid_post_last") for kind in ("accuracy", "spectral share")]
+    with plt.style.context([figures.STYLE, {"figure.figsize": (width, 3.0)}]):
+        figure, axes = common.panels([f"method {i}" for i in range(8)], names, "layer")
+        figure.canvas.draw()
+        boxes = [axis.yaxis.label.get_window_extent() for axis in axes[:, 0]]
+        assert not any(one.y0 < other.y1 and other.y0 < one.y1 for one, other in itertools.pairwise(boxes))
+        assert len({axis.yaxis.label.get_fontsize() for axis in axes[:, 0]}) == 1
+        plt.close(figure)
