@@ -21,8 +21,8 @@ from experiments.settings.schema import (
     StoreConfig,
     StudyConfig,
 )
+from experiments.study import output
 from experiments.study.plan import plan
-from experiments.study.run import output
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),

@@ -25,12 +25,12 @@ from experiments.stages.training import DivergedError, Runner
 from experiments.store import provenance
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, verify
+from experiments.study import forecast, output
+from experiments.study import run as study
 from experiments.study.cells import cells
 from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
-from experiments.study.run import forecast, output
-from experiments.study.run import run as study
 from tests.experiments.conftest import FEW
 from tests.experiments.said import Said
 
