@@ -21,7 +21,6 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
-from omegaconf._utils import get_yaml_loader  # Which text is a number: not as PyYAML has it.
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.settings.schema import (
@@ -220,23 +219,22 @@ def _own_preset(override: str) -> str:
         raise ConfigError(f"{override}: there is no such file; write a preset's name or a file's path")
     text = _read(override, Path(value))
     try:
-        root = yaml.compose(text, Loader=get_yaml_loader())
-        yaml.load(text, Loader=get_yaml_loader())  # A name given twice is found here.
+        root = yaml.compose(text, Loader=_Loader)
+        yaml.load(text, Loader=_Loader)  # Unknown tags are found here.
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ConfigError(f"{override}: {line}{error.problem}; it must be YAML") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: of 0b_, say.
         raise ConfigError(f"{override}: {explained(error)}; it must be YAML") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
         raise ConfigError(f"{override}: there are no settings in it; write them as name: value")
-    for key in _keys(root):
-        if key.tag.rpartition(":")[2] in ("bool", "float", "int", "null"):
-            raise ConfigError(
-                f"{override}: line {key.start_mark.line + 1}: the name {key.value} is not read as text; quote it, "
-                f'"{key.value}":'
-            )
+    for mapping in _mappings(root):
+        _check_names(override, [key for key, _ in mapping.value if isinstance(key, yaml.ScalarNode)])
     head = re.match(r"(?:[ \t]*(?:---[ \t]*)?(?:[#%].*)?\n)*", text)
     header = re.search(r"^(?:---)?[ \t]*#[ \t]*@package[ \t]+(\S+)[ \t]*\n", head[0] if head else "", re.MULTILINE)
+    package = header[1] if header else group
+    package = {"_group_": group, "_global_": ""}.get(package, package)
+    text = _with_quotes(text, root, package.split(".") if package else [])
     if header:  # Hydra sees it above all else alone.
         text = f"# @package {header[1]}\n{text[: header.start()]}{text[header.end() :]}"
     of_study = {field.name for field in dataclasses.fields(StudyConfig)}
@@ -251,8 +249,21 @@ def _own_preset(override: str) -> str:
     return text
 
 
-def _keys(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    """The names in a YAML node and all within it, each node once, however often it is referred to."""
+class _Loader(yaml.SafeLoader):
+    """Reads as a number what OmegaConf does: 1e5 is one, a date none."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
+    """Those in a YAML node, each once, however often it is referred to."""
     seen: set[int] = set()
     waiting: list[Any] = [root]
     while waiting:
@@ -261,10 +272,59 @@ def _keys(root: yaml.Node) -> Iterator[yaml.ScalarNode]:
             continue
         seen.add(id(node))
         if isinstance(node, yaml.MappingNode):
-            yield from (key for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            yield node
             waiting += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             waiting += node.value
+
+
+def _check_names(override: str, names: Sequence[yaml.ScalarNode]) -> None:
+    """Raises ConfigError for a name in a mapping that is given twice, or that YAML reads as something else."""
+    for number, key in enumerate(names):
+        line = f"{override}: line {key.start_mark.line + 1}: "
+        if key.tag.rpartition(":")[2] in ("bool", "float", "int", "null"):
+            raise ConfigError(f'{line}the name {key.value} is not read as text; quote it, "{key.value}":')
+        if any(key.value == other.value for other in names[:number]):
+            raise ConfigError(f"{line}found duplicate key {key.value}; it must be YAML")
+
+
+def _with_quotes(text: str, root: yaml.Node, package: Sequence[str]) -> str:
+    """A preset's text with quotes around each text setting that has none, so that it is taken as it is written.
+
+    `root` is what `text` is read as, `package` where in a study's settings it goes.
+    """
+    known = texts(StudyConfig)
+    plain: dict[int, str] = {}
+    merged: set[tuple[int, str]] = set()
+
+    def walk(node: yaml.Node, path: Sequence[str]) -> None:
+        # The settings of an ablation's point are named in full.
+        name = ".".join(path[3:] if path[:2] == ["ablation", "points"] else path)
+        if isinstance(node, yaml.MappingNode):
+            given = {str(key.value): value for key, value in node.value}
+            for key, value in given.items():
+                several = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                if key == "<<":
+                    for base in several:
+                        if (id(base), name) not in merged:
+                            merged.add((id(base), name))
+                            walk(base, path)
+                elif [*path, key] == ["ablation", "values"] and "setting" in given:
+                    for one in several:
+                        walk(one, [str(given["setting"].value)])
+                elif path[:1] == ["ablation"] or not path or any(one.startswith(f"{name}.") for one in known):
+                    walk(value, [*path, key])
+        elif isinstance(node, yaml.ScalarNode) and name in known and not node.style:
+            is_null = node.tag.endswith(":null") and (known[name] or not node.value)
+            if not is_null:
+                plain[node.end_mark.index] = node.value
+
+    walk(root, package)
+    for end, value in sorted(plain.items(), reverse=True):
+        begin = end - len(value)
+        if text[begin:end] == value:  # What goes over several lines is no number, and stays.
+            text = f"{text[:begin]}{json.dumps(value, ensure_ascii=False)}{text[end:]}"
+    return text
 
 
 def _read_files(node: DictConfig, path: str = "") -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+from experiments.settings import config as config_module
 from experiments.settings.config import CONF, ConfigError, load, to_dict
 from experiments.settings.schema import (
     CompareConfig,
@@ -232,6 +233,74 @@ def test_an_own_preset_may_lie_anywhere(name: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     assert load([f"world={folder}/{name}.yaml", f"store_dir={folder}"]).world.name == "mine"
     assert [path.name for path in folder.iterdir()] == [f"{name}.yaml"]
+
+
+UNQUOTED = (
+    "1e5",
+    "010",
+    "1_000",
+    "no",
+    "1:30",
+    "0x1F",
+    "~",
+    "null",
+    "1.50",
+    "2001-01-01",
+    "+.5",
+    "é 数",
+    "1_0 # ten",
+)
+
+
+@pytest.mark.parametrize("text", UNQUOTED)
+def test_text_in_an_own_file_is_taken_as_it_is_written(text: str, tmp_path: Path) -> None:
+    written = text.removesuffix(" # ten")
+    file = tmp_path / "mine.yaml"
+
+    def read(group: str, content: str) -> StudyConfig:
+        file.write_text(content)
+        config = load([f"{group}={file}"])
+        assert isinstance(config, StudyConfig)
+        return config
+
+    assert read("world", f"held_out: 1e-1\nname: {text}\ntasks: {{count: 1_0}}\n").world.name == written
+    world = read("world", f"# @package world\n<<: {{name: {text}\n}}\n").world
+    assert world.name == written
+    header = "# @package _global_\n"
+    study = read("study", f"{header}study: {text}\nseeds: 1_0\nworld:\n  name: {text}\n  held_out: 0.2\n")
+    assert (study.study, study.seeds, study.world.name, study.world.held_out) == (written, 10, written, 0.2)
+    swept = read("ablation", f"name: {text}\nquestion: {text}\nsetting: world.name\nvalues:\n- {text}\n- a\n").ablation
+    assert (swept.name, swept.question, swept.values) == (written, written, (written, "a"))
+    points = f"name: a\npoints:\n  b.c:\n    world.name: {text}\n    tuning.steps: 1_0\n"
+    assert read("ablation", points).ablation.points == {"b.c": {"world.name": written, "tuning.steps": 10}}
+
+
+def test_what_is_no_text_in_an_own_file_keeps_its_grammar(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: a\nsetting: tuning.steps\nvalues: [010, 1_000]\n")
+    assert load([f"ablation={file}"]).ablation.values == (8, 1000)
+    file.write_text("name: 'no'\noptions: {n_jobs: 1_0, text: no, more: 1e2}\n")
+    assert load([f"launcher={file}"]).launcher == LauncherConfig("no", {"n_jobs": 10, "text": False, "more": 100.0})
+    file.write_text("# @package _global_\nrunner: &a {b: 1}\nseeds: 3\n")
+    with pytest.raises(ConfigError, match="Key 'runner' not in 'StudyConfig'"):
+        load([f"study={file}"])
+    file.write_text("name: &a 1_0\ntasks: {count: *a}\n")
+    assert (load([f"world={file}"]).world.name, load([f"world={file}"]).world.tasks.count) == ("1_0", 10)
+    # What refers to itself is no endless work.
+    file.write_text("a: &a {<<: *a}\n")
+    with pytest.raises(ConfigError, match="Key 'a' not in 'WorldConfig'"):
+        load([f"world={file}"])
+
+
+def test_the_way_yaml_is_read_is_omegaconfs(tmp_path: Path) -> None:
+    words = [
+        f"{sign}{word}"
+        for word in ("1e5", "1.5e3", "1_0e2", "1.e-3", "2001-01-01", "1:30", "0o8")
+        for sign in ("", "-")
+    ]
+    words += ["no", "~", "0x1f", ".5e+3", ".5e3", "a", "1_000", "010", "inf", ".inf", "1e", "e5"]
+    for word in words:
+        assert yaml.load(f"a: {word}", Loader=config_module._Loader) == OmegaConf.create(f"a: {word}")
 
 
 ABLATION = "ablation: {name: a, setting: tuning.steps, values: [1, 2]}\nseeds: 7\n"
