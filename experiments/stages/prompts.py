@@ -32,6 +32,7 @@ def held_out(world: WorldConfig, family: str, count: int) -> Prompts:
 
 
 @functools.lru_cache(maxsize=64)
+@jax.ensure_compile_time_eval()  # What is kept has numbers, even if asked for first inside a trace.
 def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]:
     """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
     block, tables = _block(world, family)
@@ -43,6 +44,7 @@ def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]
     return whole
 
 
+@jax.ensure_compile_time_eval()
 def check(world: WorldConfig, families: Iterable[str]) -> None:
     """Raises SettingError unless each of `families` has held-out prompts, and safe and unsafe ones to train on too.
 

@@ -65,6 +65,7 @@ def table(world: WorldConfig, seen: Mapping[str, Observation], seed: int) -> pd.
 
 
 @functools.lru_cache(maxsize=64)
+@jax.ensure_compile_time_eval()
 def _in_words(world: WorldConfig, family: str, count: int) -> pd.DataFrame:
     """What is the same for every model: columns prompt, asked, compliant, verdict, reason."""
     tables = build_world(world)
