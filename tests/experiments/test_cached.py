@@ -25,15 +25,16 @@ BUILDERS: dict[str, Callable[[WorldConfig], Any]] = {
 }
 
 OF_NO_ARRAYS = {
-    "artifacts._sha256",
-    "config.to_dict",
-    "config._pointed",
-    "config.texts",
-    "forecast._matmul_speed",
-    "provenance.code_version",
-    "provenance.imported",
+    "settings.config._pointed",
+    "settings.config.texts",
+    "stages.stage._config",
+    "store.files._sha256",
+    "store.provenance._code",
+    "store.provenance.code_version",
+    "store.provenance.imported",
+    "study.forecast._matmul_speed",
 }
-"""Of `experiments`: files, settings and the machine. `plan._settings` goes by the name of `to_dict`."""
+"""Of `experiments`: files, settings and the machine."""
 
 
 def fresh(number: int) -> WorldConfig:
