@@ -8,30 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.findings.claims import UNITS
-from experiments.findings.verdicts import (
-    DIFFERS,
-    NO_EFFECT,
-    OPPOSITE,
-    SUPPORTED,
-    UNDECIDED,
-    UNSPECIFIC,
-    UNTESTABLE,
-    VERDICTS,
-    Judged,
-    Verdict,
-)
+from experiments.findings.verdicts import UNTESTABLE, VERDICTS, Judged, Verdict
 
 LEAST = 5
 """Replicates below which no scorecard is printed."""
-COLOURS = {
-    SUPPORTED: "green",
-    UNSPECIFIC: "cyan",
-    OPPOSITE: "red",
-    NO_EFFECT: "magenta",
-    DIFFERS: "blue",
-    UNDECIDED: "yellow",
-    UNTESTABLE: "bright_black",
-}
+COLOURS = dict(zip(VERDICTS, ("green", "cyan", "red", "magenta", "blue", "yellow", "bright_black"), strict=True))
 
 
 def replicates_note(verdicts: Sequence[Verdict]) -> str:

@@ -4,27 +4,10 @@ import math
 from typing import Any, NamedTuple
 
 from experiments.findings.claims import UNITS
-from experiments.findings.verdicts import (
-    DIFFERS,
-    NO_EFFECT,
-    OPPOSITE,
-    SUPPORTED,
-    UNDECIDED,
-    UNSPECIFIC,
-    UNTESTABLE,
-    VERDICTS,
-)
+from experiments.findings.verdicts import UNTESTABLE, VERDICTS
 from experiments.report.folder import Study
 
-MARKS = {
-    SUPPORTED: "✓",
-    UNSPECIFIC: "~",
-    OPPOSITE: "✗",
-    NO_EFFECT: "0",
-    DIFFERS: "≠",
-    UNDECIDED: "?",
-    UNTESTABLE: "·",
-}
+MARKS = dict(zip(VERDICTS, "✓~✗0≠?·", strict=True))
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 CLASSES = {verdict: verdict.replace(" ", "-") for verdict in VERDICTS}
 
