@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from experiments.findings.results import RANDOM, UNTOUCHED
 from models.training.methods import SAFETY
@@ -23,6 +23,10 @@ LINE_HEIGHT = 0.14
 """Inches that a line of text takes"""
 TALLEST = 8.0
 """Inches that panels may take of a page"""
+LOWEST, LOW = 0.4, 0.6
+"""Inches of the lowest panels, and of those below which two or three ticks have room"""
+SMALL = 6.0
+"""Points of labels that stand beside their panel"""
 
 
 class Look(NamedTuple):
@@ -113,14 +117,15 @@ def panels(
     columns = -(-len(titles) // bands)
     one_x = isinstance(xlabels, str)
     below = [""] * (lines - 1) + [str(xlabels)] if one_x else list(xlabels)
-    in_panel = max(8, int(17 * (width - 0.5) / columns))
-    wrapped = [textwrap.fill(title, in_panel) for title in titles]
-    texts = 1.5 * (1 if one_x else lines) + max(title.count("\n") for title in wrapped) + 1
-    around = bands * texts * LINE_HEIGHT + 0.35
-    height = max(0.4, min(height, (TALLEST - around) / (bands * lines)))
+    texts = 1.5 * (1 if one_x else lines) + 1
+    height = max(LOWEST, min(height, (TALLEST - bands * texts * LINE_HEIGHT - 0.35) / (bands * lines)))
+    # Labels that are longer than their panel is high stand beside it.
+    level = _inches(labels, float(plt.rcParams["axes.labelsize"])) > height
+    beside = _inches(labels, SMALL) if level else 0.0
+    wrapped = [_wrapped(title, max(12, int(17 * (width - 0.5 - beside) / columns))) for title in titles]
+    around = bands * (texts + max(title.count("\n") for title in wrapped)) * LINE_HEIGHT + 0.35
     figure = plt.figure(figsize=(width, bands * lines * height + around))
     grid = figure.subplots(bands * lines, columns, squeeze=False)
-    label_size = _fitting(labels, height)
     for axis in grid.flat[:]:
         axis.set_visible(False)
     axes = np.empty((lines, len(titles)), object)
@@ -132,8 +137,12 @@ def panels(
             axis.set_xlabel(below[line], parse_math=True)
             if i and share_y:
                 axis.sharey(axes[line, 0])
+            if height < LOW:
+                axis.yaxis.set_major_locator(MaxNLocator(2))
             if column == 0:
-                axis.set_ylabel(labels[line], parse_math=True, fontsize=label_size)
+                axis.set_ylabel(labels[line], parse_math=True)
+                if level:
+                    axis.yaxis.label.set(rotation=0, ha="right", va="center", ma="right", fontsize=SMALL)
             elif share_y:
                 axis.tick_params(labelleft=False)
             if share_x and i:
@@ -146,12 +155,16 @@ def panels(
     return figure, axes
 
 
-def _fitting(labels: Sequence[str], height: float) -> float:
-    """Points of labels of which none is longer than a panel of so many inches is high, if they can still be read."""
+def _inches(labels: Sequence[str], size: float) -> float:
+    """About how long the longest line of `labels` is in letters of `size` points."""
     # A command of a formula is a letter, and what tells its parts apart is none.
     drawn = [re.sub(r"[${}_^](?=.*\$)|\$", "", re.sub(r"\\[A-Za-z]+", "x", label)) for label in labels]
-    longest = max(len(line) for label in drawn for line in label.split("\n"))
-    return max(4.5, min(float(plt.rcParams["axes.labelsize"]), 72 * height / (LETTER * max(1, longest))))
+    return LETTER * size / 72 * max(len(line) for label in drawn for line in label.split("\n"))
+
+
+def _wrapped(title: str, letters: int) -> str:
+    """`title` in lines of so many letters; names are parted after a _."""
+    return textwrap.fill(title.replace("_", "_ "), letters).replace("_ ", "_")
 
 
 def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str, marks: bool = True) -> None:

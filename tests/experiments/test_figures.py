@@ -18,6 +18,7 @@ from experiments import figures
 from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
 from experiments.findings.results import select
 from experiments.findings.scorecard import evidence, scorecard, to_json
+from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
 from tests.experiments.drawn import figure_of, style
@@ -372,13 +373,39 @@ def test_the_files_that_were_drawn_are_known(tmp_path: Path) -> None:
     assert sorted(figures.files(tmp_path)) == sorted(path.name for path in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("width", [6.75, 5.5])
-def test_no_label_is_longer_than_its_panel_is_high(width: float) -> None:
-    names = [f"{site}\n{kind}" for site in ("mlp.post", "resid_post_last") for kind in ("accuracy", "spectral share")]
+def shown(figure: Figure) -> list[Any]:
+    """Where each title, label and tick's number of the panels is."""
+    figure.canvas.draw()
+    found = []
+    for axis in (axis for axis in figure.axes if axis.get_visible()):
+        found += [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]  # type: ignore[attr-defined]
+        for along in (axis.xaxis, axis.yaxis):
+            low, high = sorted(along.get_view_interval())
+            found += [tick.label1 for tick in along.get_major_ticks() if low <= tick.get_loc() <= high]
+    texts = [text for text in found if text.get_text() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent()) for text in texts]
+
+
+@pytest.mark.parametrize("width", [3.25, 5.5, 6.75])
+@pytest.mark.parametrize("name", ["neurons_sample", "separability"])
+def test_no_text_of_a_panel_lies_on_another_where_there_are_many(table: pd.DataFrame, name: str, width: float) -> None:
+    """Of as many methods as a study has by default."""
+    methods = [*StudyConfig().methods[:7], "pretraining_more"]
+    models = [table[table["method"].isin(["untouched"])]]
+    models += [table[table["method"] == METHODS[i % 3]].assign(method=method) for i, method in enumerate(methods)]
+    many = pd.concat(models, ignore_index=True)
     with plt.style.context([figures.STYLE, {"figure.figsize": (width, 3.0)}]):
-        figure, axes = common.panels([f"method {i}" for i in range(8)], names, "layer")
-        figure.canvas.draw()
-        boxes = [axis.yaxis.label.get_window_extent() for axis in axes[:, 0]]
-        assert not any(one.y0 < other.y1 and other.y0 < one.y1 for one, other in itertools.pairwise(boxes))
-        assert len({axis.yaxis.label.get_fontsize() for axis in axes[:, 0]}) == 1
+        figure = FIGURES[name].draw(FIGURES[name].rows(many))
+        for (one, here), (other, there) in itertools.combinations(shown(figure), 2):
+            wide = min(here.x1, there.x1) - max(here.x0, there.x0)
+            high = min(here.y1, there.y1) - max(here.y0, there.y0)
+            assert wide <= 1 or high <= 1, (one, other)
+        titles = {axis.get_title(loc="left").replace("\n", "") for axis in figure.axes if axis.get_visible()}
+        assert {*methods} <= titles
         plt.close(figure)
+
+
+def test_names_in_titles_are_parted_after_an_underscore() -> None:
+    assert common._wrapped("pretraining_more", 12) == "pretraining_\nmore"
+    assert common._wrapped("refuse_all", 12) == "refuse_all"
+    assert common._wrapped("a cell of a sweep", 8) == "a cell\nof a\nsweep"
