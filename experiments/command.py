@@ -13,7 +13,9 @@ import yaml
 
 from experiments import leave, numerics
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError, load, to_dict
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.settings.plain import to_dict
 from experiments.stages.checkpoint import MismatchError
 from experiments.stages.training import DivergedError, FailedError
 from experiments.store.format import StoreError

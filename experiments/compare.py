@@ -26,7 +26,8 @@ from experiments.findings.outcomes import values
 from experiments.findings.printed import COLOURS
 from experiments.progress import Reporter
 from experiments.report.folder import NEEDED
-from experiments.settings.config import ConfigError, flat
+from experiments.settings.errors import ConfigError
+from experiments.settings.plain import flat
 from experiments.settings.schema import CompareConfig
 from experiments.store.files import read_file, write_whole
 from experiments.study import seal

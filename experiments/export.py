@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from experiments.command import command
 from experiments.findings.results import UNTOUCHED
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import ExportConfig
 from experiments.stages.files import WEIGHTS
 from experiments.store.files import remove, unique

@@ -15,7 +15,7 @@ from experiments.command import command
 from experiments.findings import outcomes, samples
 from experiments.findings.results import select
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import FiguresConfig
 from experiments.study import seal
 from experiments.study.output import CELLS, FIGURES

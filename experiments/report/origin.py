@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from experiments.report.folder import Study
-from experiments.settings.config import CONF, ConfigError, load, texts, to_dict
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.settings.plain import texts, to_dict
+from experiments.settings.presets import CONF
 from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
 
 GROUPS = ("ablation", "world", "model")

@@ -1,5 +1,6 @@
 """Measuring: what one model does, and what is read off its weights and activations, each measurement by itself."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,9 @@ from synth.world import WorldConfig
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
+Seen = Mapping[str, Mapping[str, np.ndarray]]
+"""As `Subject.before`"""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -43,6 +47,11 @@ class Asked:
     """Positions of the response that activations are a mean over"""
     prompts_before: int
     """Of each family, of which activations of the reference are seen"""
+
+    @functools.cached_property
+    def modules(self) -> tuple[str, ...]:
+        """Where its families are defined."""
+        return modules(self.families)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Measured(Stage):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return modules(self.asked.families)
+        return self.asked.modules
 
     def of_seed(self, subject: Subject, seed: int) -> Any:
         """What `write` is to have of one seed."""
@@ -84,15 +93,18 @@ class Measured(Stage):
         first = stages[0]
         tuned, reference = work.store.get(first.weights.recipe), work.store.get(first.reference.recipe)
         untouched = files.load_weights(reference)
+        before: dict[int, Seen] = {}
         for step, chosen in of_steps.items():
             params = files.load_weights(tuned, files.WEIGHTS if step is None else files.snapshot(step))
-            found = _of_seeds([stages[i] for i in chosen], params, untouched)
+            found = _of_seeds([stages[i] for i in chosen], params, untouched, before)
             for i, of_stage in zip(chosen, zip(*found, strict=True), strict=True):
                 stages[i].write(folders[i], of_stage)
 
 
-def _of_seeds(stages: Sequence[Measured], params: Params, untouched: Params) -> list[list[Any]]:
-    """By seed and by stage, what was found of a model."""
+def _of_seeds(
+    stages: Sequence[Measured], params: Params, untouched: Params, before: dict[int, Seen]
+) -> list[list[Any]]:
+    """By seed and by stage, what was found of a model; `before` keeps, by seed, what the reference held."""
     asked, model, numbers = stages[0].asked, stages[0].weights.shape, stages[0].weights.numbers
     same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
     prompts, groups = prompts_of(asked), groups_of(asked)
@@ -101,9 +113,10 @@ def _of_seeds(stages: Sequence[Measured], params: Params, untouched: Params) -> 
         raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
 
     def of_seed(place: int) -> list[Any]:
-        seed, before = numbers[place], one_seed(untouched, place)
-        own = before if same else one_seed(params, place)
-        seen = subject(model, asked, own, before, prompts, seed, groups)
+        seed, start = numbers[place], one_seed(untouched, place)
+        own = start if same else one_seed(params, place)
+        seen = subject(model, asked, own, start, prompts, seed, groups, before.get(place))
+        before[place] = seen.before
         return [stage.of_seed(seen, seed) for stage in stages]
 
     return of_each(of_seed, np.flatnonzero(whole).tolist())
@@ -157,15 +170,18 @@ def subject(
     prompts: Mapping[str, Prompts],
     seed: int,
     groups: Mapping[str, np.ndarray] = MappingProxyType({}),
+    before: Seen | None = None,
 ) -> Subject:
-    """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts."""
+    """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts, and `before`, if known,
+    what `observe_last` saw with the weights `reference`."""
     seen = {family: observe(model, params, batch, asked.window) for family, batch in prompts.items()}
     most = asked.prompts_before
-    before = (
-        {family: {site: acts[:most] for site, acts in of.last.items()} for family, of in seen.items()}
-        if params is reference
-        else observe_last(model, reference, prompts, most)
-    )
+    if before is None:
+        before = (
+            {family: {site: acts[:most] for site, acts in of.last.items()} for family, of in seen.items()}
+            if params is reference
+            else observe_last(model, reference, prompts, most)
+        )
     key = fold(jax.random.key(0), "measure", seed)
     return Subject(model, params, reference, prompts, seen, before, key, groups)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
+from experiments.settings.plain import to_dict
 from experiments.stages.training import Runner
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, Recipe
@@ -44,29 +45,29 @@ class Stage:
         """The modules of the rows of registries that it uses."""
         return ()
 
+    @property
+    def _fields(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @functools.cached_property
     def parents(self) -> tuple["Stage", ...]:
         """The stages among its fields, in their order."""
-        found: list[Stage] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            found += [one for one in _several(value) if isinstance(one, Stage)]
-        return tuple(found)
+        values = [one for value in self._fields.values() for one in _several(value)]
+        return tuple(one for one in values if isinstance(one, Stage))
 
     @functools.cached_property
     def recipe(self) -> Recipe:
         """As the store knows it."""
-        settings, written = {}, []
-        for field in sorted(dataclasses.fields(self), key=lambda field: field.name):
-            value = getattr(self, field.name)
+        fields = {}
+        for name, value in self._fields.items():
             if isinstance(value, Mapping) and any(isinstance(one, Stage) for one in value.values()):
                 value = list(value)
             if not isinstance(value, Stage):
-                settings[field.name], text = _plain(value)
-                written.append(f"{json.dumps(field.name)}: {text}")
+                fields[name] = value
+        settings, written = _plain(fields)
         keys = tuple(parent.recipe.key for parent in self.parents)
         code = code_version(type(self).__module__, *self.rows)
-        return Recipe(self.name, settings, keys, code, f"{{{', '.join(written)}}}")
+        return Recipe(self.name, settings, keys, code, written)
 
 
 def make(stages: Sequence[Stage], store: Store, runner: Runner) -> list[Artifact]:
@@ -87,19 +88,17 @@ def _several(value: Any) -> Sequence[Any]:
 
 def _plain(value: Any) -> tuple[Any, str]:
     """A setting as plain dictionaries, lists, strings and numbers, and these as JSON with sorted keys."""
-    if dataclasses.is_dataclass(value) and isinstance(value, Hashable):
-        return _config(value)
     if isinstance(value, Mapping):
-        made = {str(name): _plain(child) for name, child in value.items()}
-        written = ", ".join(f"{json.dumps(name)}: {made[name][1]}" for name in sorted(made))
+        made = {name: _plain(child) for name, child in sorted(value.items())}
+        written = ", ".join(f"{json.dumps(name)}: {text}" for name, (_, text) in made.items())
         return {name: plain for name, (plain, _) in made.items()}, f"{{{written}}}"
-    if isinstance(value, list | tuple):
-        parts = [_plain(child) for child in value]
-        return [plain for plain, _ in parts], f"[{', '.join(text for _, text in parts)}]"
-    return value, json.dumps(value)
+    return _config(value) if dataclasses.is_dataclass(value) and isinstance(value, Hashable) else _as_json(value)
 
 
-@functools.lru_cache(maxsize=4096)
-def _config(config: Any) -> tuple[Any, str]:
-    """All but labels, which are not compared. Stages have most of their settings in common."""
-    return _plain({field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.compare})
+def _as_json(value: Any) -> tuple[Any, str]:
+    plain = to_dict(value, labels=False)
+    return plain, json.dumps(plain, sort_keys=True)
+
+
+_config = functools.lru_cache(maxsize=4096)(_as_json)
+"""Stages have most of their settings in common."""

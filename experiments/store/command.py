@@ -22,7 +22,7 @@ from rich.text import Text
 
 from experiments.command import command
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import STORE_VERBS, StoreConfig
 from experiments.store.artifacts import Store
 from experiments.store.format import StoreError

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.settings.config import ConfigError, build, explained
+from experiments.settings.config import build
+from experiments.settings.errors import ConfigError, explained
 from experiments.settings.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError, naming
 from synth.world import WorldConfig

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from threadpoolctl import threadpool_limits
 
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError, explained
+from experiments.settings.errors import ConfigError, explained
 from experiments.settings.schema import LauncherConfig
 from experiments.stages.checkpoint import MismatchError
 from experiments.stages.side_by_side import at_once, stopping
@@ -102,10 +102,9 @@ def do(
     if launcher.name == LOCAL:
         keep_compiled_programs(place.store, reporter.warn)
 
-        numbers = {id(job): number for number, job in enumerate(jobs, 1)}
-
-        def make(job: Job) -> Failure | None:
-            reporter.say(f"[{numbers[id(job)]}/{len(jobs)}] {job.what}")
+        def make(number: int) -> Failure | None:
+            job = jobs[number]
+            reporter.say(f"[{number + 1}/{len(jobs)}] {job.what}")
             return attempt(job, store, place.runner(reporter, at_once()))
 
         with _blas_alone(), closing(_as_they_can(jobs, make, failures)) as ended:
@@ -142,9 +141,11 @@ def _levels(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _as_they_can(
-    jobs: Sequence[Job], make: Callable[[Job], Failure | None], failures: Failures
+    jobs: Sequence[Job], make: Callable[[int], Failure | None], failures: Failures
 ) -> Generator[tuple[Job, Failure | None], None, None]:
     """Each job and what came of it, as they are done: begun in their order, as soon as what it needs is made.
+
+    `make` does the job of that number.
 
     When it is left early, no other job, seed or chunk of steps is begun.
     """
@@ -166,7 +167,7 @@ def _as_they_can(
                     if orphaned := _orphaned(jobs[number], failures):
                         ended.append((number, orphaned))
                     else:
-                        running[pool.submit(make, jobs[number])] = number
+                        running[pool.submit(make, number)] = number
                 if running and not ended:
                     known = wait(running, return_when=FIRST_COMPLETED).done
                     ended = [(running.pop(future), future.result()) for future in known]

@@ -19,7 +19,8 @@ from experiments import figures, report
 from experiments.findings import samples, scorecard, table
 from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.findings.table import Part
-from experiments.settings.config import output_folder, to_dict
+from experiments.settings.config import output_folder
+from experiments.settings.plain import to_dict
 from experiments.settings.schema import StudyConfig
 from experiments.stages import measure, paths, tune
 from experiments.stages.stage import Stage

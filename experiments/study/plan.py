@@ -74,12 +74,19 @@ def plan(config: StudyConfig) -> Plan:
     begun = Initial(without_safety(world), config.model, config.seeds, config.first_seed)
     pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
     weights: dict[str, Weights] = {UNTOUCHED: pretrained}
-    watched = existing(build_world(world))
+    families = existing(build_world(world))
     for method in config.methods:
-        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained, watched)
+        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained, families)
     if config.random_model:
         weights[RANDOM] = begun
-    analysis, prompts = config.analysis, asked(config)
+    analysis = config.analysis
+    asked = Asked(
+        world,
+        analysis.families or families,
+        analysis.prompts,
+        analysis.clusters.window,
+        analysis.prompts_before,
+    )
     measured: dict[str, list[Measured]] = {}
     for name, one in weights.items():
         reference = one if name == RANDOM else pretrained
@@ -87,23 +94,16 @@ def plan(config: StudyConfig) -> Plan:
         followed = config.tuning.snapshots if isinstance(one, Tune) else ()
         of: dict[int | None, Sequence[str]] = {None: rows, **dict.fromkeys(followed, config.over_training)}
         measured[name] = [
-            Measure(one, reference, prompts, step, row, MEASUREMENTS[row].given(analysis))
+            Measure(one, reference, asked, step, row, MEASUREMENTS[row].given(analysis))
             for step, chosen in of.items()
             for row in chosen
         ]
-        measured[name].append(Responses(one, reference, prompts, None))
+        measured[name].append(Responses(one, reference, asked, None))
     tuned = {name: one for name, one in weights.items() if isinstance(one, Tune)}
     controls = tuple(name for name in tuned if name in CONTROLS)
     compared = len(tuned) > 1 and len(controls) < len(tuned)
-    paths = Paths(world, prompts.families, config.paths, tuned, controls, pretrained) if compared else None
+    paths = Paths(world, asked.families, config.paths, tuned, controls, pretrained) if compared else None
     return Plan(weights, measured, paths)
-
-
-def asked(config: StudyConfig) -> Asked:
-    """What the models of a cell are asked."""
-    analysis = config.analysis
-    families = analysis.families or existing(build_world(config.world))
-    return Asked(config.world, families, analysis.prompts, analysis.clusters.window, analysis.prompts_before)
 
 
 def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:

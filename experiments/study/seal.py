@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from experiments.findings import table
-from experiments.settings.config import ConfigError
+from experiments.settings.errors import ConfigError
 from experiments.store.files import problem, read_file, sum_of, write_whole
 
 DONE_FILE = "DONE"

@@ -18,11 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from analysis import paths
 from analysis.suite import MEASUREMENTS
+from experiments.findings.results import UNTOUCHED
 from experiments.settings.config import load
 from experiments.settings.schema import StudyConfig
-from experiments.stages.measure import prompts_of, subject
+from experiments.stages.measure import Asked, prompts_of, subject
 from experiments.stages.side_by_side import of_each
-from experiments.study.plan import asked
+from experiments.study.plan import plan
 from models.fork import width
 from models.training.loop import seed_keys
 from models.transformer import Params, init
@@ -72,7 +73,9 @@ def endless(prompts: Prompts) -> Prompts:
     return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles))
 
 
-def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, Prompts], seeds: int) -> Clock:
+def measured(
+    config: StudyConfig, asked: Asked, models: dict[str, Params], prompts: dict[str, Prompts], seeds: int
+) -> Clock:
     """Everything that a study measures of all seeds; a part's time is that of every seed, which are side by side."""
     clock = Clock()
 
@@ -81,7 +84,7 @@ def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, 
         untouched = own["untouched"]
         for params in own.values():
             with clock("observing"):
-                seen = subject(config.model, asked(config), params, untouched, prompts, 0)
+                seen = subject(config.model, asked, params, untouched, prompts, 0)
             for name, measurement in MEASUREMENTS.items():
                 with clock(name):
                     measurement.measure(seen, *measurement.given(config.analysis).values())
@@ -98,6 +101,7 @@ def measured(config: StudyConfig, models: dict[str, Params], prompts: dict[str, 
 def test_suite(study: str) -> None:
     jax.config.update("jax_disable_most_optimizations", False)
     config: StudyConfig = load([f"study={study}", "analysis.prompts=1000"])
+    asked = plan(config).measured[UNTOUCHED][0].asked
     size = build_world(config.world).vocab.size
     keys = seed_keys(jax.random.key(0), SEEDS)
     untouched = jax.tree.map(np.asarray, always_null(jax.vmap(lambda key: init(config.model, size, key))(keys)))
@@ -108,12 +112,12 @@ def test_suite(study: str) -> None:
 
     models = {"untouched": untouched, **{method: tuned() for method in METHODS}}
     began = time.perf_counter()
-    prompts = {family: endless(of) for family, of in prompts_of(asked(config)).items()}
+    prompts = {family: endless(of) for family, of in prompts_of(asked).items()}
     print(f"\n{study}: {len(prompts)} families of 1000 prompts, drawn in {time.perf_counter() - began:.1f} s")
     few = {name: models[name] for name in ("untouched", "sft")}
-    print(f"two models of one seed, compiling: {measured(config, few, prompts, 1)}")
+    print(f"two models of one seed, compiling: {measured(config, asked, few, prompts, 1)}")
     began = time.perf_counter()
-    clock = measured(config, models, prompts, SEEDS)
+    clock = measured(config, asked, models, prompts, SEEDS)
     whole = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{len(models)} models of {SEEDS} seeds: {whole:.1f} s; of all seeds together {clock}")

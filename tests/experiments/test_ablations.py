@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from experiments.settings.config import CONF, load
+from experiments.settings.config import load
+from experiments.settings.presets import CONF
 from experiments.store.artifacts import Store
 from experiments.study import engine
 from experiments.study.cells import cells

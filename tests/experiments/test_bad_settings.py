@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from experiments.settings.config import ROOTS, ConfigError, load
+from experiments.settings.config import ROOTS, load
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import AblationConfig, DataConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError
 

@@ -25,9 +25,9 @@ BUILDERS: dict[str, Callable[[WorldConfig], Any]] = {
 }
 
 OF_NO_ARRAYS = {
-    "settings.config._pointed",
-    "settings.config.texts",
-    "stages.stage._config",
+    "settings.plain._pointed",
+    "settings.plain.texts",
+    "stages.stage._as_json",
     "store.files._sha256",
     "store.provenance._code",
     "store.provenance.code_version",

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.settings.config import CONF, ConfigError, load, to_dict
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.settings.plain import to_dict
+from experiments.settings.presets import CONF
 from experiments.settings.schema import AblationConfig, StudyConfig
 from experiments.study.cells import cells, swept
 

@@ -12,8 +12,11 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from experiments.settings import config as config_module
-from experiments.settings.config import CONF, ConfigError, load, to_dict
+from experiments.settings import presets
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.settings.plain import to_dict
+from experiments.settings.presets import CONF
 from experiments.settings.schema import (
     CompareConfig,
     ExportConfig,
@@ -300,7 +303,7 @@ def test_the_way_yaml_is_read_is_omegaconfs(tmp_path: Path) -> None:
     ]
     words += ["no", "~", "0x1f", ".5e+3", ".5e3", "a", "1_000", "010", "inf", ".inf", "1e", "e5"]
     for word in words:
-        assert yaml.load(f"a: {word}", Loader=config_module._Loader) == OmegaConf.create(f"a: {word}")
+        assert yaml.load(f"a: {word}", Loader=presets._Loader) == OmegaConf.create(f"a: {word}")
 
 
 ABLATION = "ablation: {name: a, setting: tuning.steps, values: [1, 2]}\nseeds: 7\n"

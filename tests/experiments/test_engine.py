@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from experiments.settings.config import ConfigError
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import LauncherConfig
 from experiments.stages import side_by_side
 from experiments.stages.training import DivergedError, Runner

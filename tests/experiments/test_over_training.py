@@ -11,7 +11,8 @@ import pytest
 from analysis.suite import MEASUREMENTS
 from experiments.findings.results import UNTOUCHED, unchanged
 from experiments.progress import Reporter
-from experiments.settings.config import ConfigError, load
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
 from experiments.stages import files, measure, stage
 from experiments.stages.measure import Measured
 from experiments.stages.stage import Work

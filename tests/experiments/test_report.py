@@ -23,7 +23,8 @@ from experiments import report
 from experiments.findings import scorecard
 from experiments.report import controls, figures, origin, outcomes, views
 from experiments.report.folder import read
-from experiments.settings.config import load, to_dict
+from experiments.settings.config import load
+from experiments.settings.plain import to_dict
 from tests.experiments.browser import CHROMIUM, MISSING, Page, browser
 
 METHODS = ("untouched", "sft", "continued")

@@ -12,7 +12,8 @@ import pytest
 from analysis.suite import MEASUREMENTS
 from experiments.export import export
 from experiments.findings.results import RANDOM, UNTOUCHED, models, tuned
-from experiments.settings.config import ConfigError, load
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import ExportConfig, StudyConfig
 from experiments.stages.files import load_weights
 from experiments.study import forecast
