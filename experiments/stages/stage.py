@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
@@ -45,26 +45,35 @@ class Stage:
         """The modules of the rows of registries that it uses."""
         return ()
 
-    @property
-    def _fields(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    @classmethod
+    @functools.cache
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in dataclasses.fields(cls))
 
     @functools.cached_property
     def parents(self) -> tuple["Stage", ...]:
         """The stages among its fields, in their order."""
-        values = [one for value in self._fields.values() for one in _several(value)]
-        return tuple(one for one in values if isinstance(one, Stage))
+        found: list[Stage] = []
+        for name in self._names():
+            value = getattr(self, name)
+            if isinstance(value, Stage):
+                found.append(value)
+            elif _is_mapping(value):
+                found += [one for one in value.values() if isinstance(one, Stage)]
+        return tuple(found)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
         """As the store knows it."""
-        fields = {}
-        for name, value in self._fields.items():
-            if isinstance(value, Mapping) and any(isinstance(one, Stage) for one in value.values()):
-                value = list(value)
+        fields = []
+        for name in self._names():
+            value = getattr(self, name)
+            if _is_mapping(value):
+                stages = any(isinstance(one, Stage) for one in value.values())
+                value = tuple(value) if stages else _Items((key, type(of), of) for key, of in value.items())
             if not isinstance(value, Stage):
-                fields[name] = value
-        settings, written = _plain(fields)
+                fields.append((name, type(value), value))
+        settings, written = _settings(tuple(fields))
         keys = tuple(parent.recipe.key for parent in self.parents)
         code = code_version(type(self).__module__, *self.rows)
         return Recipe(self.name, settings, keys, code, written)
@@ -86,19 +95,27 @@ def _several(value: Any) -> Sequence[Any]:
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
-def _plain(value: Any) -> tuple[Any, str]:
-    """A setting as plain dictionaries, lists, strings and numbers, and these as JSON with sorted keys."""
-    if isinstance(value, Mapping):
-        made = {name: _plain(child) for name, child in sorted(value.items())}
-        written = ", ".join(f"{json.dumps(name)}: {text}" for name, (_, text) in made.items())
-        return {name: plain for name, (plain, _) in made.items()}, f"{{{written}}}"
-    return _config(value) if dataclasses.is_dataclass(value) and isinstance(value, Hashable) else _as_json(value)
+class _Items(tuple[tuple[str, type, Any], ...]):
+    """A mapping's names, types of values and values, to be looked up by: True is 1 and 1 is 1.0, but not as JSON."""
 
 
-def _as_json(value: Any) -> tuple[Any, str]:
-    plain = to_dict(value, labels=False)
+@functools.lru_cache(maxsize=4096)
+def _settings(fields: tuple[tuple[str, type, Any], ...]) -> tuple[dict[str, Any], str]:
+    """Fields as plain dictionaries, lists, strings and numbers, and these as JSON with sorted keys.
+
+    Thousands of stages have all of them in common, and others all but one.
+    """
+    made = {name: _plain(kind, value) for name, kind, value in sorted(fields, key=lambda field: field[0])}
+    written = ", ".join(f"{json.dumps(name)}: {text}" for name, (_, text) in made.items())
+    return {name: plain for name, (plain, _) in made.items()}, f"{{{written}}}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain(kind: type, value: Any) -> tuple[Any, str]:
+    plain = to_dict({name: of for name, _, of in value} if issubclass(kind, _Items) else value, labels=False)
     return plain, json.dumps(plain, sort_keys=True)
 
 
-_config = functools.lru_cache(maxsize=4096)(_as_json)
-"""Stages have most of their settings in common."""
+def _is_mapping(value: Any) -> bool:
+    # To ask this of every value by the abstract class alone takes a third of a plan's time.
+    return not isinstance(value, Stage | str | int) and isinstance(value, Mapping)

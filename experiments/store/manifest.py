@@ -44,7 +44,9 @@ class Recipe:
     @functools.cached_property
     def key(self) -> str:
         settings = self.written or json.dumps(self.settings, sort_keys=True)
-        content = f"{json.dumps(self.stage)} {settings} {json.dumps(self.parents)} {json.dumps(self.code)}"
+        # As JSON has them: names of stages, keys and hashes have nothing to escape.
+        parents = ", ".join(f'"{key}"' for key in self.parents)
+        content = f'"{self.stage}" {settings} [{parents}] "{self.code}"'
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property

@@ -27,7 +27,8 @@ BUILDERS: dict[str, Callable[[WorldConfig], Any]] = {
 OF_NO_ARRAYS = {
     "settings.plain._pointed",
     "settings.plain.texts",
-    "stages.stage._as_json",
+    "stages.stage._plain",
+    "stages.stage._settings",
     "store.files._sha256",
     "store.provenance._code",
     "store.provenance.code_version",
