@@ -50,11 +50,11 @@ def require_at_most(name: str, value: int, most: int) -> None:
     require(value <= most, name, value, f"must be at most {most}", f"lower {name}")
 
 
-def require_name(config: object, name: str) -> None:
-    """Raises SettingError unless the text field `name` can be part of a folder's name, and is no path."""
-    value = str(getattr(config, name))
-    ok = not value.startswith(".") and not any(c in "/\\" or not c.isprintable() for c in value) and len(value) <= 100
-    require(ok, name, repr(value), "must be a name and no path, of at most 100 characters", "leave out / and \\")
+def require_name(name: str, value: object) -> None:
+    """Raises SettingError unless the text `value` can be part of a folder's name, and is no path."""
+    text = str(value)
+    ok = not text.startswith(".") and not any(c in "/\\" or not c.isprintable() for c in text) and len(text) <= 100
+    require(ok, name, repr(text), "must be a name and no path, of at most 100 characters", "leave out / and \\")
 
 
 def require_above_zero(config: object, *names: str) -> None:

@@ -16,6 +16,8 @@ COLUMNS = {
     "world": pa.string(),
     "world_seed": pa.int64(),
     "model": pa.string(),
+    "node": pa.string(),
+    "start": pa.string(),
     "method": pa.string(),
     "learning_rate": pa.float64(),
     "seed": pa.int64(),

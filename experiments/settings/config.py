@@ -45,7 +45,7 @@ ROOTS: dict[type, str] = {
 """Each kind of settings and the file of `conf/` that it is composed from."""
 
 
-OPEN = ("launcher.options.", "ablation.points")
+OPEN = ("launcher.options.", "ablation.points", "nodes")
 """Where settings may be that no dataclass of ours knows."""
 
 

@@ -112,7 +112,7 @@ class AblationConfig:
 
     def __post_init__(self) -> None:
         self.values = tuple(self.values)
-        require_name(self, "name")
+        require_name("name", self.name)
         swept = bool(self.points) + bool(self.setting or self.values)
         require(
             bool(swept) == bool(self.name),
@@ -188,6 +188,13 @@ class StudyConfig:
     random_model: bool = True
     """Whether the models are also measured as they are before any training."""
     methods: tuple[str, ...] = tuple(METHODS)
+    """What pretrained models are tuned by."""
+    attacks: tuple[str, ...] = ()
+    """Methods by which each of those tuned models is then tuned on, in models called START+METHOD."""
+    nodes: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Further tuned models, by name {start, method}: a model to start from (untouched if not given) and a method. Of
+    their own may be any setting of `tuning` and of the method, by full name, and `reference: untouched`, to
+    measure changes from the pretrained model and not from the start."""
     output_dir: str = "outputs"
     store_dir: str = "store"
     checkpoint_seconds: float = 20.0
@@ -209,7 +216,8 @@ class StudyConfig:
     """Measurements made of every one of `tuning.snapshots`; by default there are none of these."""
 
     def __post_init__(self) -> None:
-        self.methods, self.over_training = tuple(self.methods), tuple(self.over_training)
+        for name in ("methods", "attacks", "over_training"):
+            setattr(self, name, tuple(getattr(self, name)))
         require_positive(self, "seeds", "worlds")
         last = 2**31 - 1
         require(
@@ -226,19 +234,28 @@ class StudyConfig:
             f"the last world's seed, from world.seed={self.world.seed} on, must be at most 2^32 - 1",
             "lower world.seed",
         )
-        require_name(self, "study")
+        require_name("study", self.study)
         pause = self.checkpoint_seconds
         require(0 <= pause < math.inf, "checkpoint_seconds", pause, "must be 0 or more", "set 20")
-        require(len(self.methods) >= 1, "methods", "[]", "must name at least one method", "methods=[sft]")
-        for name in self.methods:
-            require(name in METHODS, "methods", name, f"must be among {', '.join(METHODS)}", "choose from these")
-        require(
-            len(set(self.methods)) == len(self.methods),
-            "methods",
-            list(self.methods),
-            "must not repeat a method",
-            "name each once",
-        )
+        require(bool(self.methods or self.nodes), "methods", "[]", "must name at least one method", "methods=[sft]")
+        for setting in ("methods", "attacks"):
+            named = getattr(self, setting)
+            for name in named:
+                require_method(setting, name)
+            require(len(set(named)) == len(named), setting, list(named), "must not repeat a method", "name each once")
+        for name, node in self.nodes.items():
+            with naming("nodes"):
+                require_name("name", name)
+                require(bool(name), "name", "''", "must not be empty", "name the model")
+                require(
+                    isinstance(node, dict) and isinstance(node.get("start", ""), str),
+                    name,
+                    node,
+                    "must be a dictionary of a start, a method, and settings of its own",
+                    "for example {start: sft, method: continued, tuning.steps: 100}",
+                )
+                with naming(name):
+                    require_method("method", node.get("method"))
         for name in self.over_training:
             require(
                 name in MEASUREMENTS,
@@ -273,6 +290,11 @@ class StudyConfig:
             f"must be at most {positions}, the positions the shortest response has",
             "lower it or lengthen the text (world.text, world.grammar)",
         )
+
+
+def require_method(setting: str, name: Any) -> None:
+    """Raises SettingError unless there is a method of that name."""
+    require(name in METHODS, setting, name, f"must be among {', '.join(METHODS)}", "choose from these")
 
 
 STORE_VERBS = ("list", "show", "verify", "prune", "du")

@@ -16,6 +16,7 @@ from experiments.stages.prompts import held_out
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.training import DivergedError, finite_runs
+from experiments.stages.tune import Tune
 from experiments.stages.weights import Weights
 from models.weights import one_seed
 from synth.lookup import modules
@@ -26,7 +27,7 @@ TABLE = "rows.parquet"
 
 @dataclass(frozen=True)
 class Paths(Stage):
-    """TABLE of every seed of which no model has diverged, with a column `method`: the model that a path starts from.
+    """TABLE of every seed of which no model has diverged; columns `node` and `method` say where a path starts.
 
     Raises DivergedError if there is none.
     """
@@ -34,8 +35,8 @@ class Paths(Stage):
     world: WorldConfig
     families: tuple[str, ...]
     paths: PathsConfig
-    models: Mapping[str, Weights]
-    """By method"""
+    models: Mapping[str, Tune]
+    """By node"""
     controls: tuple[str, ...]
     """Those of them that are controls, which are not compared with one another"""
     reference: Weights
@@ -52,7 +53,7 @@ class Paths(Stage):
             stage._make(folder, work)
 
     def _make(self, folder: Path, work: Work) -> None:
-        stacks = {method: files.load_weights(work.store.get(one.recipe)) for method, one in self.models.items()}
+        stacks = {node: files.load_weights(work.store.get(one.recipe)) for node, one in self.models.items()}
         untouched = files.load_weights(work.store.get(self.reference.recipe))
         whole = np.all([finite_runs(stack) for stack in [untouched, *stacks.values()]], axis=0)
         if not whole.any():
@@ -61,12 +62,12 @@ class Paths(Stage):
         numbers = self.reference.numbers
 
         def of_seed(place: int) -> pd.DataFrame:
-            models = {method: one_seed(stack, place) for method, stack in stacks.items()}
+            models = {node: one_seed(stack, place) for node, stack in stacks.items()}
             before = one_seed(untouched, place)
             found = paths.measure(self.reference.shape, models, before, prompts, self.paths, self.controls)
             return pd.concat(
-                pd.DataFrame(rows(results)).assign(seed=numbers[place], method=method)
-                for method, results in found.items()
+                pd.DataFrame(rows(results)).assign(seed=numbers[place], node=node, method=self.models[node].method)
+                for node, results in found.items()
             )
 
         frames = of_each(of_seed, np.flatnonzero(whole).tolist())

@@ -68,6 +68,17 @@ class Tune(Weights):
     def numbers(self) -> range:
         return self.start.numbers
 
+    @property
+    def depth(self) -> int:
+        """How many tunings lead to the weights that it starts from."""
+        return self.start.depth + 1 if isinstance(self.start, Tune) else 0
+
+    @property
+    def said(self) -> str:
+        """What it does, for people."""
+        before = f"{self.start.method}, then " if isinstance(self.start, Tune) else ""
+        return f"tune {before}{self.method}"
+
     @classmethod
     def make(cls, stages: Sequence["Tune"], folders: Sequence[Path], work: Work) -> None:
         first = stages[0]
@@ -76,9 +87,11 @@ class Tune(Weights):
         reference = jax.tree.map(jnp.asarray, files.load_weights(work.store.get(first.start.recipe)))
         seeds = len(numbers)
         # All methods draw from the same keys: those with one unsafe share see the same prompts.
-        keys = seed_keys(fold(jax.random.key(0), "tune"), seeds, numbers.start)
+        # A model that is tuned once more sees others than it has seen.
+        stream = fold(jax.random.key(0), "tune")
+        keys = seed_keys(fold(stream, first.depth) if first.depth else stream, seeds, numbers.start)
         schedule = across([tuning.schedule(each.tuning, row, each.coefficients, world) for each in stages], seeds)
-        name, families, runs = f"tune {first.method}", first.watched, _names(stages)
+        name, families, runs = first.said, first.watched, _names(stages)
         # Who is taught to refuse safe prompts is not to be warned of for it.
         looking = config.watch if row.prompts.complies else dataclasses.replace(config.watch, guard="off")
         watch = files.watch(work.runner.reporter, name, looking, world, model, families, runs)

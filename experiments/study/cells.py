@@ -1,22 +1,29 @@
 """The cells of a study: itself, or itself again for each point of its ablation, checked before anything runs."""
 
-import copy
 import dataclasses
-import functools
 from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from experiments.settings.config import build
-from experiments.settings.errors import ConfigError, explained
+from experiments.settings.changed import changed
+from experiments.settings.errors import ConfigError
 from experiments.settings.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
-from synth.settings import SettingError, naming
+from experiments.study.nodes import nodes
+from synth.settings import SettingError
 from synth.world import WorldConfig
 
-UNSWEPT = ("ablation", "study", "seeds", "worlds", "first_seed", "random_model", "methods", *SIDE_SETTINGS)
+UNSWEPT = (
+    "ablation",
+    "study",
+    "seeds",
+    "worlds",
+    "first_seed",
+    "random_model",
+    "methods",
+    "attacks",
+    "nodes",
+    *SIDE_SETTINGS,
+)
 """Settings of the study as a whole, which its cells share."""
 
 
@@ -55,9 +62,10 @@ def cells(config: StudyConfig) -> list[Cell]:
         where = f"ablation {config.ablation.name}, cell {name}"
         if config.worlds > 1 and "world.seed" in settings:
             raise ConfigError(f"{where}: world.seed is what worlds={config.worlds} varies; set worlds=1, or leave it")
-        changed = _changed(bare, settings, where)
+        of_cell = _changed(bare, settings, where)
         try:
-            found += [Cell(name, settings, _in_world(changed, number)) for number in range(config.worlds)]
+            nodes(of_cell)
+            found += [Cell(name, settings, _in_world(of_cell, number)) for number in range(config.worlds)]
         except SettingError as error:
             raise ConfigError(f"{f'{where}: ' * bool(name)}{error}") from None
     return found
@@ -98,39 +106,7 @@ def _changed(config: StudyConfig, settings: dict[str, Any], where: str) -> Study
         if name.split(".")[0] in UNSWEPT:
             raise ConfigError(f"{where}: {name} is of the study as a whole; sweep a setting of a cell")
     try:
-        changed: StudyConfig = _with(config, {tuple(name.split(".")): value for name, value in settings.items()})
+        made: StudyConfig = changed(config, settings)
     except SettingError as error:
         raise ConfigError(f"{where}: {error}") from None
-    return changed
-
-
-_node = functools.lru_cache(maxsize=256)(OmegaConf.structured)
-"""Cells change the same few parts: a copy is made five times as fast."""
-
-
-def _with(config: Any, settings: dict[tuple[str, ...], Any]) -> Any:
-    """The dataclass with `settings`, by path, changed together; only what is on the way to them is checked again."""
-    known = [field.name for field in dataclasses.fields(config)]
-    own: dict[str, Any] = {}
-    deeper: dict[str, dict[tuple[str, ...], Any]] = {}
-    for (name, *rest), value in settings.items():
-        if name not in known:
-            raise SettingError(name, value, "there is no such setting", f"choose from {', '.join(known)}")
-        if rest and dataclasses.is_dataclass(getattr(config, name)):
-            deeper.setdefault(name, {})[tuple(rest)] = value
-        else:
-            own[".".join([name, *rest])] = value
-    parts = {}
-    for name, below in deeper.items():
-        with naming(name):
-            parts[name] = _with(getattr(config, name), below)
-    if not own:
-        return dataclasses.replace(config, **parts)
-    node = copy.deepcopy(_node(config))
-    assert isinstance(node, DictConfig)
-    for name, value in {**parts, **own}.items():
-        try:
-            OmegaConf.update(node, name, value, merge=False)
-        except OmegaConfBaseException as error:
-            raise SettingError(name, value, explained(error), "--show lists the settings") from None
-    return build(type(config), node)
+    return made

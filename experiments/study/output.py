@@ -246,17 +246,21 @@ class Output:
                 **{name: values[i] for name, values in self.swept.items()},
             }
             for model, of in needed.measured.items():
-                of_model = {**common, "method": model}
-                if model == UNTOUCHED:
-                    of_model["learning_rate"] = config.pretrain.learning_rate
-                elif model == RANDOM:
-                    of_model["learning_rate"] = None
+                node = needed.nodes.get(model)
+                rate = {UNTOUCHED: config.pretrain.learning_rate, RANDOM: None}
+                of_model = {
+                    **common,
+                    "node": model,
+                    "start": node.start if node else None,
+                    "method": node.method if node else model,
+                    "learning_rate": node.tuning.learning_rate if node else rate[model],
+                }
                 for one in of:
                     yield from self._part(one, measure.TABLE, of_model)
                 if model in needed.tuned:
                     yield from self._part(needed.tuned[model], tune.DATA_TABLE, of_model)
             if needed.paths:
-                yield from self._part(needed.paths, paths.TABLE, common)
+                yield from self._part(needed.paths, paths.TABLE, {**common, "start": UNTOUCHED})
 
     def _part(self, stage: Stage, file: str, common: dict[str, Any]) -> Iterator[Part]:
         """A table of it, if it is there and whole."""

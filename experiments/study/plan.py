@@ -21,6 +21,7 @@ from experiments.stages.weights import Weights
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study.cells import Cell
+from experiments.study.nodes import Node, nodes
 from models.training.methods import CONTROLS
 from synth.lookup import existing
 from synth.world import build_world, without_safety
@@ -29,8 +30,9 @@ from synth.world import build_world, without_safety
 class Plan(NamedTuple):
     """The stages of one cell; equal stages of different cells and studies have equal keys."""
 
+    nodes: dict[str, Node]
     weights: dict[str, Weights]
-    """By model: UNTOUCHED, each method and, where it is measured, RANDOM"""
+    """By model: UNTOUCHED, each node and, where it is measured, RANDOM"""
     measured: dict[str, list[Measured]]
     """By model, each measurement of it and of its snapshots"""
     paths: Paths | None
@@ -49,7 +51,7 @@ class Plan(NamedTuple):
 
     @property
     def tuned(self) -> dict[str, Tune]:
-        """By method."""
+        """By node."""
         return {model: one for model, one in self.weights.items() if isinstance(one, Tune)}
 
 
@@ -75,8 +77,10 @@ def plan(config: StudyConfig) -> Plan:
     pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
     weights: dict[str, Weights] = {UNTOUCHED: pretrained}
     families = existing(build_world(world))
-    for method in config.methods:
-        weights[method] = Tune(world, method, config.tuning, getattr(config.method, method), pretrained, families)
+    of_study = nodes(config)
+    for name, node in of_study.items():
+        start = weights[node.start]
+        weights[name] = Tune(world, node.method, node.tuning, node.coefficients, start, families)
     if config.random_model:
         weights[RANDOM] = begun
     analysis = config.analysis
@@ -89,9 +93,9 @@ def plan(config: StudyConfig) -> Plan:
     )
     measured: dict[str, list[Measured]] = {}
     for name, one in weights.items():
-        reference = one if name == RANDOM else pretrained
+        reference = weights[of_study[name].reference] if name in of_study else one
         rows = [row for row in MEASUREMENTS if name != RANDOM or MEASUREMENTS[row].of_random]
-        followed = config.tuning.snapshots if isinstance(one, Tune) else ()
+        followed = one.tuning.snapshots if isinstance(one, Tune) else ()
         of: dict[int | None, Sequence[str]] = {None: rows, **dict.fromkeys(followed, config.over_training)}
         measured[name] = [
             Measure(one, reference, asked, step, row, MEASUREMENTS[row].given(analysis))
@@ -99,11 +103,12 @@ def plan(config: StudyConfig) -> Plan:
             for row in chosen
         ]
         measured[name].append(Responses(one, reference, asked, None))
-    tuned = {name: one for name, one in weights.items() if isinstance(one, Tune)}
-    controls = tuple(name for name in tuned if name in CONTROLS)
+    # Only changes of the same model can be added to one another.
+    tuned = {name: one for name, one in weights.items() if isinstance(one, Tune) and of_study[name].start == UNTOUCHED}
+    controls = tuple(name for name in tuned if of_study[name].method in CONTROLS)
     compared = len(tuned) > 1 and len(controls) < len(tuned)
     paths = Paths(world, asked.families, config.paths, tuned, controls, pretrained) if compared else None
-    return Plan(weights, measured, paths)
+    return Plan(of_study, weights, measured, paths)
 
 
 def jobs(planned: Sequence[tuple[Cell, Plan]]) -> list[Job]:
@@ -150,7 +155,7 @@ def _what(one: Stage, models: Mapping[str, str]) -> str:
     if isinstance(one, Measured):
         return f"measure {'' if one.step is None else 'snapshots of '}{models[one.weights.recipe.key]}"
     if isinstance(one, Tune):
-        return f"tune {one.method}"
+        return f"tune {models[one.recipe.key]}"
     return {Initial.name: "initial weights", Paths.name: "measure between models"}.get(one.name, one.name)
 
 

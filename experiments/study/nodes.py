@@ -1,0 +1,72 @@
+"""The nodes of a study: its tuned models, each with the one that it starts from and the method that leads to it."""
+
+from typing import Any, NamedTuple
+
+from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.changed import changed
+from experiments.settings.schema import StudyConfig
+from models.training.methods import METHODS
+from models.training.tuning import TuningConfig
+from synth.settings import naming, require
+
+
+class Node(NamedTuple):
+    """A tuned model."""
+
+    start: str
+    """The model whose weights it starts from: UNTOUCHED or another node"""
+    method: str
+    reference: str
+    """The model that it is compared with where a measurement is of a change: its start, or UNTOUCHED"""
+    tuning: TuningConfig
+    coefficients: Any
+    """The method's dataclass"""
+
+
+def nodes(config: StudyConfig) -> dict[str, Node]:
+    """By name, every node, each after the one that it starts from.
+
+    `methods` are nodes of their own names that start from the pretrained model; `attacks` add to each of
+    them, and of the same settings, START+METHOD; `nodes` has any others. Raises SettingError for a node that
+    cannot be, or that starts from none there is.
+    """
+    waiting: dict[str, dict[str, Any]] = {name: {"method": name} for name in config.methods}
+    waiting |= {
+        f"{start}+{method}": {"start": start, "method": method} for start in waiting for method in config.attacks
+    }
+    for name, described in config.nodes.items():
+        with naming("nodes"):
+            taken = name in waiting or name in (UNTOUCHED, RANDOM)
+            require(not taken, name, described, "is the name of another model", "choose another name")
+        waiting[name] = described
+    found: dict[str, Node] = {}
+    while waiting:
+        ready = [name for name, one in waiting.items() if one.get("start", UNTOUCHED) in (UNTOUCHED, *found)]
+        for name in ready:
+            with naming("nodes"), naming(name):
+                found[name] = _node(config, **waiting.pop(name))
+        if not ready:
+            name, one = next(iter(waiting.items()))
+            known = ", ".join([UNTOUCHED, *found])
+            with naming("nodes"), naming(name):
+                require(False, "start", one["start"], f"must lead to one of {known}", "name one of these")
+    return found
+
+
+def _node(
+    config: StudyConfig, method: str, start: str = UNTOUCHED, reference: str | None = None, **settings: Any
+) -> Node:
+    """With `settings`, by full name, in place of the study's own."""
+    for name, value in settings.items():
+        own = name.startswith(("tuning.", f"method.{method}."))
+        require(own, name, value, "is no setting of a node", f"choose from tuning and method.{method}")
+    reference = reference or start
+    known = dict.fromkeys((start, UNTOUCHED))
+    require(reference in known, "reference", reference, f"must be among {', '.join(known)}", "choose from these")
+    own_config = changed(config, settings) if settings else config
+    return Node(start, method, reference, own_config.tuning, coefficients(own_config, method))
+
+
+def coefficients(config: StudyConfig, method: str) -> Any:
+    """Of a method; those that it has by itself if the settings have none of it."""
+    return getattr(config.method, method, None) or METHODS[method].hyper()

@@ -1,0 +1,111 @@
+"""A study is a graph of models: each starts from the pretrained one or from another, by a method and settings."""
+
+import dataclasses
+
+import pytest
+
+from experiments.findings.results import UNTOUCHED
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.settings.schema import StudyConfig
+from experiments.stages.tune import Tune
+from experiments.study.cells import cells
+from experiments.study.nodes import nodes
+from experiments.study.plan import Plan, jobs, plan
+
+TINY = ["study=quick", "worlds=1", "seeds=2", "methods=[sft,continued]"]
+AGAIN = "nodes.again={start: sft+continued, method: sft, tuning.steps: 7, method.sft.gamma: 0.0}"
+
+
+def config(*settings: str) -> StudyConfig:
+    found: StudyConfig = load([*TINY, *settings])
+    return cells(found)[0].config
+
+
+def tuned(planned: Plan, name: str) -> Tune:
+    stage = planned.weights[name]
+    assert isinstance(stage, Tune)
+    return stage
+
+
+def test_methods_start_from_the_pretrained_model_and_attacks_from_each_of_theirs() -> None:
+    found = nodes(config("attacks=[continued,pretraining_more]"))
+    assert {name: (one.start, one.method) for name, one in found.items()} == {
+        "sft": (UNTOUCHED, "sft"),
+        "continued": (UNTOUCHED, "continued"),
+        "sft+continued": ("sft", "continued"),
+        "sft+pretraining_more": ("sft", "pretraining_more"),
+        "continued+continued": ("continued", "continued"),
+        "continued+pretraining_more": ("continued", "pretraining_more"),
+    }
+
+
+def test_a_node_may_be_named_before_the_one_that_it_starts_from() -> None:
+    found = nodes(config("nodes.last={start: first, method: dpo}", "nodes.first={method: sft}"))
+    assert list(found) == ["sft", "continued", "first", "last"]
+    assert found["first"].start == UNTOUCHED
+
+
+def test_a_node_has_settings_of_its_own_and_the_rest_is_the_study_s() -> None:
+    whole = config("attacks=[continued]", AGAIN.replace("method.sft.gamma: 0.0", "tuning.data.label_noise: 0.5"))
+    again = nodes(whole)["again"]
+    noisy = dataclasses.replace(whole.tuning.data, label_noise=0.5)
+    assert again.tuning == dataclasses.replace(whole.tuning, steps=7, data=noisy)
+    assert nodes(whole)["sft"].tuning == whole.tuning
+
+
+def test_a_change_is_measured_from_the_start_unless_the_pretrained_model_is_asked_for() -> None:
+    planned = plan(config("attacks=[continued]", "nodes.total={start: sft, method: continued, reference: untouched}"))
+    assert {one.reference for one in planned.measured["sft+continued"]} == {planned.weights["sft"]}
+    assert {one.reference for one in planned.measured["total"]} == {planned.weights[UNTOUCHED]}
+    assert planned.weights["total"].recipe.key == planned.weights["sft+continued"].recipe.key
+    assert planned.paths is not None
+    assert list(planned.paths.models) == ["sft", "continued"]  # Of changes of one model alone
+
+
+def test_attacks_and_nodes_re_key_nothing_else() -> None:
+    plain, more = plan(config()), plan(config("attacks=[continued]"))
+    keys = {recipe.key for recipe in more.recipes}
+    assert {recipe.key for recipe in plain.recipes} <= keys
+
+
+def test_each_model_is_tuned_after_the_one_that_it_starts_from() -> None:
+    whole = config("attacks=[continued]", "nodes.again={start: sft+continued, method: sft}")
+    planned = cells(whole)
+    made: set[str] = set()
+    for job in jobs([(cell, plan(cell.config)) for cell in planned]):
+        assert {parent.key for parent in job.parents} <= made, job.what
+        made |= {recipe.key for recipe in job.recipes}
+
+
+def test_a_model_that_is_tuned_again_is_so_on_other_prompts() -> None:
+    planned = plan(config("attacks=[continued]", "nodes.again={start: sft+continued, method: sft}"))
+    assert [tuned(planned, name).depth for name in ("sft", "sft+continued", "again")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("attacks=[nothing]", "attacks=nothing: must be among sft"),
+        ("attacks=[sft,sft]", "attacks=['sft', 'sft']: must not repeat"),
+        ("nodes.x={start: y, method: sft}", "nodes.x.start=y: must lead to one of untouched, sft, continued"),
+        ("nodes.x={start: x, method: sft}", "nodes.x.start=x: must lead to one of"),
+        ("nodes.x={start: sft}", "nodes.x.method=None: must be among sft"),
+        ("nodes.x={start: [1], method: sft}", "must be a dictionary of a start, a method"),
+        ("nodes.x=3", "must be a dictionary of a start, a method"),
+        ("nodes.sft={method: dpo}", "is the name of another model"),
+        ("nodes.untouched={method: dpo}", "is the name of another model"),
+        ("nodes.x={method: dpo, reference: sft}", "nodes.x.reference=sft: must be among untouched"),
+        ("nodes.x={method: dpo, world.seed: 3}", "nodes.x.world.seed=3: is no setting of a node"),
+        ("nodes.x={method: dpo, method.sft.gamma: 3}", "is no setting of a node; choose from tuning and method.dpo"),
+        ("nodes.x={method: dpo, tuning.step: 3}", "nodes.x.tuning.step=3: there is no such setting"),
+        ("nodes.x={method: dpo, tuning.steps: 0}", "nodes.x.tuning.steps=0: must be at least 1"),
+        ("nodes.x={method: dpo, tuning.steps: many}", "nodes.x.tuning.steps=many: "),
+        ("nodes={x/y: {method: dpo}}", "must be a name and no path"),
+    ],
+)
+def test_a_node_that_cannot_be_is_said_in_one_line(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config(setting)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
