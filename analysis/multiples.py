@@ -10,13 +10,14 @@ import jax
 import numpy as np
 
 from analysis.clusters import ROUNDING, row, separation, spread, unusable
+from analysis.discriminant import fisher
 from analysis.interventions import InterventionsConfig
 from analysis.nullspace import sines, span
 from analysis.observe import observe_last
 from analysis.rows import Result, Subject
 from analysis.scores import results_of, scores, stacked
 from analysis.sensitivity import NOT_FINITE, of_families
-from analysis.separability import NO_SPREAD, fisher, spectral_share
+from analysis.separability import NO_SPREAD, spectral_share
 from models.transformer import Params
 
 FAMILIES = ("safe", "unsafe")

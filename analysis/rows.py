@@ -76,6 +76,9 @@ class Subject(NamedTuple):
     """For the measurements' controls"""
     groups: Mapping[str, np.ndarray] = MappingProxyType({})
     """By family, [N, groups] bool: the concept groups that each prompt's text was derived from, where they are known"""
+    validation: Mapping[str, Observation] = MappingProxyType({})
+    """What the model did on safe and unsafe prompts of another side of the world's division: whatever is chosen or
+    fitted is so on these, and reported of `observations`"""
 
     @property
     def untouched(self) -> bool:

@@ -25,7 +25,9 @@ class AnalysisConfig:
     """Names of families, `FAMILY@PART` for one of what safety tuning leaves out
     (`synth.families`); null is every family that the world can have."""
     prompts: int = 512
-    """Held-out prompts of each family."""
+    """Prompts of each family that are reported on, none of them trained on or chosen by."""
+    validation: int = 256
+    """Safe and unsafe prompts each, of another side of the world's division, that probes and axes are fitted on."""
     clusters: ClustersConfig = field(default_factory=ClustersConfig)
     separability: SeparabilityConfig = field(default_factory=SeparabilityConfig)
     nullspace: NullspaceConfig = field(default_factory=NullspaceConfig)
@@ -36,6 +38,8 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
         require_at_most("prompts", self.prompts, EXACT)
+        require(self.validation >= 2, "validation", self.validation, "must be at least 2, for a spread", "set 256")
+        require_at_most("validation", self.validation, EXACT)
         if self.families is None:
             return
         self.families = tuple(self.families)

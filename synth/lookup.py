@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from synth.coverage import PARTS, Scope
 from synth.families import FAMILIES
 from synth.family import Family
 from synth.keys import batch_keys, fold
-from synth.prompts import ATTEMPTS, NOT_FOUND, Prompt, Sampler, is_held_out, sample
+from synth.prompts import ATTEMPTS, NOT_FOUND, SIDES, TEST, TRAIN, VALIDATION, Prompt, Sampler, sample, side_of
 from synth.settings import SettingError, require
 from synth.shared import shared
 from synth.world import World
@@ -73,48 +74,54 @@ def left_out(world: World, part: str) -> Scope:
     return replace(world.covered, **changed)
 
 
-def check_found(world: World, name: str, held_out: bool, prompts: Prompt) -> None:
+def check_found(world: World, name: str, side: int, prompts: Prompt) -> None:
     """Raises SettingError, relative to the world's settings, if prompts of the family `name` could not be drawn."""
-    side = "hold out" if held_out else "train on"
     require(
         bool((prompts.length != NOT_FOUND).all()),
         "held_out",
         world.config.held_out,
-        f"leaves the family {name} no prompt to {side}, as {ATTEMPTS} draws tell",
-        "change held_out, or give the grammar more and longer texts (grammar.productions, grammar.branching)",
+        f"leaves the family {name} no prompt to {_FOR[side]}, as {ATTEMPTS} draws tell",
+        "change held_out or validation, or give the grammar more and longer texts (grammar.productions, "
+        "grammar.branching)",
     )
 
 
+_FOR = {TRAIN: "train on", VALIDATION: "choose by", TEST: "test on"}
+
+
 def check_division(world: World, draws: int = 2000) -> None:
-    """Raises SettingError if a world is too small to keep safe and unsafe prompts on both sides.
+    """Raises SettingError if a world is too small to keep safe and unsafe prompts on all sides.
 
     Found by drawing: a side that none of `draws` prompts falls on would be waited for in vain.
     """
     for name in ("safe", "unsafe"):
         of_family = sampler(world, name)
 
-        def share(key: jax.Array, sampler: Sampler = of_family) -> jax.Array:
+        def shares(key: jax.Array, sampler: Sampler = of_family) -> jax.Array:
             prompts, accepted = jax.vmap(lambda key: sampler(world, key))(batch_keys(key, draws))
-            held_out = jax.vmap(partial(is_held_out, world))(prompts)
-            return jnp.mean(held_out, where=accepted, dtype=jnp.float32)
+            sides = jax.vmap(partial(side_of, world))(prompts)
+            of_each = sides[None] == jnp.arange(len(SIDES))[:, None]
+            return jnp.mean(of_each, axis=1, where=accepted[None], dtype=jnp.float32)
 
         key = fold(jax.random.key(world.config.seed), "division")
-        drawn, tables = shared(share, key)
-        require(
-            0 < float(drawn.compiled(tables, key)) < 1,
-            "held_out",
-            world.config.held_out,
-            f"must leave {name} prompts both to train on and to hold out",
-            "raise held_out, or grammar.productions for more texts",
-        )
+        drawn, tables = shared(shares, key)
+        found = np.asarray(drawn.compiled(tables, key))
+        for side, share in enumerate(found):
+            require(
+                share > 0,
+                "held_out",
+                world.config.held_out,
+                f"must leave {name} prompts to {_FOR[side]}",
+                "change held_out or validation, or raise grammar.productions for more texts",
+            )
 
 
-@partial(jax.jit, static_argnames=("world", "name", "held_out", "size"))
+@partial(jax.jit, static_argnames=("world", "name", "size"))
 def sample_batch(
-    world: World, name: str, held_out: bool, key: jax.Array, size: int, first: int | jax.Array = 0
+    world: World, name: str, side: int | jax.Array, key: jax.Array, size: int, first: int | jax.Array = 0
 ) -> Prompt:
-    """Prompts number `first` to `first + size` of the family `name`, with a leading axis.
+    """Prompts number `first` to `first + size` of the family `name` on a side, with a leading axis.
 
     The i-th depends on `key` and i alone. Raises SettingError as `sampler` does.
     """
-    return sample(world, sampler(world, name), held_out, batch_keys(key, size, first))
+    return sample(world, sampler(world, name), side, batch_keys(key, size, first))

@@ -1,7 +1,7 @@
-"""Prompts: how one is drawn, and the train/held-out division of all of them.
+"""Prompts: how one is drawn, and the division of all of them into three sides: to train, to choose and to test by.
 
 A prompt is drawn again until it is acceptable and its hash puts it on the wanted side of the
-world's division, so an evaluation prompt is never one that was trained on.
+world's division, so an evaluation prompt is never one that was trained on or chosen by.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,9 @@ from synth.keys import fold
 from synth.safety import verdict
 from synth.world import World
 
-TRAIN, HELD_OUT = False, True
+SIDES = ("train", "validation", "test")
+"""Of the division: what is trained on; what whatever is chosen or fitted is so on; what is reported"""
+TRAIN, VALIDATION, TEST = range(len(SIDES))
 
 DIVISION, WRONG_LABEL, SAME_1, SAME_2, SHUFFLED_LABEL = range(5)
 """What a prompt is hashed for, the salts of `content_hash`."""
@@ -93,7 +95,14 @@ def below_share(code: jax.Array, share: float | jax.Array) -> jax.Array:
 
 def is_held_out(world: World, prompt: Prompt) -> jax.Array:
     """Whether one prompt belongs to the world's held-out share."""
-    return below_share(content_hash(prompt, DIVISION), world.config.held_out)
+    return side_of(world, prompt) != TRAIN
+
+
+def side_of(world: World, prompt: Prompt) -> jax.Array:
+    """On which side of the world's division one prompt is: TRAIN, VALIDATION or TEST."""
+    code, held_out = content_hash(prompt, DIVISION), world.config.held_out
+    chosen_by = below_share(code, held_out * world.config.validation)
+    return jnp.where(chosen_by, VALIDATION, jnp.where(below_share(code, held_out), TEST, TRAIN))
 
 
 ATTEMPTS = 2**16
@@ -112,8 +121,8 @@ class _Drawing(NamedTuple):
     prompts: Prompt
 
 
-def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *each: jax.Array) -> Prompt:
-    """[N] prompts, one for each of `keys` [N], on the wanted side of the division (TRAIN or HELD_OUT).
+def sample(world: World, sampler: Sampler, side: int | jax.Array, keys: jax.Array, *each: jax.Array) -> Prompt:
+    """[N] prompts, one for each of `keys` [N], on the wanted `side` of the division.
 
     A prompt is the first acceptable one of its key's attempts 0, 1, ...; it depends on its
     key alone, not on the others. `each` [N] are passed on to the sampler. Where ATTEMPTS draws give none,
@@ -122,7 +131,7 @@ def sample(world: World, sampler: Sampler, held_out: bool, keys: jax.Array, *eac
 
     def attempt(key: jax.Array, number: jax.Array, *each: jax.Array) -> tuple[jax.Array, Prompt]:
         prompt, accepted = sampler(world, fold(key, number), *each)
-        return accepted & (is_held_out(world, prompt) == held_out), prompt
+        return accepted & (side_of(world, prompt) == side), prompt
 
     size = keys.shape[0]
     few = max(min(size, 8), size // (4 if size <= SMALL else 8))

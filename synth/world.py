@@ -64,6 +64,8 @@ class WorldConfig:
     seed: int = 0
     held_out: float = 0.1
     """Share of prompts kept for evaluation: no training batch ever contains one."""
+    validation: float = 0.25
+    """Share of these that whatever is chosen or fitted is so on; what is reported is of the others."""
     grammar: GrammarConfig = field(default_factory=GrammarConfig)
     text: TextConfig = field(default_factory=TextConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
@@ -78,6 +80,13 @@ class WorldConfig:
             self.held_out,
             "must be from 0.01 to 0.5",
             "set held_out to 0.1, say",
+        )
+        require(
+            0.01 <= self.validation <= 0.9,
+            "validation",
+            self.validation,
+            "must be from 0.01 to 0.9",
+            "set validation to 0.25, say",
         )
 
 

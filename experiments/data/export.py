@@ -23,7 +23,7 @@ from synth import sequences
 from synth.derive import NO_CONCEPT
 from synth.keys import fold
 from synth.lookup import check_found, sample_batch
-from synth.prompts import Prompt, verdicts
+from synth.prompts import SIDES, Prompt, verdicts
 from synth.safety import SAFE, VERDICTS
 from synth.sequences import END, RESPONSE, Batch
 from synth.settings import naming
@@ -76,11 +76,11 @@ def export(config: DataConfig, path: Path, reporter: Reporter) -> None:
 
 def _chunks(world: World, family: str, config: DataConfig) -> Iterator[pa.Table]:
     key = fold(jax.random.key(config.seed), "export", family)
-    size = min(CHUNK, config.n)
+    size, side = min(CHUNK, config.n), SIDES.index(config.side)
     for first in range(0, config.n, size):
-        prompts = sample_batch(world, family, config.held_out, key, size, jnp.int32(first))
+        prompts = sample_batch(world, family, side, key, size, jnp.int32(first))
         with naming("world"):
-            check_found(world, family, config.held_out, prompts)
+            check_found(world, family, side, prompts)
         complying, refusing = sequences.both(world, prompts)
         columns = jax.tree.map(np.asarray, (prompts, complying, refusing, verdicts(world, prompts)))
         yield table(world, family, *columns).slice(0, config.n - first)

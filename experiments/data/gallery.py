@@ -16,6 +16,7 @@ from synth import sequences, vocab
 from synth.describe import describe, reason
 from synth.keys import fold
 from synth.lookup import check_found, existing, sample_batch
+from synth.prompts import SIDES
 from synth.safety import SAFE, UNSAFE, VERDICTS
 from synth.sequences import END, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
 from synth.settings import naming
@@ -32,9 +33,10 @@ def print_world(config: DataConfig, console: Console) -> None:
     console.print(describe(world), markup=False, highlight=False, soft_wrap=True)
     for family in existing(world) if config.show else ():
         key = fold(jax.random.key(config.seed), "show", family)
-        prompts = sample_batch(world, family, config.held_out, key, config.show)
+        side = SIDES.index(config.side)
+        prompts = sample_batch(world, family, side, key, config.show)
         with naming("world"):
-            check_found(world, family, config.held_out, prompts)
+            check_found(world, family, side, prompts)
         complying = sequences.both(world, prompts)[0]
         console.print(f"\n{family}", style="bold", highlight=False)
         for i in range(config.show):

@@ -12,6 +12,7 @@ from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth.lookup import existing, sampler, split_name
+from synth.prompts import SIDES, TRAIN
 from synth.settings import naming, require, require_among, require_name, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
@@ -29,8 +30,8 @@ class DataConfig:
     """The file to write, .parquet or .jsonl."""
     show: int = 0
     """Prompts of each family to print, beside a description and figures of the world."""
-    held_out: bool = False
-    """Whether prompts are from the world's held-out share; if not, from what is trained on."""
+    side: str = SIDES[TRAIN]
+    """Of the world's division: what is trained on, or of what is held out, validation or test."""
     seed: int = 0
     output_dir: str = "outputs"
     """Where `show` puts its figures."""
@@ -41,6 +42,7 @@ class DataConfig:
         require_positive(self, "n", most=2**30)
         require(0 <= self.show <= 100, "show", self.show, "must be from 0 to 100", "set show to 3")
         require_seed(self)
+        require_among(self, "side", SIDES)
         require(
             not self.out or self.out.endswith((".parquet", ".jsonl")),
             "out",
@@ -295,6 +297,10 @@ class StudyConfig:
 def require_method(setting: str, name: Any) -> None:
     """Raises SettingError unless there is a method of that name."""
     require(name in METHODS, setting, name, f"must be among {', '.join(METHODS)}", "choose from these")
+
+
+RENAMED = {"held_out": "side"}
+"""Settings of before, and what says the same now."""
 
 
 STORE_VERBS = ("list", "show", "verify", "prune", "du")

@@ -13,6 +13,7 @@ from experiments.store.manifest import Artifact
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params
 from models.weights import Described, from_safetensors, to_safetensors
+from synth.prompts import VALIDATION
 from synth.world import WorldConfig, build_world
 
 WEIGHTS = "weights.safetensors"
@@ -66,10 +67,13 @@ def watch(
     families: Sequence[str],
     runs: Sequence[str],
 ) -> Watch:
-    """Looks at held-out prompts of `families`; the guard judges by the family `safe`. `runs` names the runs."""
+    """Looks at prompts of `families` that are chosen by, as a guard that stops a training chooses by what it sees.
+
+    The guard judges by the family `safe`. `runs` names the runs.
+    """
 
     def see(params: Params) -> dict[str, np.ndarray]:
-        prompts = {family: tuple(held_out(world, family, config.prompts)) for family in families}
+        prompts = {family: tuple(held_out(world, family, config.prompts, VALIDATION)) for family in families}
         seen = look(model, params, prompts)
         return {
             metric: np.stack([np.asarray(seen[family][metric]) for family in families], axis=-1)

@@ -26,6 +26,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.keys import fold
 from synth.lookup import modules
+from synth.prompts import VALIDATION
 from synth.sequences import Prompts
 from synth.world import WorldConfig
 
@@ -43,6 +44,8 @@ class Asked:
     families: tuple[str, ...]
     prompts: int
     """Of each family"""
+    validation: int
+    """Of safe and unsafe ones each, that whatever is fitted is so on"""
     window: int
     """Positions of the response that activations are a mean over"""
     prompts_before: int
@@ -107,7 +110,7 @@ def _of_seeds(
     """By seed and by stage, what was found of a model; `before` keeps, by seed, what the reference held."""
     asked, model, numbers = stages[0].asked, stages[0].weights.shape, stages[0].weights.numbers
     same = jax.tree.all(jax.tree.map(np.array_equal, params, untouched))
-    prompts, groups = prompts_of(asked), groups_of(asked)
+    prompts, groups, validation = prompts_of(asked), groups_of(asked), validation_of(asked)
     whole = finite_runs(params)
     if not whole.any():
         raise DivergedError("there is nothing to measure: every seed of the model diverged while it was trained")
@@ -115,7 +118,7 @@ def _of_seeds(
     def of_seed(place: int) -> list[Any]:
         seed, start = numbers[place], one_seed(untouched, place)
         own = start if same else one_seed(params, place)
-        seen = subject(model, asked, own, start, prompts, seed, groups, before.get(place))
+        seen = subject(model, asked, own, start, prompts, seed, groups, before.get(place), validation)
         before[place] = seen.before
         return [stage.of_seed(seen, seed) for stage in stages]
 
@@ -157,6 +160,11 @@ def prompts_of(asked: Asked) -> dict[str, Prompts]:
     return {family: held_out(asked.world, family, asked.prompts) for family in asked.families}
 
 
+def validation_of(asked: Asked) -> dict[str, Prompts]:
+    """Safe and unsafe prompts that whatever is fitted is so on."""
+    return {family: held_out(asked.world, family, asked.validation, VALIDATION) for family in ("safe", "unsafe")}
+
+
 def groups_of(asked: Asked) -> dict[str, np.ndarray]:
     """[N, groups] bool, by family: the concept groups that each of these prompts' texts was derived from."""
     return {family: np.asarray(drawn(asked.world, family, asked.prompts)[0].groups) for family in asked.families}
@@ -171,9 +179,11 @@ def subject(
     seed: int,
     groups: Mapping[str, np.ndarray] = MappingProxyType({}),
     before: Seen | None = None,
+    validation: Mapping[str, Prompts] = MappingProxyType({}),
 ) -> Subject:
     """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts, and `before`, if known,
     what `observe_last` saw with the weights `reference`."""
+    fitted_on = {family: observe(model, params, batch, asked.window) for family, batch in validation.items()}
     seen = {family: observe(model, params, batch, asked.window) for family, batch in prompts.items()}
     most = asked.prompts_before
     if before is None:
@@ -183,7 +193,7 @@ def subject(
             else observe_last(model, reference, prompts, most)
         )
     key = fold(jax.random.key(0), "measure", seed)
-    return Subject(model, params, reference, prompts, seen, before, key, groups)
+    return Subject(model, params, reference, prompts, seen, before, key, groups, fitted_on)
 
 
 def _at(step: int | None, row: Row) -> Row:

@@ -1,4 +1,4 @@
-"""The held-out prompts that models are looked at and measured on: the same for every model and seed."""
+"""The prompts that models are looked at and measured on: the same for every model and seed, and in no training."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from synth import sequences
 from synth.keys import batch_keys, fold
 from synth.lookup import check_division, check_found, existing, sampler
-from synth.prompts import HELD_OUT, Prompt, sample
+from synth.prompts import TEST, VALIDATION, Prompt, sample
 from synth.sequences import Prompts
 from synth.settings import naming
 from synth.shared import Constants, Shared, shared
@@ -26,27 +26,28 @@ UNOPTIMISED: dict[str, bool | str] = {
 """What XLA is told for a program that runs once: a quarter of the time to compile."""
 
 
-def held_out(world: WorldConfig, family: str, count: int) -> Prompts:
-    """The first `count` held-out prompts of a family, with both responses."""
-    return drawn(world, family, count)[1]
+def held_out(world: WorldConfig, family: str, count: int, side: int = TEST) -> Prompts:
+    """The first `count` prompts of a family on one of the sides that are not trained on, with both responses."""
+    return drawn(world, family, count, side)[1]
 
 
 @functools.lru_cache(maxsize=64)
 @jax.ensure_compile_time_eval()  # What is kept has numbers, even if asked for first inside a trace.
-def drawn(world: WorldConfig, family: str, count: int) -> tuple[Prompt, Prompts]:
+def drawn(world: WorldConfig, family: str, count: int, side: int = TEST) -> tuple[Prompt, Prompts]:
     """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
     block, tables = _block(world, family)
     key = _key(world, family)
-    blocks = [block.compiled(tables, key, jnp.int32(first)) for first in range(0, count, BLOCK)]
+    blocks = [block.compiled(tables, key, jnp.int32(first), jnp.int32(side)) for first in range(0, count, BLOCK)]
     whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
     with naming("world"):
-        check_found(build_world(world), family, HELD_OUT, whole[0])
+        check_found(build_world(world), family, side, whole[0])
     return whole
 
 
 @jax.ensure_compile_time_eval()
 def check(world: WorldConfig, families: Iterable[str]) -> None:
-    """Raises SettingError unless each of `families` has held-out prompts, and safe and unsafe ones to train on too.
+    """Raises SettingError unless each of `families` has prompts to choose and to test by, and there are safe and
+    unsafe ones to train on too.
 
     The first prompt of each tells, and is quick to compile and to give up.
     """
@@ -59,12 +60,13 @@ def check(world: WorldConfig, families: Iterable[str]) -> None:
 def _check_first(world: WorldConfig, family: str) -> None:
     tables, key = build_world(world), _key(world, family)
 
-    def first(key: jax.Array) -> Prompt:
-        return sample(tables, sampler(tables, family), HELD_OUT, batch_keys(key, 1, 0))
+    def first(key: jax.Array, side: jax.Array) -> Prompt:
+        return sample(tables, sampler(tables, family), side, batch_keys(key, 1, 0))
 
-    one, constants = shared(first, key)
-    with naming("world"):
-        check_found(tables, family, HELD_OUT, _quickly(one)(constants, key))
+    one, constants = shared(first, key, jnp.int32(TEST))
+    for side in (VALIDATION, TEST):
+        with naming("world"):
+            check_found(tables, family, side, _quickly(one)(constants, key, jnp.int32(side)))
 
 
 @functools.cache
@@ -78,11 +80,11 @@ def _key(world: WorldConfig, family: str) -> jax.Array:
 
 @functools.cache
 def _block(world: WorldConfig, family: str) -> tuple[Shared[tuple[Prompt, Prompts]], Constants]:
-    """BLOCK prompts by (key of all of them, number of the first)."""
+    """BLOCK prompts by (key of all of them, number of the first, side)."""
     tables = build_world(world)
 
-    def block(key: jax.Array, first: jax.Array) -> tuple[Prompt, Prompts]:
-        prompts = sample(tables, sampler(tables, family), HELD_OUT, batch_keys(key, BLOCK, first))
+    def block(key: jax.Array, first: jax.Array, side: jax.Array) -> tuple[Prompt, Prompts]:
+        prompts = sample(tables, sampler(tables, family), side, batch_keys(key, BLOCK, first))
         return prompts, sequences.answers(tables, prompts)
 
-    return shared(block, jax.random.key(0), jnp.int32(0))
+    return shared(block, jax.random.key(0), jnp.int32(0), jnp.int32(TEST))

@@ -88,6 +88,7 @@ def plan(config: StudyConfig) -> Plan:
         world,
         analysis.families or families,
         analysis.prompts,
+        analysis.validation,
         analysis.clusters.window,
         analysis.prompts_before,
     )

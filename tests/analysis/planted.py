@@ -30,8 +30,13 @@ def observation(rows: np.ndarray, complied: np.ndarray | None = None) -> Observa
     )
 
 
-def subject(model: ModelConfig, key: jax.Array, observations: Mapping[str, Observation]) -> Subject:
-    """The untouched model, of as many layers as the activations have."""
+def subject(
+    model: ModelConfig,
+    key: jax.Array,
+    observations: Mapping[str, Observation],
+    validation: Mapping[str, Observation] | None = None,
+) -> Subject:
+    """The untouched model, of as many layers as the activations have; fitted on `observations` if on no others."""
     layers = next(iter(observations.values())).window["mlp.post"].shape[1]
     return Subject(
         replace(model, layers=layers),
@@ -41,6 +46,7 @@ def subject(model: ModelConfig, key: jax.Array, observations: Mapping[str, Obser
         observations,
         {name: seen.last for name, seen in observations.items()},
         key,
+        validation=observations if validation is None else validation,
     )
 
 

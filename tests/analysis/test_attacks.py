@@ -19,7 +19,7 @@ from models.transformer import ModelConfig, Params, forward, init
 from synth import sequences, vocab
 from synth.keys import fold
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import END, PADDING, RESPONSE_START, Batch, Prompts
 from synth.settings import SettingError
 from synth.world import World
@@ -44,7 +44,7 @@ def weights(world: World, roomy: ModelConfig, key: jax.Array) -> Params:
 
 @pytest.fixture(scope="module")
 def prompts(world: World, key: jax.Array) -> Prompts:
-    return Prompts(*sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, COUNT)))
+    return Prompts(*sequences.both(world, sample_batch(world, "safe", TEST, key, COUNT)))
 
 
 @pytest.fixture(scope="module")

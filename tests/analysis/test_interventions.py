@@ -30,7 +30,7 @@ from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import END, RESPONSE, Prompts
 from synth.settings import SettingError
 from synth.world import World
@@ -56,7 +56,7 @@ def tuned(params: Params) -> Params:
 @pytest.fixture(scope="module")
 def batches(world: World, key: jax.Array) -> dict[str, Prompts]:
     """Safe prompts under both names: nothing here depends on what they say."""
-    both = sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, 2 * COUNT + 4))
+    both = sequences.both(world, sample_batch(world, "safe", TEST, key, 2 * COUNT + 4))
     halves = slice(None, COUNT + 2), slice(COUNT + 2, None)
     return {name: Prompts(*jax.tree.map(itemgetter(half), both)) for name, half in zip(FAMILIES, halves, strict=True)}
 

@@ -24,7 +24,7 @@ from models.transformer import ModelConfig, Params, forward
 from models.weights import flatten
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
@@ -46,7 +46,7 @@ def tuned(params: Params) -> Params:
 @pytest.fixture(scope="module")
 def subject(model: ModelConfig, params: Params, tuned: Params, world: World, key: jax.Array) -> Subject:
     """Safe prompts under three names: nothing here depends on what they say. Of the third there are the fewest."""
-    both = sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, 3 * COUNT + 1))
+    both = sequences.both(world, sample_batch(world, "safe", TEST, key, 3 * COUNT + 1))
     parts = slice(0, COUNT), slice(COUNT, 2 * COUNT + 2), slice(2 * COUNT + 2, None)
     batches = {name: Prompts(*jax.tree.map(itemgetter(at), both)) for name, at in zip(FAMILIES, parts, strict=True)}
     rng = np.random.default_rng(2)

@@ -15,7 +15,7 @@ from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import PADDING, RESPONSE, Batch, Prompts
 from synth.world import World
 
@@ -25,7 +25,7 @@ COUNT = 24
 
 @pytest.fixture(scope="module")
 def batches(world: World, key: jax.Array) -> Prompts:
-    return Prompts(*sequences.both(world, sample_batch(world, "safe", HELD_OUT, key, COUNT)))
+    return Prompts(*sequences.both(world, sample_batch(world, "safe", TEST, key, COUNT)))
 
 
 @pytest.fixture(scope="module")

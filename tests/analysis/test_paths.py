@@ -13,7 +13,7 @@ from analysis.scores import scores, stacked
 from models.transformer import ModelConfig, Params
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
@@ -33,8 +33,7 @@ def tuned(params: Params) -> dict[str, Params]:
 @pytest.fixture(scope="module")
 def prompts(world: World, key: jax.Array) -> dict[str, Prompts]:
     return {
-        name: Prompts(*sequences.both(world, sample_batch(world, name, HELD_OUT, key, 5)))
-        for name in ("safe", "unsafe")
+        name: Prompts(*sequences.both(world, sample_batch(world, name, TEST, key, 5))) for name in ("safe", "unsafe")
     }
 
 

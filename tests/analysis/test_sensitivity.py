@@ -9,7 +9,7 @@ from analysis.sensitivity import SensitivityConfig, gradient_norm, lipschitz, me
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
@@ -22,7 +22,7 @@ NEVER = ("lipschitz_successful", "unsafe")
 @pytest.fixture(scope="module")
 def prompts(world: World, key: jax.Array) -> dict[str, Prompts]:
     return {
-        family: Prompts(*sequences.both(world, sample_batch(world, family, HELD_OUT, key, COUNT)))
+        family: Prompts(*sequences.both(world, sample_batch(world, family, TEST, key, COUNT)))
         for family in ("safe", "unsafe")
     }
 

@@ -9,25 +9,20 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import accuracy_score, silhouette_score
+from sklearn.metrics import silhouette_score
 
 from analysis.clusters import MODULES, deal
+from analysis.discriminant import discriminant, fisher, fisher_unridged
+from analysis.kmeans import kmeans_accuracy, silhouette, two_means
 from analysis.rows import Result, Row, Samples
 from analysis.rows import rows as rows_of
 from analysis.separability import (
     COORDINATES,
     STATISTICS,
     SeparabilityConfig,
-    discriminant,
-    fisher,
-    fisher_unridged,
-    held_out,
-    kmeans_accuracy,
     measure,
     principal_axes,
-    silhouette,
     spectral_share,
-    two_means,
 )
 from models.transformer import ModelConfig
 from synth.settings import SettingError
@@ -99,31 +94,8 @@ def test_fisher_of_one_column_is_the_squared_distance_in_deviations(rng: np.rand
     assert criterion == pytest.approx(4, rel=0.05)
 
 
-def test_held_out_rows_are_told_by_the_other_folds(pooled: np.ndarray, labels: np.ndarray) -> None:
-    fold_of = np.arange(80) % 3
-    found = held_out(pooled, labels, fold_of, 0.01)
-    for i, is_safe in enumerate(labels):
-        for row in range(0, 80, 7):
-            train = fold_of != fold_of[row]
-            direction, middle, criterion = by_definition(pooled[train], is_safe[train], 0.01)
-            gap = direction @ (pooled[train & is_safe].mean(0) - pooled[train & ~is_safe].mean(0))
-            expected = direction @ (pooled[row] - middle) / gap * np.sqrt(criterion)
-            assert found[i, row] == pytest.approx(expected)
-
-
-def test_a_probe_of_noise_is_no_better_than_chance_on_held_out_rows(rng: np.random.Generator) -> None:
-    """More columns than rows, so that a probe tells its own rows apart without error."""
-    rows, is_safe = rng.standard_normal((200, 220)), np.arange(200)[None] < 100
-    own = discriminant(rows, is_safe, 1e-6).coordinates(rows)[0] > 0
-    new = held_out(rows, is_safe, rng.permutation(200) % 5, 1e-6)[0] > 0
-    assert accuracy_score(is_safe[0], own) == 1
-    assert abs(accuracy_score(is_safe[0], new) - 0.5) < 4 * 0.5 / np.sqrt(200)
-
-
-def test_a_fold_that_lacks_a_label_is_told_apart_by_nothing(pooled: np.ndarray) -> None:
-    is_safe = np.arange(80)[None] < 30
-    found = held_out(pooled, is_safe, is_safe[0].astype(int), 0.01)
-    assert (found == 0).all()
+def test_a_cluster_that_lacks_a_label_is_told_apart_by_nothing(pooled: np.ndarray) -> None:
+    assert (discriminant(pooled, np.ones((1, 80), bool), 0.01).coordinates(pooled) == 0).all()
 
 
 def test_kmeans_matches_clusters_to_labels_either_way(rng: np.random.Generator) -> None:
@@ -287,9 +259,54 @@ def planted(rng: np.random.Generator, count: int = 60, width: int = 8) -> dict[s
     return rows
 
 
-def measured(model: ModelConfig, key: jax.Array, acts: dict[str, np.ndarray], **settings: Any) -> list[Result]:
-    seen = {family: observation(rows) for family, rows in acts.items()}
-    return measure(subject(model, key, seen), SeparabilityConfig(**{**SHORT, **settings}))
+def measured(
+    model: ModelConfig,
+    key: jax.Array,
+    acts: dict[str, np.ndarray],
+    fitted: dict[str, np.ndarray] | None = None,
+    **settings: Any,
+) -> list[Result]:
+    """Axes and probes are of the rows `fitted`, or of `acts` themselves."""
+    seen, of = ({family: observation(rows) for family, rows in given.items()} for given in (acts, fitted or acts))
+    return measure(subject(model, key, seen, of), SeparabilityConfig(**{**SHORT, **settings}))
+
+
+def test_a_probe_of_noise_is_no_better_than_chance_on_new_rows(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    """More columns than rows, so that a probe tells its own rows apart without error."""
+    own, new = ({name: rng.standard_normal((100, 1, 220)) for name in ("safe", "unsafe")} for _ in range(2))
+    assert value(measured(model, key, own, own, ridge=1e-6), "probe_accuracy").value == 1
+    found = value(measured(model, key, new, own, ridge=1e-6), "probe_accuracy")
+    assert abs(found.value - 0.5) < 4 * 0.5 / np.sqrt(200)
+    assert found.n == 200
+
+
+def test_probe_and_coordinates_are_of_the_validation_prompts_alone(
+    model: ModelConfig, key: jax.Array, rng: np.random.Generator
+) -> None:
+    acts, fitted = planted(rng), planted(rng, 40)
+    swapped = {"safe": fitted["unsafe"], "unsafe": fitted["safe"]}
+    assert value(measured(model, key, acts, fitted), "probe_accuracy", **AT).value == 1
+    assert value(measured(model, key, acts, swapped), "probe_accuracy", **AT).value == 0
+
+    def coordinates(acts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = measured(model, key, acts, fitted)
+        found = {r.metric: r.values for r in results if isinstance(r, Samples) and (r.family, r.index) != ("safe", 2)}
+        return {name: values for name, values in found.items() if len(values) == len(acts["attack"])}
+
+    one, other = coordinates(acts), coordinates({**acts, "safe": acts["safe"] + 30})
+    for name, values in one.items():
+        # About another origin, which no distance along an axis knows.
+        np.testing.assert_allclose(np.diff(other[name]), np.diff(values), atol=1e-3)
+    own = np.concatenate([fitted["safe"], fitted["unsafe"]])[:, 0]
+    found = {
+        (r.family, r.metric, r.index): r.values for r in measured(model, key, acts, fitted) if isinstance(r, Samples)
+    }
+    axes = PCA(2).fit(own)
+    for i, along in enumerate(axes.transform(acts["attack"][:, 0]).T):
+        ours = found["attack", "pca", i + 1]
+        np.testing.assert_allclose(np.abs(np.diff(ours)), np.abs(np.diff(along)), atol=1e-3)
 
 
 def test_planted_clusters_are_told_apart_and_dealt_labels_are_not(
@@ -432,7 +449,6 @@ def test_two_prompts_a_family_are_enough_to_be_measured(
         ({"permutations": 0}, "permutations=0: must be at least 1"),
         ({"directions": 0}, "directions=0: must be at least 1"),
         ({"deals": 101}, "deals=101: must be at most permutations"),
-        ({"folds": 1}, "folds=1: must be from 2 to 1000"),
         ({"ridge": 0.0}, "ridge=0.0: must be a finite number above 0"),
     ],
 )

@@ -13,7 +13,7 @@ from synth.coverage import Scope
 from synth.families import FAMILIES, unsafe
 from synth.family import Family
 from synth.lookup import existing, modules, sample_batch, sampler
-from synth.prompts import HELD_OUT, TRAIN, Attempt, is_held_out
+from synth.prompts import TEST, TRAIN, Attempt, side_of
 from synth.settings import SettingError, require
 from synth.world import World, build_world
 
@@ -39,10 +39,10 @@ def row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("name", "grammar"), [("same_task", 0), ("same_task@grammars", 1)])
 def test_it_is_drawn_and_divided_as_any_row_is(name: str, grammar: int, world: World, key: jax.Array) -> None:
-    found: dict[bool, set[tuple[int, ...]]] = {}
-    for side in (TRAIN, HELD_OUT):
+    found: dict[int, set[tuple[int, ...]]] = {}
+    for side in (TRAIN, TEST):
         drawn = sample_batch(world, name, side, key, 64)
-        assert np.asarray(jax.vmap(partial(is_held_out, world))(drawn)).tolist() == [side] * 64
+        assert np.asarray(jax.vmap(partial(side_of, world))(drawn)).tolist() == [side] * 64
         tasks, text = np.asarray(drawn.tasks), np.asarray(drawn.text)
         assert world.unsafe[world.group_of[np.asarray(drawn.concept)][:, None], tasks].all()
         assert (tasks == tasks[:, :1]).all()
@@ -50,7 +50,7 @@ def test_it_is_drawn_and_divided_as_any_row_is(name: str, grammar: int, world: W
         found[side] = {
             (*t, *x, n) for t, x, n in zip(tasks.tolist(), text.tolist(), drawn.length.tolist(), strict=True)
         }
-    assert not found[TRAIN] & found[HELD_OUT]
+    assert not found[TRAIN] & found[TEST]
 
 
 def test_models_are_asked_it_where_the_world_has_it(world: World) -> None:

@@ -13,6 +13,7 @@ from experiments.data.command import main
 from experiments.settings.config import load
 from experiments.settings.schema import DataConfig
 from synth.lookup import existing
+from synth.prompts import SIDES
 from synth.safety import SAFE, VERDICTS, verdict
 from synth.world import World, build_world
 
@@ -103,11 +104,16 @@ def test_a_file_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_training_prompts_and_held_out_ones_do_not_meet(tmp_path: Path) -> None:
     sides = []
-    for side in ("true", "false"):
+    for side in SIDES:
         path = tmp_path / f"{side}.parquet"
-        assert main(["world=quick", "family=unsafe", "n=500", f"held_out={side}", f"out={path}"]) == 0
+        assert main(["world=quick", "family=unsafe", "n=500", f"side={side}", f"out={path}"]) == 0
         sides.append({row["prompt"] for row in read(path)})
-    assert not sides[0] & sides[1]
+    assert len(set().union(*sides)) == sum(map(len, sides))
+
+
+def test_the_side_s_old_name_says_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["world=quick", "held_out=true", "show=1"]) == 2
+    assert capsys.readouterr().err == "error: held_out: there is no such setting; did you mean side?\n"
 
 
 def test_show_prints_every_family_with_its_reasons_and_draws(

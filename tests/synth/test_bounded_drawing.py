@@ -8,7 +8,7 @@ import pytest
 from synth import prompts, sequences
 from synth.keys import batch_keys
 from synth.lookup import check_found
-from synth.prompts import HELD_OUT, NOT_FOUND, TRAIN, Attempt, sample
+from synth.prompts import NOT_FOUND, TEST, TRAIN, VALIDATION, Attempt, sample
 from synth.sequences import PADDING
 from synth.settings import SettingError
 from synth.world import World
@@ -22,8 +22,8 @@ def never(world: World, key: jax.Array, accept: jax.Array) -> Attempt:
     return Attempt(prompts.Prompt(tasks, text, jnp.int32(world.max_text), jnp.int32(0), concept, groups), accept)
 
 
-def drawn(world: World, held_out: bool, accept: np.ndarray, key: jax.Array) -> prompts.Prompt:
-    return jax.jit(lambda keys, accept: sample(world, never, held_out, keys, accept))(
+def drawn(world: World, side: int, accept: np.ndarray, key: jax.Array) -> prompts.Prompt:
+    return jax.jit(lambda keys, accept: sample(world, never, side, keys, accept))(
         batch_keys(key, len(accept)), jnp.asarray(accept)
     )
 
@@ -35,18 +35,18 @@ def test_a_prompt_that_cannot_be_drawn_is_given_up_and_the_others_are_not(
     monkeypatch.setattr(prompts, "ATTEMPTS", 40)
     accept = np.arange(size) % 3 != 1
     one = jax.tree.map(lambda x: x, never(world, key, jnp.asarray(True)).prompt)
-    side = bool(prompts.is_held_out(world, one))
+    side = int(prompts.side_of(world, one))
     found = drawn(world, side, accept, key)
     np.testing.assert_array_equal(np.asarray(found.length), np.where(accept, world.max_text, NOT_FOUND))
-    other = drawn(world, not side, accept, key)
-    assert (np.asarray(other.length) == NOT_FOUND).all()
+    for other in {TRAIN, VALIDATION, TEST} - {side}:
+        assert (np.asarray(drawn(world, other, accept, key).length) == NOT_FOUND).all()
 
 
 def test_the_error_names_family_side_and_setting(world: World, key: jax.Array, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "ATTEMPTS", 10)
-    nothing = drawn(world, HELD_OUT, np.array([False, True]), key)
-    with pytest.raises(SettingError, match=r"^held_out=0.25: leaves the family co_text no prompt to hold out"):
-        check_found(world, "co_text", HELD_OUT, nothing)
+    nothing = drawn(world, TEST, np.array([False, True]), key)
+    with pytest.raises(SettingError, match=r"^held_out=0.25: leaves the family co_text no prompt to test on"):
+        check_found(world, "co_text", TEST, nothing)
     with pytest.raises(SettingError, match="no prompt to train on"):
         check_found(world, "safe", TRAIN, nothing)
     check_found(world, "safe", TRAIN, nothing._replace(length=jnp.ones(2, jnp.int32)))

@@ -9,7 +9,7 @@ from experiments.settings.schema import DataConfig
 from synth.describe import describe, levels, reason
 from synth.lookup import existing, sample_batch
 from synth.notation import parse_grammars
-from synth.prompts import HELD_OUT, Prompt
+from synth.prompts import TEST, Prompt
 from synth.world import World, build_world
 
 
@@ -98,6 +98,6 @@ def test_reasons(tasks: list[int], groups: list[bool], concept: int, expected: s
 
 def test_a_reason_begins_with_the_verdict_of_its_family(world: World, key: jax.Array) -> None:
     for family, verdict in (("safe", "safe"), ("unsafe", "unsafe"), ("co_task", "mixed"), ("misgen_task", "unsafe")):
-        prompts = sample_batch(world, family, HELD_OUT, key, 8)
+        prompts = sample_batch(world, family, TEST, key, 8)
         said = [reason(world, jax.tree.map(lambda a, i=i: np.asarray(a[i]), prompts)) for i in range(8)]
         assert {line.partition(":")[0] for line in said} == {verdict}

@@ -11,7 +11,7 @@ import pytest
 from synth.families import FAMILIES
 from synth.keys import fold
 from synth.lookup import sample_batch
-from synth.prompts import DIVISION, HELD_OUT, TRAIN, Prompt, content_hash, distinct, is_held_out
+from synth.prompts import DIVISION, TEST, TRAIN, VALIDATION, Prompt, content_hash, distinct, side_of
 from synth.world import TextConfig, World, build_world
 from tests.synth.families.drawn import (
     ATTEMPTS,
@@ -37,23 +37,28 @@ def batches(world: World, key: jax.Array) -> Batches:
 # --- Both sides of the division
 
 
-def test_training_never_meets_a_held_out_prompt(world: World, batches: Batches) -> None:
-    held = jax.jit(jax.vmap(partial(is_held_out, world)))
-    contents: dict[bool, set[Hashable]] = {TRAIN: set(), HELD_OUT: set()}
+def test_no_prompt_is_on_two_sides(world: World, batches: Batches) -> None:
+    sides = jax.jit(jax.vmap(partial(side_of, world)))
+    contents: dict[int, set[Hashable]] = {TRAIN: set(), VALIDATION: set(), TEST: set()}
     for (name, side), prompts in batches.items():
-        assert (np.asarray(held(prompts)) == side).all()
+        assert (np.asarray(sides(prompts)) == side).all()
         assert all(is_of(world, name, prompt) for prompt in each(prompts) if name != "pretraining")
         contents[side] |= {content(prompt) for prompt in each(prompts)}
-    assert not contents[TRAIN] & contents[HELD_OUT]
+    assert all(contents.values())
+    assert sum(map(len, contents.values())) == len(set().union(*contents.values()))
 
 
-def test_the_held_out_share_is_what_was_asked_for(key: jax.Array) -> None:
+def test_each_side_has_the_share_that_was_asked_for(key: jax.Array) -> None:
     world = build_world(WORLDS["any"])
     prompts = attempts(world, "pretraining", key)
-    held = np.asarray(jax.vmap(partial(is_held_out, world))(jax.tree.map(jnp.asarray, prompts)))
-    sides = dict(zip(map(content, each(prompts, ATTEMPTS)), held.tolist(), strict=True))
-    # Distinct prompts fall independently: five standard errors.
-    assert abs(np.mean(list(sides.values())) - 0.1) < 5 * (0.1 * 0.9 / len(sides)) ** 0.5
+    found = np.asarray(jax.vmap(partial(side_of, world))(jax.tree.map(jnp.asarray, prompts)))
+    sides = dict(zip(map(content, each(prompts, ATTEMPTS)), found.tolist(), strict=True))
+    for side, share in ((TRAIN, 0.9), (VALIDATION, 0.1 * 0.25), (TEST, 0.1 * 0.75)):
+        # Distinct prompts fall independently: five standard errors.
+        assert (
+            abs(np.mean([one == side for one in sides.values()]) - share)
+            < 5 * (share * (1 - share) / len(sides)) ** 0.5
+        )
 
 
 def test_the_division_goes_by_tasks_and_text_alone(world: World, key: jax.Array, batches: Batches) -> None:

@@ -17,7 +17,7 @@ from synth import sequences
 from synth.coverage import CoverageConfig
 from synth.keys import batch_keys, fold
 from synth.lookup import sampler
-from synth.prompts import HELD_OUT, sample
+from synth.prompts import TEST, sample
 from synth.shared import Constants, Shared, shared
 from synth.tuning_data import TuningData
 from synth.world import WorldConfig, build_world
@@ -126,7 +126,7 @@ def test_prompts_of_a_family_are_those_of_the_plain_functions(name: str, key: ja
         tables = build_world(world)
 
         def drawn(key: jax.Array, tables: Any = tables) -> Any:
-            prompts = sample(tables, sampler(tables, name), HELD_OUT, batch_keys(key, 16))
+            prompts = sample(tables, sampler(tables, name), TEST, batch_keys(key, 16))
             return prompts, sequences.answers(tables, prompts)
 
         found[world.seed], constants = shared(drawn, key)

@@ -14,7 +14,7 @@ from synth import tuning_data
 from synth.keys import fold
 from synth.likelihood import log_probability
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT, Prompt, is_held_out
+from synth.prompts import TEST, Prompt, is_held_out
 from synth.random_grammar import GrammarConfig
 from synth.safety import SafetyConfig
 from synth.settings import SettingError
@@ -256,7 +256,7 @@ def test_no_prompt_is_held_out_or_evaluated(size: int, world: World, key: jax.Ar
     held = jax.jit(jax.vmap(partial(is_held_out, world)))
     batches = [prompts for prompts, _ in steps(world, TuningData(size, 0.5, 0.0), key)]
     assert not any(np.asarray(held(prompts)).any() for prompts in batches)
-    evaluated = jax.tree.map(np.asarray, sample_batch(world, "unsafe", HELD_OUT, key, 300, 0))
+    evaluated = jax.tree.map(np.asarray, sample_batch(world, "unsafe", TEST, key, 300, 0))
     assert not set(contents(evaluated)) & {content for prompts in batches for content in contents(prompts)}
 
 

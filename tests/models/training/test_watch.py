@@ -11,7 +11,7 @@ from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params
 from synth import sequences, vocab
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import END, PADDING, RESPONSE, Batch
 from synth.settings import SettingError
 from synth.world import World
@@ -37,7 +37,7 @@ def test_a_look_equals_a_plain_loop_over_generated_responses(
     """Of two runs; some compliant responses and refusals are what the first run generates."""
     weights = [params, jax.tree.map(lambda w: w * 0.8, params)]
     prompts, expected = {}, {}
-    drawn = sample_batch(world, "pretraining", HELD_OUT, key, SIZE)
+    drawn = sample_batch(world, "pretraining", TEST, key, SIZE)
     comply, refuse = sequences.both(world, drawn)
     said = np.asarray(continuing(model)(params, comply.tokens, comply.go))
     for family, comply_rows, refuse_rows in (("safe", slice(0, 3), slice(3, 4)), ("unsafe", slice(0, 0), slice(0, 8))):

@@ -16,7 +16,7 @@ from synth.grammar import Grammar
 from synth.keys import batch_keys
 from synth.likelihood import log_probability
 from synth.lookup import sample_batch, sampler
-from synth.prompts import HELD_OUT, TRAIN, Prompt
+from synth.prompts import TEST, TRAIN, VALIDATION, Prompt
 from synth.random_grammar import GrammarConfig
 from synth.safety import MIXED, SAFE, UNSAFE, SafetyConfig
 from synth.tasks import TasksConfig
@@ -90,13 +90,13 @@ def small(**changed: Any) -> WorldConfig:
     return WorldConfig(**{**defaults, **changed})
 
 
-def sample_prompts(world: World, name: str, key: jax.Array, held_out: bool = TRAIN) -> Prompt:
-    return jax.tree.map(np.asarray, sample_batch(world, name, held_out, key, COUNT, 0))
+def sample_prompts(world: World, name: str, key: jax.Array, side: int = TRAIN) -> Prompt:
+    return jax.tree.map(np.asarray, sample_batch(world, name, side, key, COUNT, 0))
 
 
 def draw_batches(world: World, key: jax.Array) -> Batches:
     """A batch of each family, by name and side of the division."""
-    wanted = [(name, TRAIN) for name in FAMILIES] + [("unsafe", HELD_OUT)]
+    wanted = [(name, TRAIN) for name in FAMILIES] + [("unsafe", VALIDATION), ("unsafe", TEST)]
     # Most of the time goes to compilation, which two threads can share.
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(wanted, pool.map(lambda of: sample_prompts(world, of[0], key, of[1]), wanted), strict=True))
