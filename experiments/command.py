@@ -17,7 +17,7 @@ from experiments.settings.config import load
 from experiments.settings.errors import ConfigError
 from experiments.settings.plain import to_dict
 from experiments.stages.checkpoint import MismatchError
-from experiments.stages.training import DivergedError, FailedError
+from experiments.stages.runs import DivergedError, FailedError
 from experiments.store.format import StoreError
 from synth.settings import SettingError
 

@@ -26,9 +26,9 @@ from experiments.findings.outcomes import values
 from experiments.findings.printed import COLOURS
 from experiments.progress import Reporter
 from experiments.report.folder import NEEDED
+from experiments.settings.commands import CompareConfig
 from experiments.settings.errors import ConfigError
 from experiments.settings.plain import flat
-from experiments.settings.schema import CompareConfig
 from experiments.store.files import read_file, write_whole
 from experiments.study import seal
 from experiments.study.output import CELLS, CLAIMS, SETTINGS, Places

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from experiments.command import command
 from experiments.findings.results import UNTOUCHED
 from experiments.progress import Reporter
+from experiments.settings.commands import ExportConfig
 from experiments.settings.errors import ConfigError
-from experiments.settings.schema import ExportConfig
 from experiments.stages.files import WEIGHTS
 from experiments.store.files import remove, unique
 from experiments.store.manifest import changed

@@ -12,13 +12,13 @@ Flax appears in this file only; everything public is a pure function of plain ar
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.kernels import affine, attend, layer_norm, matmul, once, rotary_angles, rotated
 from synth.keys import fold
 from synth.settings import require, require_among, require_positive
 
@@ -116,164 +116,17 @@ def _normal(key: jax.Array, shape: tuple[int, ...], scale: float = 0.02) -> nnx.
     return nnx.Param(scale * jax.random.normal(key, shape))
 
 
-@jax.custom_vjp
-def _matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """x [..., m] @ weights [m, n], with a gradient that is quicker on CPU than JAX's own.
-
-    Left alone, XLA computes the incoming gradient again, transposed and with strides, inside
-    each of the two products that need it; the first barrier makes it once. And it has no quick
-    product over the first axis of both arrays: the narrower one is transposed before. A training
-    step of three layers of width 64 takes 8.9 ms in place of 10.5. Reverse mode only.
-    """
-    return x @ weights
-
-
-def _matmul_forward(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return x @ weights, (x, weights)
-
-
-def _matmul_backward(saved: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, weights = saved
-    gradient = _once(gradient)
-    rows, columns = x.reshape(-1, x.shape[-1]), gradient.reshape(-1, gradient.shape[-1])
-    narrow = rows.shape[-1] < columns.shape[-1]
-    product = _once(rows.T) @ columns if narrow else _once(_once(columns.T) @ rows).T
-    return gradient @ weights.T, product
-
-
-def _once(x: jax.Array) -> jax.Array:
-    """`x` computed as it stands, not within what uses it."""
-    barred: jax.Array = jax.lax.optimization_barrier(x)
-    return barred
-
-
-_matmul.defvjp(_matmul_forward, _matmul_backward)
-
-
-def _affine(x: jax.Array, weights: jax.Array, bias: jax.Array | None) -> jax.Array:
-    """x @ weights + bias over the last axis of x."""
-    product = _matmul(x, weights)
-    return product if bias is None else product + jnp.broadcast_to(bias, product.shape)
-
-
-@jax.custom_vjp
-def _norm(x_BTD: jax.Array, w_D: jax.Array, b_D: jax.Array | None) -> jax.Array:
-    """LayerNorm, or RMSNorm without its mean where there is no b; in float32 whatever x is.
-
-    The backward pass is written out, with its sums over the width as matrix products: XLA on CPU
-    sums a product of two arrays over the last axis ten times as slowly. Reverse mode only.
-    """
-    return _norm_forward(x_BTD, w_D, b_D)[0]
-
-
-def _norm_forward(x_BTD: jax.Array, w_D: jax.Array, b_D: jax.Array | None) -> tuple[jax.Array, Any]:
-    wide = x_BTD.astype(jnp.float32)
-    centred = wide if b_D is None else wide - wide.mean(-1, keepdims=True)
-    scale = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
-    unit = centred * scale
-    out = unit * jnp.broadcast_to(w_D, unit.shape).astype(jnp.float32)
-    if b_D is not None:
-        out = out + jnp.broadcast_to(b_D, unit.shape).astype(jnp.float32)
-    return out.astype(x_BTD.dtype), (unit, scale, w_D, b_D)
-
-
-def _norm_backward(saved: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    unit, scale, w_D, b_D = saved
-    wide, w = gradient.astype(jnp.float32), w_D.astype(jnp.float32)
-    along = wide * unit
-    mean = partial(jnp.matmul, precision="highest")
-    back = wide * jnp.broadcast_to(w, wide.shape) - unit * mean(along, w / w.size)[..., None]
-    if b_D is not None:
-        back = back - mean(wide, w / w.size)[..., None]
-    over = tuple(range(wide.ndim - 1))
-    bias = None if b_D is None else wide.sum(over).astype(b_D.dtype)
-    return (scale * back).astype(gradient.dtype), along.sum(over).astype(w_D.dtype), bias
-
-
-_norm.defvjp(_norm_forward, _norm_backward)
-
-
 class _Norm(nnx.Module):
     def __init__(self, config: ModelConfig) -> None:
         self.w = nnx.Param(jnp.ones(config.width))
         self.b = nnx.Param(jnp.zeros(config.width)) if config.norm == "layer" else None
 
     def __call__(self, x_BTD: jax.Array) -> jax.Array:
-        return _norm(x_BTD, self.w[...], None if self.b is None else self.b[...])
+        return layer_norm(x_BTD, self.w[...], None if self.b is None else self.b[...])
 
 
 def _bias(config: ModelConfig, size: int) -> nnx.Param[jax.Array] | None:
     return nnx.Param(jnp.zeros(size)) if config.biases else None
-
-
-def _angles(positions: jax.Array, width: int) -> jax.Array:
-    """[..., width / 2] position * 10000^(-2 i / width) of positions [...], of sinusoids and of rotations."""
-    rates = 10000.0 ** (-jnp.arange(0, width, 2) / width)
-    return jnp.multiply.outer(positions.astype(jnp.float32), rates)
-
-
-def _rotated(x_BTHK: jax.Array, positions: jax.Array) -> jax.Array:
-    """Dimension i and i + K/2 of each head turned by the position's angle (Su et al. 2021, as in Llama).
-
-    `positions` are [T] or [B, T].
-    """
-    angles = _angles(positions, x_BTHK.shape[-1])[..., None, :]
-    first, second = jnp.split(x_BTHK, 2, axis=-1)
-    cos, sin = (jnp.broadcast_to(f(angles), first.shape).astype(x_BTHK.dtype) for f in (jnp.cos, jnp.sin))
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-
-
-def _products(left_BHIJ: jax.Array, right_BHJL: jax.Array, over: tuple[int, int]) -> jax.Array:
-    """The matrix product of each head, summed over the axes `over` of left and right, in float32."""
-    dimensions = (((over[0],), (over[1],)), ((0, 1), (0, 1)))
-    return jax.lax.dot_general(left_BHIJ, right_BHJL, dimensions, preferred_element_type=jnp.float32)
-
-
-def _by_head(x_BTHK: jax.Array) -> jax.Array:
-    return x_BTHK.swapaxes(1, 2)
-
-
-@jax.custom_vjp
-def _attend(q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None = None) -> jax.Array:
-    """Attention scaled by 1 / sqrt(K), causal unless told what is visible.
-
-    Scores and softmax are float32 whatever q is. The backward pass is written out: left alone,
-    JAX goes back through the softmax's maximum and its division, over arrays as large as the
-    pattern.
-    """
-    return _attend_forward(q_BTHK, k_BTHK, v_BTHK, visible_BTT)[0]
-
-
-def _attend_forward(
-    q_BTHK: jax.Array, k_BTHK: jax.Array, v_BTHK: jax.Array, visible_BTT: jax.Array | None
-) -> tuple[jax.Array, Any]:
-    T, K = q_BTHK.shape[1], q_BTHK.shape[-1]
-    q_BHTK, k_BHTK, v_BHTK = map(_by_head, (q_BTHK, k_BTHK, v_BTHK))
-    scores_BHTT = _products(q_BHTK, k_BHTK, (3, 3)) * K**-0.5
-    visible = jnp.tril(jnp.ones((T, T), bool)) if visible_BTT is None else visible_BTT[:, None]
-    seen = jnp.broadcast_to(visible, scores_BHTT.shape)
-    pattern_BHTT = jax.nn.softmax(jnp.where(seen, scores_BHTT, -jnp.inf)).astype(q_BTHK.dtype)
-    z_BHTK = _products(pattern_BHTT, v_BHTK, (3, 2)).astype(q_BTHK.dtype)
-    return _by_head(z_BHTK), (q_BHTK, k_BHTK, v_BHTK, pattern_BHTT, z_BHTK)
-
-
-def _attend_backward(saved: Any, gradient_BTHK: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, None]:
-    q_BHTK, k_BHTK, v_BHTK, pattern_BHTT, z_BHTK = saved
-    K, dtype = q_BHTK.shape[-1], q_BHTK.dtype
-    dz_BHTK = _by_head(gradient_BTHK)
-    # For each query, the mean of dpattern under its pattern; a product with ones, as in _norm.
-    both = dz_BHTK.astype(jnp.float32) * z_BHTK.astype(jnp.float32)
-    mean_BHT1 = jnp.matmul(both, jnp.ones((K, 1)), precision="highest")
-    dpattern_BHTT = _products(dz_BHTK, v_BHTK, (3, 3)) - mean_BHT1
-    dscores_BHTT = (pattern_BHTT.astype(jnp.float32) * dpattern_BHTT * K**-0.5).astype(dtype)
-    dq = _products(dscores_BHTT, k_BHTK, (3, 2))
-    # XLA has a quick product on CPU for what is summed over last on the left.
-    dk = _products(q_BHTK.swapaxes(2, 3), dscores_BHTT, (3, 2)).swapaxes(2, 3)
-    dv = _products(dz_BHTK.swapaxes(2, 3), pattern_BHTT, (3, 2)).swapaxes(2, 3)
-    return (*(_by_head(x.astype(dtype)) for x in (dq, dk, dv)), None)  # type: ignore[return-value]
-
-
-_attend.defvjp(_attend_forward, _attend_backward)
 
 
 class _Attention(nnx.Module):
@@ -290,7 +143,7 @@ class _Attention(nnx.Module):
         config = self.config
         weights = jnp.concatenate([self.W_Q[...], self.W_K[...], self.W_V[...]], axis=-1)
         biases = [b[...] for b in (self.b_Q, self.b_K, self.b_V) if b is not None]
-        together = _affine(x_BTD, weights, jnp.concatenate(biases) if biases else None)
+        together = affine(x_BTD, weights, jnp.concatenate(biases) if biases else None)
         ends = (config.width, config.width + config.keys * config.head_width)
         heads = (*x_BTD.shape[:-1], -1, config.head_width)
         q_BTHK, k_BTHK, v_BTHK = (
@@ -299,11 +152,11 @@ class _Attention(nnx.Module):
         )
         if config.positions == "rotary":
             positions = jnp.arange(x_BTD.shape[-2]) if layout is None else layout.positions
-            q_BTHK, k_BTHK = _rotated(q_BTHK, positions), _rotated(k_BTHK, positions)
+            q_BTHK, k_BTHK = rotated(q_BTHK, positions), rotated(k_BTHK, positions)
         k_BTHK, v_BTHK = (jnp.repeat(x, config.heads // config.keys, axis=2) for x in (k_BTHK, v_BTHK))
-        z_BTHK = _attend(q_BTHK, k_BTHK, v_BTHK, None if layout is None else layout.visible)
+        z_BTHK = attend(q_BTHK, k_BTHK, v_BTHK, None if layout is None else layout.visible)
         z_BTD = tap(f"{site}.z", z_BTHK).reshape(x_BTD.shape)
-        return _affine(z_BTD, self.W_O[...], None if self.b_O is None else self.b_O[...])
+        return affine(z_BTD, self.W_O[...], None if self.b_O is None else self.b_O[...])
 
 
 class _MLP(nnx.Module):
@@ -318,14 +171,14 @@ class _MLP(nnx.Module):
 
     def __call__(self, x_BTD: jax.Array, site: str, tap: Tap) -> jax.Array:
         x_BTD = tap(f"{site}.in", x_BTD)
-        linear_BTF = _affine(x_BTD, self.W_in[...], None if self.b_in is None else self.b_in[...])
+        linear_BTF = affine(x_BTD, self.W_in[...], None if self.b_in is None else self.b_in[...])
         if self.W_gate is None:
             post_BTF = jax.nn.gelu(tap(f"{site}.pre", linear_BTF))
         else:
-            pre_BTF = tap(f"{site}.pre", _matmul(x_BTD, self.W_gate[...]))
+            pre_BTF = tap(f"{site}.pre", matmul(x_BTD, self.W_gate[...]))
             post_BTF = jax.nn.silu(pre_BTF) * tap(f"{site}.pre_linear", linear_BTF)
         post_BTF = tap(f"{site}.post", post_BTF)
-        return _affine(post_BTF, self.W_out[...], None if self.b_out is None else self.b_out[...])
+        return affine(post_BTF, self.W_out[...], None if self.b_out is None else self.b_out[...])
 
 
 class _Block(nnx.Module):
@@ -345,7 +198,7 @@ class _Block(nnx.Module):
         normed = x_BTD if self.ln2 is None else self.ln2(x_BTD)
         x_BTD = x_BTD + tap(f"{site}.mlp_out", self.mlp(normed, f"{site}.mlp", tap))
         # Keeps XLA from folding the sum of all blocks so far into each use of the stream.
-        return tap(f"{site}.resid_post", _once(x_BTD))
+        return tap(f"{site}.resid_post", once(x_BTD))
 
 
 class _GPT(nnx.Module):
@@ -374,7 +227,7 @@ class _GPT(nnx.Module):
             else:
                 x_BTD = block(x_BTD, layout, f"blocks.{layer}", tap)
         unembed = self.W_E[...].T if self.W_U is None else self.W_U[...]
-        return tap("logits", _matmul(self.ln_final(x_BTD), unembed))
+        return tap("logits", matmul(self.ln_final(x_BTD), unembed))
 
 
 def _rows(table: jax.Array, which: jax.Array) -> jax.Array:
@@ -386,7 +239,7 @@ def position_embeddings(config: ModelConfig, params: Params, count: int) -> jax.
     """[T, D] what is added to the embeddings of `count` tokens; there is none for rotary positions."""
     if config.positions == "learned":
         return params["W_pos"][:count]
-    angles = _angles(jnp.arange(count), config.width + config.width % 2)
+    angles = rotary_angles(jnp.arange(count), config.width + config.width % 2)
     # Sine in the even dimensions, cosine in the odd ones (Vaswani et al. 2017, sec. 3.5).
     turning = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return turning.reshape(count, -1)[:, : config.width]

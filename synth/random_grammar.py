@@ -1,6 +1,5 @@
 """Random grammars by settings: levelled, symbols of each level writing strings over the next."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ from synth.grammar import LONGEST_TEXT, Grammar, Production, make_grammar, reach
 from synth.keys import fold
 from synth.notation import parse_grammars
 from synth.settings import bounds, require, require_above_zero, require_at_most, require_positive, require_share
+from synth.strings import count_strings, distinct_strings, twin_pairs
 
 MOST = 2**10
 """Of anything that a grammar's settings count."""
@@ -117,7 +117,7 @@ class GrammarConfig:
             f"makes {made} productions of a level in all grammars, more than {LARGEST}",
             "lower grammar.productions, symbols or count",
         )
-        strings = _strings(self.alphabet, self.leaf_length, needed)
+        strings = count_strings(self.alphabet, self.leaf_length, needed)
         require(
             strings >= needed,
             "alphabet",
@@ -163,17 +163,6 @@ class GrammarConfig:
         return round(self.concept_overlap * self.symbols_at(self.concept_level + 1))
 
 
-def _strings(alphabet: int, lengths: tuple[int, int], enough: int) -> int:
-    """How many strings of such lengths there are, counted no further than to `enough`."""
-    total = 0
-    for n in range(lengths[0], lengths[1] + 1):
-        # Beyond 60 letters even two make more strings than a grammar has productions.
-        total += alphabet ** min(n, 60)
-        if total >= enough:
-            break
-    return total
-
-
 def _entry(entries: Sequence[Any], index: int) -> Any:
     return entries[index] if len(entries) > 1 else entries[0]
 
@@ -195,7 +184,7 @@ def grammars(config: GrammarConfig, key: jax.Array) -> tuple[Grammar, ...]:
         pools = _pools(config, level)
         for s, symbol in enumerate(names[level]):
             rng = _rng(key, "level", level, s)
-            strings = _distinct_strings(
+            strings = distinct_strings(
                 rng, len(pools[s]), config.branching_at(level), _production_count(config, level, len(pools[s]))
             )
             sides = [tuple(names[level + 1][pools[s][i]] for i in string) for string in strings]
@@ -217,7 +206,7 @@ def grammars(config: GrammarConfig, key: jax.Array) -> tuple[Grammar, ...]:
 def _production_count(config: GrammarConfig, level: int, pool: int) -> int:
     """Productions a symbol of `level` gets: as many as asked for, or as there are different ones."""
     low, high = config.branching_at(level)
-    return min(config.productions_at(level), _strings(pool, (low, high), config.productions_at(level)))
+    return min(config.productions_at(level), count_strings(pool, (low, high), config.productions_at(level)))
 
 
 def _rng(key: jax.Array, *names: str | int) -> np.random.Generator:
@@ -277,14 +266,14 @@ def _leaves(config: GrammarConfig, key: jax.Array) -> list[list[list[tuple[int, 
     common = _rng(key, "shared").permutation(total)[: round(config.shared_leaves * total)]
     rest = np.setdiff1d(np.arange(total), common)
     # Twins are both common to all grammars or both not, so as to leave the share of those as it is.
-    twins = [*_twins(np.sort(common), productions), *_twins(rest, productions)]
+    twins = [*twin_pairs(np.sort(common), productions), *twin_pairs(rest, productions)]
     order = _rng(key, "ambiguity").permutation(len(twins))
     twins = [twins[i] for i in order[: round(config.ambiguity * total / 2)]]
     first: list[tuple[int, ...]] = []
     made = []
     for grammar in range(config.count):
         rng = _rng(key, "letters", grammar)
-        strings = _distinct_strings(rng, config.alphabet, config.leaf_length, total)
+        strings = distinct_strings(rng, config.alphabet, config.leaf_length, total)
         first = first or list(strings)
         if grammar > 0:
             taken = {first[i] for i in common}
@@ -294,36 +283,3 @@ def _leaves(config: GrammarConfig, key: jax.Array) -> list[list[list[tuple[int, 
             strings[target] = strings[source]
         made.append([strings[s * productions : (s + 1) * productions] for s in range(symbols)])
     return made
-
-
-def _twins(places: np.ndarray, productions: int) -> list[tuple[int, int]]:
-    """Pairs of productions of different symbols, among the sorted `places`, each in one pair at most."""
-    half = len(places) // 2
-    pairs = zip(places[:half].tolist(), places[half : 2 * half].tolist(), strict=True)
-    return [(one, other) for one, other in pairs if one // productions != other // productions]
-
-
-def _distinct_strings(
-    rng: np.random.Generator, alphabet: int, lengths: tuple[int, int], count: int
-) -> list[tuple[int, ...]]:
-    """`count` different strings over `range(alphabet)`, their lengths spread evenly."""
-    options = {n: _strings(alphabet, (n, n), count) for n in range(lengths[0], lengths[1] + 1)}
-    # Deal lengths round-robin, passing over a length once all its strings are taken.
-    taken = dict.fromkeys(options, 0)
-    for n in itertools.cycle(options):
-        if sum(taken.values()) == count:
-            break
-        taken[n] += taken[n] < options[n]
-    strings: list[tuple[int, ...]] = []
-    for n, number in taken.items():
-        if options[n] < 2**20:
-            codes = rng.choice(options[n], size=number, replace=False)
-            digits = codes[:, None] // alphabet ** np.arange(n) % alphabet
-            strings += map(tuple, digits.tolist())
-            continue
-        # Of so many, a repeat is rare: draw until there are enough different ones.
-        found: dict[tuple[int, ...], None] = {}
-        while len(found) < number:
-            found[tuple(rng.integers(alphabet, size=n).tolist())] = None
-        strings += found
-    return [strings[i] for i in rng.permutation(count)]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from experiments.command import command, named
+from experiments.settings.commands import CompareConfig, DataConfig, ExportConfig, FiguresConfig, StoreConfig
 from experiments.settings.config import load
-from experiments.settings.schema import CompareConfig, DataConfig, ExportConfig, FiguresConfig, StoreConfig, StudyConfig
+from experiments.settings.schema import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,7 @@ from experiments.command import command
 from experiments.data.export import export
 from experiments.data.gallery import draw_world, print_world
 from experiments.progress import Reporter
-from experiments.settings.schema import DataConfig
+from experiments.settings.commands import DataConfig
 
 
 def _run(config: DataConfig, reporter: Reporter) -> None:

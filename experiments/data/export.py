@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiments.progress import Reporter
-from experiments.settings.schema import DataConfig
+from experiments.settings.commands import DataConfig
 from experiments.store.files import unique
 from synth import sequences
 from synth.derive import NO_CONCEPT

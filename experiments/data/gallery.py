@@ -11,7 +11,7 @@ from rich.text import Text
 from experiments.figures import save
 from experiments.figures.derivation import draw_derivation
 from experiments.figures.safety_matrix import draw_safety_matrix
-from experiments.settings.schema import DataConfig
+from experiments.settings.commands import DataConfig
 from synth import sequences, vocab
 from synth.describe import describe, reason
 from synth.keys import fold

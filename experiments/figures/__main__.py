@@ -15,8 +15,8 @@ from experiments.command import command
 from experiments.findings import outcomes, samples
 from experiments.findings.results import select
 from experiments.progress import Reporter
+from experiments.settings.commands import FiguresConfig
 from experiments.settings.errors import ConfigError
-from experiments.settings.schema import FiguresConfig
 from experiments.study import seal
 from experiments.study.output import CELLS, FIGURES
 

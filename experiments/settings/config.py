@@ -20,19 +20,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.settings.commands import RENAMED, CompareConfig, DataConfig, ExportConfig, FiguresConfig, StoreConfig
 from experiments.settings.errors import ConfigError, explained
 from experiments.settings.plain import flat, texts, to_dict
 from experiments.settings.presets import CONF, groups, no_preset, preset, read
-from experiments.settings.schema import (
-    RENAMED,
-    SIDE_SETTINGS,
-    CompareConfig,
-    DataConfig,
-    ExportConfig,
-    FiguresConfig,
-    StoreConfig,
-    StudyConfig,
-)
+from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
 from synth.settings import SettingError, require
 
 ROOTS: dict[type, str] = {

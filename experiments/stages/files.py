@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.progress import Reporter
 from experiments.stages.prompts import held_out
-from experiments.stages.training import DivergedError, Trained, Watch, look_steps
+from experiments.stages.runs import DivergedError, Trained, Watch, look_steps
 from experiments.store.manifest import Artifact
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params

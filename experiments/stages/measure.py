@@ -18,9 +18,9 @@ from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
 from experiments.stages import files
 from experiments.stages.prompts import drawn, held_out
+from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
-from experiments.stages.training import DivergedError, finite_runs
 from experiments.stages.weights import Weights
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed

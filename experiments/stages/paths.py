@@ -13,9 +13,9 @@ from analysis.paths import PathsConfig
 from analysis.rows import rows
 from experiments.stages import files
 from experiments.stages.prompts import held_out
+from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
-from experiments.stages.training import DivergedError, finite_runs
 from experiments.stages.tune import Tune
 from experiments.stages.weights import Weights
 from models.weights import one_seed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 from experiments.settings.plain import to_dict
-from experiments.stages.training import Runner
+from experiments.stages.runs import Runner
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, Recipe
 from experiments.store.provenance import code_version

@@ -22,8 +22,8 @@ from rich.text import Text
 
 from experiments.command import command
 from experiments.progress import Reporter
+from experiments.settings.commands import STORE_VERBS, StoreConfig
 from experiments.settings.errors import ConfigError
-from experiments.settings.schema import STORE_VERBS, StoreConfig
 from experiments.store.artifacts import Store
 from experiments.store.format import StoreError
 from experiments.store.inventory import Entry, Inventory, Waste, size

@@ -28,8 +28,8 @@ from experiments.progress import Reporter
 from experiments.settings.errors import ConfigError, explained
 from experiments.settings.schema import LauncherConfig
 from experiments.stages.checkpoint import MismatchError
+from experiments.stages.runs import DivergedError, Runner
 from experiments.stages.side_by_side import at_once, stopping
-from experiments.stages.training import DivergedError, Runner
 from experiments.store.artifacts import Store
 from experiments.store.manifest import DamagedError
 from experiments.study.compiled import keep_compiled_programs

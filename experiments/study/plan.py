@@ -14,8 +14,8 @@ from experiments.stages.measure import Asked, Measure, Measured
 from experiments.stages.paths import Paths
 from experiments.stages.pretrain import Pretrain
 from experiments.stages.responses import Responses
+from experiments.stages.runs import Runner
 from experiments.stages.stage import Stage
-from experiments.stages.training import Runner
 from experiments.stages.tune import TRACED, Tune
 from experiments.stages.weights import Weights
 from experiments.store.artifacts import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 from experiments.progress import Reporter
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
-from experiments.stages.training import FailedError
+from experiments.stages.runs import FailedError
 from experiments.store.artifacts import Store
 from experiments.study import engine
 from experiments.study.cells import cells, worlds

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from models.likelihood import token_logprobs
-from models.training.loop import OptimizerConfig, Program, Schedule, Terms
+from models.training.loop import Program, Schedule, Terms
+from models.training.optimizer import OptimizerConfig
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import OptimizerConfig, Program, Schedule, Terms
+from models.training.loop import Program, Schedule, Terms
 from models.training.method import DrawBatch, Method, Objective
+from models.training.optimizer import OptimizerConfig
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth.settings import require, require_above_zero, require_positive

@@ -10,8 +10,8 @@ import matplotlib
 import pytest
 
 from experiments.data.command import main
+from experiments.settings.commands import DataConfig
 from experiments.settings.config import load
-from experiments.settings.schema import DataConfig
 from models.training import pretraining
 from models.training.loop import seed_keys
 from models.transformer import init

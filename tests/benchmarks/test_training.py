@@ -19,10 +19,13 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.progress import Reporter
-from experiments.stages.training import Runner, train
+from experiments.stages.runs import Runner
+from experiments.stages.training import train
+from models.kernels import matmul
 from models.likelihood import token_logprobs
-from models.training.loop import CHUNK, OptimizerConfig, Program, Schedule, Terms, across, run_chunk, seed_keys, start
-from models.transformer import ModelConfig, Params, _matmul, init
+from models.training.loop import CHUNK, Program, Schedule, Terms, across, run_chunk, seed_keys, start
+from models.training.optimizer import OptimizerConfig
+from models.transformer import ModelConfig, Params, init
 from synth.sequences import Batch
 from tests.benchmarks.timing import ceiling, seconds
 
@@ -130,7 +133,7 @@ def _product_seconds(rows: int, m: int, n: int) -> float:
 
     def once(i: jax.Array, given: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         x, w, gradient = given
-        y, back = jax.vjp(_matmul, x, w)
+        y, back = jax.vjp(matmul, x, w)
         found = jax.lax.optimization_barrier((y, *back(gradient)))
         # Nothing is the same in the next round, so that nothing is computed once for all of them.
         return tuple(old.at[0, 0].add(1e-9 * sum(new[0, 0] for new in found)) for old in given)

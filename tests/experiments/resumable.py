@@ -22,10 +22,12 @@ import numpy as np
 
 from experiments.progress import Meter, Reporter
 from experiments.stages.files import save_training
-from experiments.stages.training import Runner, Watch, train
+from experiments.stages.runs import Runner, Watch
+from experiments.stages.training import train
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, Recipe
-from models.training.loop import OptimizerConfig, Program, Schedule, Terms, across, seed_keys
+from models.training.loop import Program, Schedule, Terms, across, seed_keys
+from models.training.optimizer import OptimizerConfig
 from models.transformer import ModelConfig, Params
 from models.weights import Described
 

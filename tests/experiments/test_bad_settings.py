@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from experiments.settings.commands import DataConfig
 from experiments.settings.config import ROOTS, load
 from experiments.settings.errors import ConfigError
-from experiments.settings.schema import AblationConfig, DataConfig, LauncherConfig, StudyConfig
+from experiments.settings.schema import AblationConfig, LauncherConfig, StudyConfig
 from synth.settings import SettingError
 
 

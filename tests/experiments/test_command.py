@@ -10,7 +10,7 @@ import pytest
 
 from experiments.command import command
 from experiments.progress import Reporter
-from experiments.settings.schema import StoreConfig
+from experiments.settings.commands import StoreConfig
 
 
 def test_a_limit_on_the_size_of_files_is_one_line_with_the_fix(

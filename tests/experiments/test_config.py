@@ -13,18 +13,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from experiments.settings import presets
+from experiments.settings.commands import CompareConfig, ExportConfig, FiguresConfig, StoreConfig
 from experiments.settings.config import load
 from experiments.settings.errors import ConfigError
 from experiments.settings.plain import to_dict
 from experiments.settings.presets import CONF
-from experiments.settings.schema import (
-    CompareConfig,
-    ExportConfig,
-    FiguresConfig,
-    LauncherConfig,
-    StoreConfig,
-    StudyConfig,
-)
+from experiments.settings.schema import LauncherConfig, StudyConfig
 from experiments.study import output
 from experiments.study.plan import plan
 

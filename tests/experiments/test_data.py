@@ -10,8 +10,8 @@ import pytest
 
 from experiments.data import export as export_prompts
 from experiments.data.command import main
+from experiments.settings.commands import DataConfig
 from experiments.settings.config import load
-from experiments.settings.schema import DataConfig
 from synth.lookup import existing
 from synth.prompts import SIDES
 from synth.safety import SAFE, VERDICTS, verdict

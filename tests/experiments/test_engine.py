@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info
 from experiments.settings.errors import ConfigError
 from experiments.settings.schema import LauncherConfig
 from experiments.stages import side_by_side
-from experiments.stages.training import DivergedError, Runner
+from experiments.stages.runs import DivergedError, Runner
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study import engine

@@ -15,8 +15,8 @@ from experiments.settings.config import load
 from experiments.settings.errors import ConfigError
 from experiments.stages import files, measure, stage
 from experiments.stages.measure import Measured
+from experiments.stages.runs import DivergedError, Runner
 from experiments.stages.stage import Work
-from experiments.stages.training import DivergedError, Runner
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact
 from experiments.study.cells import cells

@@ -21,7 +21,7 @@ from experiments.run import main
 from experiments.settings.config import load
 from experiments.stages import paths, prompts, stage
 from experiments.stages.prompts import drawn
-from experiments.stages.training import DivergedError, Runner
+from experiments.stages.runs import DivergedError, Runner
 from experiments.store import provenance
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Artifact, verify

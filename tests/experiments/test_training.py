@@ -22,11 +22,11 @@ from safetensors.numpy import load_file
 
 from experiments.command import command
 from experiments.progress import Meter, PlainConsole, Reporter
-from experiments.settings.schema import DataConfig
+from experiments.settings.commands import DataConfig
 from experiments.stages import side_by_side
 from experiments.stages.checkpoint import MismatchError
 from experiments.stages.files import guard, snapshot
-from experiments.stages.training import DivergedError, look_steps
+from experiments.stages.runs import DivergedError, look_steps
 from experiments.store.manifest import DamagedError
 from models.training.watch import WatchConfig
 from tests.experiments import resumable

@@ -12,9 +12,10 @@ import pytest
 from analysis.suite import MEASUREMENTS
 from experiments.export import export
 from experiments.findings.results import RANDOM, UNTOUCHED, models, tuned
+from experiments.settings.commands import ExportConfig
 from experiments.settings.config import load
 from experiments.settings.errors import ConfigError
-from experiments.settings.schema import ExportConfig, StudyConfig
+from experiments.settings.schema import StudyConfig
 from experiments.stages.files import load_weights
 from experiments.study import forecast
 from experiments.study import run as study

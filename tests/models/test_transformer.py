@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, softmax
 
+from models.kernels import attend, layer_norm, matmul
 from models.taps import capture, edit, sites
-from models.transformer import Layout, ModelConfig, Params, _attend, _matmul, _norm, forward, init
+from models.transformer import Layout, ModelConfig, Params, forward, init
 from models.weights import flatten
 from synth.keys import fold
 from synth.settings import SettingError
@@ -230,7 +231,7 @@ def test_the_gradient_of_a_product_is_the_products_gradient(key: jax.Array) -> N
     def through(product: Callable[[jax.Array, jax.Array], jax.Array]) -> tuple[jax.Array, jax.Array]:
         return jax.grad(lambda x, w: jnp.sum(jnp.sin(product(x, w))), argnums=(0, 1))(x, weights)
 
-    for ours, plain in zip(through(_matmul), through(jnp.matmul), strict=True):
+    for ours, plain in zip(through(matmul), through(jnp.matmul), strict=True):
         np.testing.assert_allclose(np.asarray(ours), np.asarray(plain), rtol=1e-5, atol=1e-6)
 
 
@@ -245,14 +246,14 @@ def test_the_gradient_of_a_norm_is_the_one_jax_finds(centred: bool, key: jax.Arr
         unit = away / jnp.sqrt(jnp.mean(jnp.square(away), axis=-1, keepdims=True) + 1e-5)
         return unit * w[None, None] + (0.0 if b is None else b[None, None])
 
-    assert_same_values_and_gradients(_norm, plain, x, w, b)
+    assert_same_values_and_gradients(layer_norm, plain, x, w, b)
 
 
 @pytest.mark.parametrize("length", [1, 5])
 def test_the_gradient_of_attention_is_the_one_jax_finds(length: int, key: jax.Array) -> None:
     q, k, v = (2 * jax.random.normal(fold(key, name), (2, length, 3, 4)) for name in "qkv")
     plain = functools.partial(jax.nn.dot_product_attention, is_causal=True)
-    assert_same_values_and_gradients(_attend, plain, q, k, v)
+    assert_same_values_and_gradients(attend, plain, q, k, v)
 
 
 @pytest.mark.parametrize("forked", [False, True])
@@ -279,7 +280,7 @@ def test_attention_sees_what_is_visible(key: jax.Array) -> None:
     q, k, v = (2 * jax.random.normal(fold(key, name), (2, 5, 3, 4)) for name in "qkv")
     visible = jax.random.bernoulli(fold(key, "visible"), 0.5, (2, 5, 5)) | jnp.eye(5, dtype=bool)[None]
     plain = functools.partial(jax.nn.dot_product_attention, mask=visible[:, None])
-    assert_same_values_and_gradients(functools.partial(_attend, visible_BTT=visible), plain, q, k, v)
+    assert_same_values_and_gradients(functools.partial(attend, visible_BTT=visible), plain, q, k, v)
 
 
 def assert_same_values_and_gradients(ours: Callable[..., jax.Array], plain: Callable[..., jax.Array], *x: Any) -> None:

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.settings.commands import DataConfig
 from experiments.settings.config import load
-from experiments.settings.schema import DataConfig
 from synth.describe import describe, levels, reason
 from synth.lookup import existing, sample_batch
 from synth.notation import parse_grammars

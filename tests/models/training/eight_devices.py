@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from experiments.progress import Reporter
-from experiments.stages.training import Runner, Watch, train
+from experiments.stages.runs import Runner, Watch
+from experiments.stages.training import train
 from models.training import devices, tuning
 from models.training.devices import mesh, spread
-from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start
+from models.training.loop import Program, Schedule, State, across, run_chunk, seed_keys, start
 from models.training.memory import runs_at_once
 from models.training.methods import METHODS
 from models.training.methods.dpo import DPO
+from models.training.optimizer import OptimizerConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params
 from synth.world import World

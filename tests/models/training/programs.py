@@ -5,7 +5,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from models.training.loop import OptimizerConfig, Program, Terms
+from models.training.loop import Program, Terms
+from models.training.optimizer import OptimizerConfig
 from models.transformer import Params
 
 SIZE = 3

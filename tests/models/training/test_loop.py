@@ -10,9 +10,10 @@ import optax
 import pytest
 
 from models.training import tuning
-from models.training.loop import OptimizerConfig, Program, Schedule, State, across, run_chunk, seed_keys, start
+from models.training.loop import Program, Schedule, State, across, run_chunk, seed_keys, start
 from models.training.methods import METHODS
 from models.training.methods.dpo import DPO
+from models.training.optimizer import OptimizerConfig
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, init

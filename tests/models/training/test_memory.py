@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import pytest
 
 from models.training import memory, pretraining
-from models.training.loop import OptimizerConfig, Program, Schedule, Terms, across, seed_keys
+from models.training.loop import Program, Schedule, Terms, across, seed_keys
 from models.training.memory import run_bytes, runs_at_once
+from models.training.optimizer import OptimizerConfig
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, Params, init
 from synth.sequences import Batch
