@@ -34,7 +34,7 @@ class InterventionsConfig:
     """Settings of the interventions."""
 
     prompts: int = 64
-    """Prompts of each family that every variant of the model is tried on; patches on half of all at most."""
+    """Prompts of each family that every changed model is tried on; patches on half of all at most."""
     scan_prompts: int = 128
     """Prompts of each family whose activations and Lipschitzness are measured under multiples of dW."""
     families: tuple[str, ...] | None = ("safe", "unsafe")
@@ -120,24 +120,31 @@ def without_top(change: np.ndarray, k: int) -> np.ndarray:
     return without(change, np.linalg.svd(change, full_matrices=False)[2][:k].T)
 
 
+class _Place(NamedTuple):
+    intervention: str
+    strength: float | None = None
+    layer: int | None = None
+    module: str | None = None
+
+
 def pieces(
     change: np.ndarray, untuned: np.ndarray, config: InterventionsConfig, key: jax.Array
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Parts of dW = `change` [m, n] by name, each with its control; a control's name comes once a draw."""
+) -> Iterator[tuple[_Place, np.ndarray]]:
+    """Parts of dW = `change` [m, n], each with its control; a control comes once per draw."""
     m, n = change.shape
     basis = column_basis(untuned, config.rank_share)
     parts = split_by(change, basis)
     frames = random_frames(m, basis.shape[1], config.draws, fold(key, "columns"))
     by_chance = [split_by(change, frame) for frame in frames]
     for i, (name, control) in enumerate((("only", "random"), ("without", "without random"))):
-        yield f"{name} columns", parts[i]
+        yield _Place(f"{name} columns"), parts[i]
         for random in by_chance:
-            yield f"{control} columns", random[i]
-            yield f"{control} columns scaled", _to_norm(random[i], parts[i])
+            yield _Place(f"{control} columns"), random[i]
+            yield _Place(f"{control} columns scaled"), _to_norm(random[i], parts[i])
     for k in config.top:
-        yield f"without top {k}", without_top(change, k)
+        yield _Place("without top", k), without_top(change, k)
         for frame in random_frames(n, min(k, n), config.draws, fold(key, "rows", k)):
-            yield f"without random {k}", without(change, frame)
+            yield _Place("without random", k), without(change, frame)
 
 
 def _to_norm(matrix: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -190,12 +197,6 @@ def _sites(model: ModelConfig, site: str) -> list[str]:
     return [f"blocks.{layer}.{site}" for layer in range(model.layers)]
 
 
-class _Place(NamedTuple):
-    variant: str
-    layer: int | None = None
-    module: str | None = None
-
-
 def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
     """Behaviour of `config.families` under every change but multiples of dW (`analysis/multiples.py`), on the same
     prompts as these; no rows for the untouched model.
@@ -227,11 +228,12 @@ def measure(subject: Subject, config: InterventionsConfig) -> list[Result]:
 
 def _parts(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Place, Params]]:
     untuned, tuned = subject.reference, subject.params
-    layers = [f"layer {layer + 1}" for layer in range(subject.model.layers)]
-    for where in (*PARTS, *MATRICES, *layers):
-        yield _Place(f"only {where}"), only(untuned, tuned, where)
+    for where in (*PARTS, *MATRICES):
+        yield _Place("only", module=where), only(untuned, tuned, where)
+    for layer in range(1, subject.model.layers + 1):
+        yield _Place("only", layer=layer), only(untuned, tuned, f"layer {layer}")
     for where in PARTS:
-        yield _Place(f"without {where}"), only(tuned, untuned, where)
+        yield _Place("without", module=where), only(tuned, untuned, where)
     before, after = flatten(untuned), flatten(tuned)
     for module in config.matrices:
         matrices = {name: np.asarray(before[name], float).T for name in before if name.endswith(f".mlp.{module}")}
@@ -245,7 +247,7 @@ def _parts(subject: Subject, config: InterventionsConfig) -> Iterator[tuple[_Pla
                 name: (matrix + change).T.astype(before[name].dtype)
                 for (name, matrix), (_, change) in zip(matrices.items(), parts, strict=True)
             }
-            yield _Place(parts[0][0], module=module), unflatten({**before, **weights})
+            yield parts[0][0]._replace(module=module), unflatten({**before, **weights})
 
 
 def _patches(subject: Subject, config: InterventionsConfig, prompts: Prompts) -> Iterator[tuple[_Place, Scores]]:
@@ -265,4 +267,4 @@ def _patches(subject: Subject, config: InterventionsConfig, prompts: Prompts) ->
             for layer in range(model.layers):
                 at = np.arange(model.layers) == layer
                 seen = patched(model, models[other], prompts, site, axes[i], values[..., i], at)
-                yield _Place(f"patch {'random ' if i else ''}to {goal}", layer + 1, site), seen
+                yield _Place(f"patch {'random ' if i else ''}to {goal}", None, layer + 1, site), seen

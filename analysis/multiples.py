@@ -42,7 +42,7 @@ def transfer(tuned: Params, other_untuned: Params, other_tuned: Params, alpha: f
 
 
 def measure(subject: Subject, config: InterventionsConfig, ridge: float) -> list[Result]:
-    """Behaviour of every family under W + alpha dW, `variant` being "alpha A"; of safe and unsafe prompts and the
+    """Behaviour of every family under W + alpha dW, `strength` being alpha; of safe and unsafe prompts and the
     others of `config.families` what the model then holds at SITE, per layer, and Lipschitzness.
 
     What to compare with is the untuned model on the same prompts, which is alpha 0, and the same alpha of a control's
@@ -61,7 +61,7 @@ def measure(subject: Subject, config: InterventionsConfig, ridge: float) -> list
     results: list[Result] = []
     for alpha in config.alphas:
         params = scaled(subject.reference, subject.params, alpha)
-        where: dict[str, Any] = {"variant": f"alpha {alpha:g}"}
+        where: dict[str, Any] = {"intervention": "alpha", "strength": alpha}
         results += results_of(list(subject.prompts), [scores(model, params, tried)], **where)
         seen = observe_last(model, params, chosen, config.scan_prompts)
         for layer in range(model.layers):

@@ -35,10 +35,12 @@ class PathsConfig:
 class Mixture(NamedTuple):
     """Weights made of those of two models."""
 
-    variant: str
+    intervention: str
+    strength: float
+    other: str
     make: Callable[[], Params]
-    mirrored: tuple[str, str] | None
-    """The method and the variant of the same weights, seen from the other model"""
+    mirrored: float | None
+    """How strong the same intervention on the other model is, if it gives the same weights"""
 
 
 def mixtures(
@@ -46,18 +48,17 @@ def mixtures(
 ) -> Iterator[Mixture]:
     """Every mixture of the model of `method` with each of the others, but of two `controls`, which nothing is said of.
 
-    `between OTHER A`   (1 - A) of this model's weights, A of the other's
-    `transfer OTHER A`  this model's weights and A times the other's dW
+    between   1 - strength of this model's weights, strength of the other's
+    transfer  this model's weights and strength times the other's dW
     """
     for other, params in tuned.items():
         if other != method and not {method, other} <= set(controls):
             for share in config.between:
                 make = partial(between, tuned[method], params, share)
-                yield Mixture(f"between {other} {share:g}", make, (other, f"between {method} {1 - share:g}"))
+                yield Mixture("between", share, other, make, 1 - share)
             for multiple in config.transfer:
                 make = partial(transfer, tuned[method], reference, params, multiple)
-                mirrored = (other, f"transfer {method} 1") if multiple == 1 else None
-                yield Mixture(f"transfer {other} {multiple:g}", make, mirrored)
+                yield Mixture("transfer", multiple, other, make, 1.0 if multiple == 1 else None)
 
 
 def measure(
@@ -70,14 +71,21 @@ def measure(
 ) -> dict[str, list[Result]]:
     """Behaviour of every mixture (`mixtures`) of one seed's models on each family, by the method it starts from."""
     batch = stacked(prompts, config.prompts)
-    seen: dict[tuple[str, str], Scores] = {}
+    seen: dict[tuple[str, str, str, float | None], Scores] = {}
     results: dict[str, list[Result]] = {}
     for method in tuned:
         results[method] = []
         for mixture in mixtures(tuned, reference, method, config, controls):
             # A quarter of the way from A to B is three quarters from B to A; A with dW of B is B with dW of A.
-            known = seen.get(mixture.mirrored) if mixture.mirrored else None
+            kind, strength, other = mixture.intervention, mixture.strength, mixture.other
+            known = seen.get((kind, other, method, _rounded(mixture.mirrored)))
             found = known or scores(model, mixture.make(), batch)
-            seen[method, mixture.variant] = found
-            results[method] += results_of(list(prompts), [found], variant=mixture.variant)
+            seen[kind, method, other, _rounded(strength)] = found
+            where = {"intervention": kind, "strength": strength, "other": other}
+            results[method] += results_of(list(prompts), [found], **where)
     return results
+
+
+def _rounded(strength: float | None) -> float | None:
+    """1 - 0.9 is 0.1."""
+    return None if strength is None else round(strength, 9)

@@ -25,8 +25,12 @@ class _Place:
     """The activation site or weight matrix measured, as in `models.taps` and the weights' names."""
     index: int | None = None
     """Which singular vector, from 1, or which other one of several."""
-    variant: str | None = None
-    """What was changed before measuring, where something was: "alpha 1.25", "only mlp"."""
+    intervention: str | None = None
+    """What was done to the model before measuring, where something was: "alpha", "only", "patch to tuned"."""
+    strength: float | None = None
+    """How much of it: a multiple, a share, a number of directions."""
+    other: str | None = None
+    """The model that it was done with, where that is another one than the model tuning started from."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import BLUE, DARK, FAMILIES, Look, having, legend, note, panels, seeds_and_mean
-from experiments.findings.results import sample_note, select, tuned
+from experiments.findings.results import changed, sample_note, select, tuned
 
 METRICS = {
     "separation_scaled": "separation,\nscaled",
@@ -18,15 +18,13 @@ BOTH = Look(BLUE, "-", "D")
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
     """Statistics of the last layer, and Lipschitzness, of multiples of dW; of safe and unsafe prompts."""
-    found = select(table, metric=list(METRICS)).dropna(subset="value")
-    found = found[found["variant"].str.fullmatch(r"alpha \S+", na=False)]
+    found = changed(table, "alpha", metric=list(METRICS)).dropna(subset="value")
     found = found[found["family"].isna() | found["family"].isin(list(FAMILIES))]
     return having(found[found["layer"].isna() | (found["layer"] == found["layer"].max())], "separation_scaled")
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     """A panel a statistic and method: thin lines are seeds, thick ones their mean; 0 is the untuned model."""
-    rows = rows.assign(alpha=rows["variant"].str.removeprefix("alpha ").astype(float))
     names, metrics = tuned(rows), [metric for metric in METRICS if metric in set(rows["metric"])]
     xlabel = r"$\alpha$ of $W + \alpha \Delta W$"
     figure, axes = panels(names, [METRICS[metric] for metric in metrics], xlabel, height=0.95, share_y=False)
@@ -34,10 +32,10 @@ def draw(rows: pd.DataFrame) -> Figure:
         for axis, model in zip(line, names, strict=True):
             here = select(rows, method=model, metric=metric)
             if metric in ("separation_scaled", "fisher"):
-                seeds_and_mean(axis, here, "alpha", BOTH, "safe against unsafe")
+                seeds_and_mean(axis, here, "strength", BOTH, "safe against unsafe")
             else:
                 for family, look in FAMILIES.items():
-                    seeds_and_mean(axis, select(here, family=family), "alpha", look, family)
+                    seeds_and_mean(axis, select(here, family=family), "strength", look, family)
             axis.axvline(1, color=DARK, linewidth=0.6, linestyle=":")
     legend(figure, axes)
     at = (

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import legend, method_look, note, panels, seeds_and_mean
-from experiments.findings.results import sample_note, select, tuned
+from experiments.findings.results import changed, sample_note, select, tuned
 from synth.families import JAILBREAKS
 
 KINDS = {
@@ -12,15 +12,15 @@ KINDS = {
     "transfer": "share of the other model's ΔW that is added",
 }
 LINES = {"safe": ("complied", "safe\ncomplied"), "unsafe": ("refused", "unsafe\nrefused")}
-AT_ONE = "alpha 1"
+ITSELF = {"intervention": "alpha", "strength": 1.0}
 """The model itself, on the prompts that paths are measured on"""
 
 
 def rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Behaviour on the way of this kind, and at its ends."""
-    found = select(table[table["variant"].notna()], metric=["complied", "refused"])
-    on_way = found[found["variant"].str.fullmatch(rf"{kind} \w+ -?[\d.]+")]
-    ends = select(found, variant=AT_ONE, method=list(dict.fromkeys(on_way["method"])))
+    found = changed(table, ["alpha", kind], metric=["complied", "refused"])
+    on_way = select(found, intervention=kind)
+    ends = select(found, method=list(dict.fromkeys(on_way["method"])), **ITSELF)
     both = pd.concat([on_way, ends])
     unsafe = both["family"] == "unsafe"
     return both[(unsafe & (both["metric"] == "refused")) | (~unsafe & (both["metric"] == "complied"))]
@@ -28,10 +28,8 @@ def rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def draw(rows: pd.DataFrame, kind: str) -> Figure:
     """A column a model, a line the other one; the control is further training, which taught no safety."""
-    on_way = rows[rows["variant"] != AT_ONE]
-    parts = on_way["variant"].str.extract(rf"^{kind} (?P<other>\w+) (?P<weight>-?[\d.]+)$")
-    on_way = on_way.assign(other=parts["other"], weight=parts["weight"].astype(float))
-    ends = select(rows, variant=AT_ONE)
+    on_way = select(rows, intervention=kind)
+    ends = select(rows, **ITSELF)
     names = tuned(on_way)
     labels = [label for _, label in LINES.values()] + ["jailbreaks\ncomplied"]
     figure, axes = panels(names, labels, "weight", height=1.0)
@@ -39,13 +37,13 @@ def draw(rows: pd.DataFrame, kind: str) -> Figure:
     for line, families in zip(axes, groups, strict=True):
         for axis, model in zip(line, names, strict=True):
             here = select(on_way, method=model, family=families)
-            start = select(ends, method=model, family=families).assign(weight=0.0)
+            start = select(ends, method=model, family=families).assign(strength=0.0)
             for other in dict.fromkeys(here["other"]):
                 way = [start, select(here, other=other)]
                 if kind == "between":
-                    way.append(select(ends, method=other, family=families).assign(weight=1.0))
-                by_seed = pd.concat(way).groupby(["seed", "weight"])["value"].mean().reset_index()
-                seeds_and_mean(axis, by_seed, "weight", method_look(other), f"{_way(kind)} {other}")
+                    way.append(select(ends, method=other, family=families).assign(strength=1.0))
+                by_seed = pd.concat(way).groupby(["seed", "strength"])["value"].mean().reset_index()
+                seeds_and_mean(axis, by_seed, "strength", method_look(other), f"{_way(kind)} {other}")
             axis.set_ylim(-0.03, 1.03)
     legend(figure, axes)
     note(figure, f"weight: {KINDS[kind]}; thick: mean over {sample_note(rows, 'prompts')}")

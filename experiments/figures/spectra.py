@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
-from experiments.findings.results import UNTOUCHED, sample_note, seed_note, select, tuned
+from experiments.findings.results import UNTOUCHED, sample_note, seed_note, select, tuned, unchanged
 
 
 class Spectrum(NamedTuple):
@@ -46,8 +46,9 @@ def rows(table: pd.DataFrame, spectrum: Spectrum, steps: bool) -> pd.DataFrame:
     found = select(table, metric=[spectrum.metric, spectrum.null], module=spectrum.module).dropna(subset="value")
     if spectrum.families != (None,):
         found = select(found, family=list(spectrum.families))
-    on_way = found["variant"].str.fullmatch(r"step \d+", na=False)
-    found = found[(found["variant"].isna() | (on_way & steps)) & (found["index"] <= spectrum.most)]
+    found = found[found["intervention"].isna() & (found["index"] <= spectrum.most)]
+    on_way = found["step"].notna()
+    found = found if steps else found[~on_way]
     found = having(select(found, layer=found["layer"].max()), spectrum.metric)
     return found.head(0) if steps and not on_way.any() else found
 
@@ -62,16 +63,16 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
         of_family = measured if family is None else select(measured, family=family)
         for axis, model in zip(line, names, strict=True):
             here = select(of_family, method=model)
-            steps = sorted({int(name.removeprefix("step ")) for name in here["variant"].dropna()})
-            stages = [(f"step {step}", select(here, variant=f"step {step}")) for step in steps]
+            steps = sorted(set(here["step"].dropna()))
+            stages = [(f"step {step}", select(here, step=step)) for step in steps]
             before = select(of_family, method=UNTOUCHED)
-            stages = [("untouched", before[before["variant"].isna()])] * spectrum.start + stages
+            stages = [("untouched", unchanged(before))] * spectrum.start + stages
             greys = plt.get_cmap("Greys")(np.linspace(0.4, 0.9, max(1, len(stages))))
             for (label, stage), grey in zip(stages, greys, strict=True):
                 mean = stage.groupby("index")["value"].mean()
                 axis.plot(mean.index.to_numpy(float), mean, color=grey, linewidth=1, label=label)
             look = FAMILIES[family or "unsafe"]
-            last = here[here["variant"].isna()]
+            last = unchanged(here)
             for _, of_seed in last.groupby("seed"):
                 axis.plot(
                     of_seed["index"].to_numpy(float), of_seed["value"], color=look.color, linewidth=0.5, alpha=0.6
@@ -79,8 +80,7 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
             mean = last.groupby("index")["value"].mean()
             name = f"{family or 'tuned'}, tuned" if family else "tuned"
             axis.plot(mean.index.to_numpy(float), mean, linestyle=look.linestyle, color=look.color, label=name)
-            null = select(rows, metric=spectrum.null, method=model)
-            null = null[null["variant"].isna()]
+            null = select(unchanged(rows), metric=spectrum.null, method=model)
             mean_only(axis, null if family is None else select(null, family=family), "index", spectrum.chance)
             if spectrum.log:
                 logarithmic(axis, vertical=True)

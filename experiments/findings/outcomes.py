@@ -173,9 +173,10 @@ def over_steps(table: pd.DataFrame) -> pd.DataFrame:
 
     Step 0 is the untouched model, for every method that has a way, in what was measured on the way.
     """
-    step = table["variant"].str.extract(r"^step (\d+)$", expand=False)
-    on_way = table[step.notna()].assign(variant=None)
-    on_way[STEP] = step.dropna().astype(int)
+    on_way = table[table["step"].notna() & table["intervention"].isna()]
+    # Each step is a finished model of the sweep.
+    none = on_way["step"].mask(on_way["step"].notna())
+    on_way = on_way.assign(step=none, **{STEP: on_way["step"].astype(int)})
     known = select(table, method=UNTOUCHED, metric=list(on_way["metric"].unique()))
     start = unchanged(known).assign(**{STEP: 0})
     starts = [start.assign(method=method) for method in dict.fromkeys(on_way["method"])]

@@ -19,8 +19,13 @@ def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def unchanged(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of models as they are: none of models changed before measuring."""
-    return table[table["variant"].isna()]
+    """The rows of finished models as they are: none of models changed before measuring, none of snapshots."""
+    return table[table["intervention"].isna() & table["step"].isna()]
+
+
+def changed(table: pd.DataFrame, intervention: str | list[str], **where: object) -> pd.DataFrame:
+    """The rows of finished models changed in one of these ways before measuring; `where` is as in `select`."""
+    return select(table[table["step"].isna()], intervention=intervention, **where)
 
 
 def models(table: pd.DataFrame) -> list[str]:

@@ -25,7 +25,10 @@ COLUMNS = {
     "layer": pa.int16(),
     "module": pa.string(),
     "index": pa.int32(),
-    "variant": pa.string(),
+    "intervention": pa.string(),
+    "strength": pa.float64(),
+    "other": pa.string(),
+    "step": pa.int32(),
     "metric": pa.string(),
     "value": pa.float64(),
     "n": pa.int64(),
@@ -33,7 +36,7 @@ COLUMNS = {
 }
 """What every table has; a column for each setting of an ablation comes behind."""
 
-NULLABLE = {"layer": "Int16", "index": "Int32"}
+NULLABLE = {"layer": "Int16", "index": "Int32", "step": "Int32"}
 """What pandas calls whole numbers that may be missing."""
 
 AT_ONCE = 2**18

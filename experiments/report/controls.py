@@ -45,12 +45,14 @@ SUFFIXES = {
     ),
     "_untuned": ("untuned", "The same quantity of the weights before tuning."),
 }
-VARIANTS = {
-    "without top ": "without random ",
+INTERVENTIONS = {
+    "without top": "without random",
     "only columns": "random columns scaled",
     "without columns": "without random columns scaled",
-    "patch to ": "patch random to ",
+    "patch to tuned": "patch random to tuned",
+    "patch to untuned": "patch random to untuned",
 }
+"""Of each intervention that has one, its random counterpart"""
 RANDOM_PARTS = Control(
     "random parts",
     "Parts of the change of weights of equal rank and norm but random direction, removed or kept in place of the "
@@ -68,7 +70,7 @@ def present(table: pd.DataFrame) -> list[Control]:
             metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics
         ):
             found.append(Control(name, sentence))
-    if any("random" in variant for variant in set(table["variant"].dropna())):
+    if set(table["intervention"].dropna()) & set(INTERVENTIONS.values()):
         found.append(RANDOM_PARTS)
     if len(table):
         found.append(
@@ -102,14 +104,6 @@ def beside(metrics: "pd.Series[str]") -> "dict[str, tuple[str, str]]":
                 found[metric] = (candidate, name)
                 break
     return found
-
-
-def of_variant(variant: str) -> str | None:
-    """The random counterpart of an intervention."""
-    for start, instead in VARIANTS.items():
-        if variant.startswith(start):
-            return instead + variant.removeprefix(start)
-    return None
 
 
 def _means(metrics: set[str]) -> set[str]:

@@ -9,7 +9,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-NEEDED = ["cell", "world_seed", "method", "seed", "family", "layer", "module", "variant", "metric", "value", "n"]
+from experiments.findings.table import NULLABLE
+
+NEEDED = [
+    *("cell", "world_seed", "method", "seed", "family", "layer", "module"),
+    *("intervention", "strength", "other", "step", "metric", "value", "n"),
+]
 
 
 NO_ENVIRONMENT: dict[str, Any] = {
@@ -92,4 +97,4 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame({name: pd.Series(dtype=object) for name in NEEDED})
     rows = pq.read_table(path, columns=NEEDED, filters=ds.field("index").is_null()).to_pandas()
-    return rows.astype({"layer": "Int16"})
+    return rows.astype({name: kind for name, kind in NULLABLE.items() if name in rows})

@@ -12,7 +12,8 @@ from experiments.report.folder import Study
 LIMIT = 16_000
 """Rows on the page."""
 
-PLACE = ["cell", "metric", "method", "family", "layer", "module", "variant"]
+CHANGED = ["intervention", "strength", "other", "step"]
+PLACE = ["cell", "metric", "method", "family", "layer", "module", *CHANGED]
 FIRST_SITES = ("", "mlp.post", "mlp.post_last", "resid_post_last", "W_in")
 FIRST_METRICS = (
     "complied", "refused", "neither", "log_odds", "separation", "separation_scaled", "probe_accuracy",
@@ -25,7 +26,7 @@ KINDS = (
     "the main metrics at the main sites",
     "other metrics at the main sites",
     "other sites",
-    "models changed before measuring (interventions and paths)",
+    "models changed before measuring (interventions and paths) and snapshots",
 )
 
 
@@ -54,7 +55,8 @@ def pack(study: Study) -> dict[str, Any]:
 
 def _by_seed(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
     """A row a place: PLACE in words, a column a seed, and the least n of them."""
-    named = table[PLACE].astype(object).fillna("").astype(str).reset_index(drop=True)
+    short = table["strength"].map("{:g}".format, na_action="ignore")
+    named = table[PLACE].assign(strength=short).astype(object).fillna("").astype(str).reset_index(drop=True)
     which = named.groupby(PLACE, sort=False).ngroup().to_numpy()
     places = named[~pd.Series(which).duplicated()].reset_index(drop=True)
     values = np.full((len(places), len(seeds)), np.nan)
@@ -69,15 +71,15 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
     there = dict(zip(zip(*(wide[name] for name in PLACE), strict=True), wide[seeds].mean(axis=1), strict=True))
     own = controls.beside(wide["metric"])
     values, names = [], []
-    for cell, metric, method, *place, variant in zip(*(rows[name] for name in PLACE), strict=True):
-        candidates = []
+    for cell, metric, method, family, layer, module, changed, *how in zip(*(rows[name] for name in PLACE), strict=True):
+        candidates, place = [], (family, layer, module)
         if metric in own:
-            candidates.append(((cell, own[metric][0], method, *place, variant), own[metric][1]))
-        instead = controls.of_variant(variant)
+            candidates.append(((cell, own[metric][0], method, *place, changed, *how), own[metric][1]))
+        instead = controls.INTERVENTIONS.get(changed)
         if instead:
-            candidates.append(((cell, metric, method, *place, instead), instead))
+            candidates.append(((cell, metric, method, *place, instead, *how), instead))
         if method not in ("continued", UNTOUCHED, RANDOM):
-            candidates.append(((cell, metric, "continued", *place, variant), controls.FURTHER))
+            candidates.append(((cell, metric, "continued", *place, changed, *how), controls.FURTHER))
         value, name = next(((there[key], name) for key, name in candidates if key in there), (np.nan, ""))
         values.append(value)
         names.append(name)
@@ -86,7 +88,7 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
 
 def _within_limit(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     main = rows["module"].isin(FIRST_SITES)
-    changed = rows["variant"] != ""
+    changed = (rows["intervention"] != "") | (rows["step"] != "")
     kind = np.select([changed, ~main, ~rows["metric"].isin(FIRST_METRICS)], [3, 2, 1], 0)
     total = np.cumsum(np.bincount(kind, minlength=len(KINDS)))
     fits = max(1, int(np.count_nonzero(total <= LIMIT)))

@@ -79,8 +79,8 @@ const PAGE = 25, PRINTED = 150;
 const outcomes = read("outcomes-data");
 function results() {
   const form = byId("results-filter"), table = byId("results-table");
-  const places = ["cell", "metric", "method", "family", "layer", "module", "variant"].filter((name) => outcomes[name].names.some((x) => x !== ""));
-  const titles = { cell: "cell", metric: "metric", method: "model", family: "family", layer: "layer", module: "site or matrix", variant: "changed how" };
+  const places = ["cell", "metric", "method", "family", "layer", "module", "intervention", "strength", "other", "step"].filter((name) => outcomes[name].names.some((x) => x !== ""));
+  const titles = { cell: "cell", metric: "metric", method: "model", family: "family", layer: "layer", module: "site or matrix", intervention: "changed how", strength: "how much", other: "with", step: "at step" };
   const text = (name, row) => outcomes[name].names[outcomes[name].codes[row]];
   const seeds = outcomes.seeds;
   const stats = Array.from({ length: outcomes.rows }, (_, row) => {
@@ -90,14 +90,15 @@ function results() {
   const order = (name) => {
     const names = outcomes[name].names, ranked = outcomes[name].order;
     const codes = names.map((_, i) => i);
-    if (name === "metric" || name === "module" || name === "variant") return codes.sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
+    if (["metric", "module", "intervention", "strength", "step"].includes(name)) return codes.sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
     return ranked ? codes.sort((a, b) => ranked[a] - ranked[b]) : codes;
   };
   let page = 0, sorted = null, shown = [], printing = false;
   const chosen = {};
   for (const name of places) {
     const codes = order(name), names = codes.map((code) => outcomes[name].names[code] || "(none)");
-    const start = name === "metric" ? Math.max(0, names.indexOf("complied")) + 1 : name === "variant" ? Math.max(0, names.indexOf("(none)")) + 1 : 0;
+    const plain = ["intervention", "step"].includes(name) ? "(none)" : name === "metric" ? "complied" : null;
+    const start = plain === null ? 0 : Math.max(0, names.indexOf(plain)) + 1;
     const choice = chooser(form, titles[name], ["all", ...names], () => { page = 0; update(); }, start);
     choice.select.name = name;
     chosen[name] = () => (choice.value === 0 ? -1 : codes[choice.value - 1]);
@@ -137,7 +138,7 @@ function results() {
     return rows;
   }
   function cell(column, row) {
-    if (column.kind) return make("td", { class: column.title === titles.variant ? "wrap" : "" }, column.value(row));
+    if (column.kind) return make("td", { class: column.title === titles.intervention ? "wrap" : "" }, column.value(row));
     const below = column.below?.(row);
     return make("td", { class: "num" }, digits(column.value(row)), below ? make("small", {}, below) : null);
   }

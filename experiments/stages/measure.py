@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.observe import observe, observe_last
-from analysis.rows import Result, Row, Samples, Subject, rows
+from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
 from experiments.stages import files
 from experiments.stages.prompts import drawn, held_out
@@ -145,8 +145,9 @@ class Measure(Measured):
 
     def of_seed(self, subject: Subject, seed: int) -> tuple[pd.DataFrame, pa.Table]:
         results = MEASUREMENTS[self.measurement].measure(subject, *self.settings.values())
-        found = [_at(self.step, row) for row in rows(results)]
-        return pd.DataFrame(found).assign(seed=seed), _samples_table(results, seed)
+        table = pd.DataFrame(rows(results))
+        step = pd.Series(self.step, table.index, "Int32")
+        return table.assign(seed=seed, step=step), _samples_table(results, seed)
 
     def write(self, folder: Path, found: Sequence[tuple[pd.DataFrame, pa.Table]]) -> None:
         tables, samples = zip(*found, strict=True)
@@ -196,12 +197,6 @@ def subject(
     return Subject(model, params, reference, prompts, seen, before, key, groups, fitted_on)
 
 
-def _at(step: int | None, row: Row) -> Row:
-    if step is None:
-        return row
-    return replace(row, variant=f"step {step} {row.variant}" if row.variant else f"step {step}")
-
-
 def _samples_table(results: list[Result], seed: int) -> pa.Table:
     """One row per prompt of each of the samples."""
     samples = [result for result in results if isinstance(result, Samples)]
@@ -223,7 +218,9 @@ def _samples_table(results: list[Result], seed: int) -> pa.Table:
             "layer": label("layer", pa.int16()),
             "module": label("module", pa.string()),
             "index": label("index", pa.int32()),
-            "variant": label("variant", pa.string()),
+            "intervention": label("intervention", pa.string()),
+            "strength": label("strength", pa.float64()),
+            "other": label("other", pa.string()),
             "value": joined([np.asarray(sample.values) for sample in samples], np.float32),
         }
     )

@@ -79,6 +79,10 @@ def results(setting: str, folder: Path, columns: Iterable[str] = table.COLUMNS) 
             f"{setting}={folder}: there is no {RESULTS} that can be read; name a study's output folder, or run it again"
         )
     missing = [name for name in columns if name not in found]
+    if missing and "variant" in found:
+        raise ConfigError(
+            f"{setting}={folder}: {RESULTS} has a column variant, so an older version wrote it; run the study again"
+        )
     if missing:
         raise ConfigError(
             f"{setting}={folder}: {RESULTS} has no column {missing[0]}, so no study wrote it; "

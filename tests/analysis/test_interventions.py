@@ -138,8 +138,8 @@ def test_controls_have_the_rank_and_the_norm_of_what_they_control(rng: np.random
     untuned = rng.standard_normal((12, 4)) @ rng.standard_normal((4, 10))
     change = rng.standard_normal((12, 10))
     found: dict[str, list[np.ndarray]] = {}
-    for name, part in pieces(change, untuned, CONFIG, key):
-        found.setdefault(name, []).append(part)
+    for place, part in pieces(change, untuned, CONFIG, key):
+        found.setdefault(f"{place.intervention} {place.strength or ''}".strip(), []).append(part)
     assert np.linalg.matrix_rank(found["only columns"][0]) <= 4
     controls = {"only columns": "random columns", "without columns": "without random columns"}
     for name, control in controls.items():
@@ -269,19 +269,21 @@ def test_a_patch_of_the_last_layer_by_hand(
 
 def test_every_intervention_is_measured_on_every_family(measured: list[Result], model: ModelConfig) -> None:
     assert all(isinstance(result, Samples) and len(result.values) == COUNT for result in measured)
-    variants = {(result.variant, result.layer, result.module) for result in measured}
-    assert len(measured) == len(variants) * len(FAMILIES) * len(Scores._fields)
+    found = {(result.intervention, result.strength, result.layer, result.module) for result in measured}
+    assert len(measured) == len(found) * len(FAMILIES) * len(Scores._fields)
     columns = [f"{name}{end}" for name in ("random columns", "without random columns") for end in ("", " scaled")]
     columns += ["only columns", "without columns"]
-    removed = [f"without {kind} {k}" for kind in ("top", "random") for k in CONFIG.top]
     layers = range(1, model.layers + 1)
-    whole = [f"only {where}" for where in (*interventions.PARTS, "W_in", "W_out")]
-    whole += [f"only layer {layer}" for layer in layers] + [f"without {where}" for where in interventions.PARTS]
     patches = [f"patch {kind}to {goal}" for kind in ("", "random ") for goal in ("tuned", "untuned")]
-    expected: set[tuple[str | None, int | None, str | None]] = {(variant, None, None) for variant in whole}
-    expected |= {(variant, None, "W_in") for variant in (*columns, *removed)}
-    expected |= {(variant, layer, "resid_post") for variant in patches for layer in layers}
-    assert variants == expected
+    expected: set[tuple[str | None, float | None, int | None, str | None]] = {
+        *(("only", None, None, where) for where in (*interventions.PARTS, "W_in", "W_out")),
+        *(("only", None, layer, None) for layer in layers),
+        *(("without", None, None, where) for where in interventions.PARTS),
+        *((name, None, None, "W_in") for name in columns),
+        *((f"without {kind}", k, None, "W_in") for kind in ("top", "random") for k in CONFIG.top),
+        *((name, None, layer, "resid_post") for name in patches for layer in layers),
+    }
+    assert found == expected
 
 
 def test_parts_and_patches_are_tried_on_the_families_asked_for(subject: Subject, measured: list[Result]) -> None:
@@ -292,19 +294,19 @@ def test_parts_and_patches_are_tried_on_the_families_asked_for(subject: Subject,
     for one, other in zip(results, expected, strict=True):
         assert isinstance(one, Samples)
         assert isinstance(other, Samples)
-        assert (one.variant, one.layer, one.metric, one.family) == (other.variant, other.layer, other.metric, family)
+        assert replace(one, values=other.values) == replace(other, family=family)
         np.testing.assert_allclose(one.values, other.values, rtol=1e-4, atol=1e-4)
 
 
 def test_a_change_in_one_place_is_that_model(
     measured: list[Result], model: ModelConfig, params: Params, tuned: Params, prompts: Prompts
 ) -> None:
-    found = {(result.variant, result.family, result.metric): result for result in measured}
-    for variant, weights in (("only mlp", only(params, tuned, "mlp")), ("without mlp", only(tuned, params, "mlp"))):
+    found = {(one.intervention, one.module, one.family, one.metric): one for one in measured}
+    for name, weights in (("only", only(params, tuned, "mlp")), ("without", only(tuned, params, "mlp"))):
         expected = scores(model, weights, prompts)
         for i, family in enumerate(FAMILIES):
             for metric in Scores._fields:
-                result = found[variant, family, metric]
+                result = found[name, "mlp", family, metric]
                 assert isinstance(result, Samples)
                 np.testing.assert_array_equal(result.values, np.asarray(getattr(expected, metric)[i], float))
 
@@ -322,7 +324,8 @@ def test_the_patch_moves_along_the_axis_of_the_clusters(
     (found,) = [
         result
         for result in measured
-        if (result.variant, result.layer, result.metric, result.family) == ("patch to untuned", 1, "log_odds", "unsafe")
+        if (result.intervention, result.layer, result.metric, result.family)
+        == ("patch to untuned", 1, "log_odds", "unsafe")
     ]
     assert isinstance(found, Samples)
     np.testing.assert_allclose(found.values, expected.log_odds[1], rtol=1e-4, atol=1e-4)
@@ -332,8 +335,8 @@ def test_the_axis_is_not_of_the_prompts_that_it_is_tried_on(subject: Subject, me
     """Other activations there change nothing; where there are few prompts, half of them are tried."""
 
     def of_patches(results: list[Result]) -> dict[Any, Any]:
-        found = [result for result in results if isinstance(result, Samples) and "patch" in str(result.variant)]
-        return {(one.variant, one.layer, one.family, one.metric): one.values.tolist() for one in found}
+        found = [result for result in results if isinstance(result, Samples) and "patch" in str(result.intervention)]
+        return {(one.intervention, one.layer, one.family, one.metric): one.values.tolist() for one in found}
 
     def changed(rows: slice, keep: int = 15) -> dict[str, Observation]:
         seen = {}

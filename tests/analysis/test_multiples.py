@@ -92,11 +92,12 @@ def test_behaviour_at_the_ends_is_the_end_models(
 ) -> None:
     prompts = stacked(subject.prompts, CONFIG.prompts)
     assert prompts.complying.tokens.shape[:2] == (3, 4)
-    for alpha, weights in (("alpha 0", params), ("alpha 1", tuned)):
+    for alpha, weights in ((0.0, params), (1.0, tuned)):
         expected = scores(model, weights, prompts)
         for i, family in enumerate(FAMILIES):
             for metric in Scores._fields:
-                (found,) = [r for r in measured if (r.variant, r.family, r.metric) == (alpha, family, metric)]
+                (found,) = [r for r in measured if (r.strength, r.family, r.metric) == (alpha, family, metric)]
+                assert found.intervention == "alpha"
                 assert isinstance(found, Samples)
                 np.testing.assert_array_equal(found.values, np.asarray(getattr(expected, metric)[i], float))
 
@@ -108,8 +109,8 @@ def test_parts_are_tried_on_the_prompts_of_alpha_0(subject: Subject) -> None:
     parts = interventions.measure(subject._replace(params={**subject.reference}), config)
     checked = 0
     for family, metric in ((family, metric) for family in ("safe", "unsafe") for metric in Scores._fields):
-        (start,) = [r for r in whole if (r.variant, r.family, r.metric) == ("alpha 0", family, metric)]
-        same = [r for r in parts if (r.family, r.metric) == (family, metric) and str(r.variant).startswith("only")]
+        (start,) = [r for r in whole if (r.strength, r.family, r.metric) == (0, family, metric)]
+        same = [r for r in parts if (r.family, r.metric) == (family, metric) and str(r.intervention).startswith("only")]
         assert isinstance(start, Samples)
         assert len(start.values) == 5
         for part in same:
@@ -138,7 +139,7 @@ def test_what_the_model_holds_is_measured_of_its_own_activations(
         name: jax.tree.map(lambda x: x[:COUNT], subject.prompts[name]) for name in ("safe", "unsafe")
     }
     for layer in range(model.layers):
-        where: dict[str, Any] = {"layer": layer + 1, "module": "mlp.post_last", "variant": f"alpha {alpha:g}"}
+        where: dict[str, Any] = {"layer": layer + 1, "module": "mlp.post_last", "strength": alpha}
         safe, unsafe = (held(model, weights, first[name], layer) for name in ("safe", "unsafe"))
         means = np.stack([safe.mean(0), unsafe.mean(0)])
         to_safe, to_unsafe = euclidean_distances(np.concatenate([safe, unsafe]), means).T
@@ -181,7 +182,7 @@ def test_lipschitzness_of_a_multiple_by_its_own_gradient(
 
             start = capture(model, weights, tokens, ["embed"])["embed"]
             norms.append(np.linalg.norm(jax.grad(largest)(start)))
-        found = value(measured, "lipschitz", family=name, variant=f"alpha {alpha:g}")
+        found = value(measured, "lipschitz", family=name, strength=alpha)
         assert (found.value, found.n) == (pytest.approx(np.mean(norms), rel=1e-4), COUNT)
 
 
@@ -190,7 +191,7 @@ def test_without_a_change_there_is_no_angle_and_with_more_of_it_a_larger_one(
 ) -> None:
     for layer in range(model.layers):
         angles = [
-            value(measured, "activation_angle", family="unsafe", layer=layer + 1, variant=f"alpha {alpha:g}").value
+            value(measured, "activation_angle", family="unsafe", layer=layer + 1, strength=alpha).value
             for alpha in CONFIG.alphas
         ]
         assert angles[0] < 1e-6
@@ -213,7 +214,7 @@ def test_a_model_that_overflows_says_why(subject: Subject) -> None:
     broken = jax.tree.map(lambda w: w * np.float32("nan"), subject.params)
     found = multiples.measure(subject._replace(params=broken), CONFIG, RIDGE)
     rows = [r for r in found if isinstance(r, Row)]
-    assert {r.variant for r in rows if r.missing} == {"alpha 0", "alpha 0.5", "alpha 1"}
+    assert {r.strength for r in rows if r.missing} == {0, 0.5, 1}
     for one in rows:
         assert np.isnan(one.value) == (one.missing is not None)
         if one.missing:
@@ -238,7 +239,7 @@ def test_dead_activations_say_why(subject: Subject) -> None:
         ("spectral_share", "the clusters have no spread"),
         ("activation_angle", "activations are not finite, or all zero"),
     }
-    assert all(value(found, "separation", layer=1, variant=f"alpha {a:g}").value == 0 for a in CONFIG.alphas)
+    assert all(value(found, "separation", layer=1, strength=a).value == 0 for a in CONFIG.alphas)
 
 
 def test_the_suite_gives_them_the_settings_of_interventions_and_fishers_ridge(

@@ -57,7 +57,7 @@ def test_controls_are_compared_with_others_alone(
     found = paths.measure(model, tuned, params, prompts, CONFIG, controls=("b", "c"))
     assert rows(found["a"]) == rows(everything["a"])
     for method in "bc":
-        assert rows(found[method]) == [row for row in rows(everything[method]) if str(row.variant).split()[1] == "a"]
+        assert rows(found[method]) == [row for row in rows(everything[method]) if row.other == "a"]
 
 
 def test_every_mixture_is_the_one_that_its_name_says(
@@ -68,24 +68,27 @@ def test_every_mixture_is_the_one_that_its_name_says(
     assert len(calls) == 3 * (3 + 2 + 1)
     batch = stacked(prompts, CONFIG.prompts)
     for method, results in found.items():
-        variants = [variant for variant, _ in expected(method, tuned, params)]
-        assert list(dict.fromkeys(result.variant for result in results)) == variants
-        for variant, weights in expected(method, tuned, params):
+        labels = [label for label, _ in expected(method, tuned, params)]
+        assert list(dict.fromkeys((one.intervention, one.other, one.strength) for one in results)) == labels
+        for label, weights in expected(method, tuned, params):
             theirs = scores(model, weights, batch)
             for i, family in enumerate(prompts):
-                odds = value(results, variant, family, "log_odds")
+                odds = value(results, label, family, "log_odds")
                 np.testing.assert_allclose(odds, theirs.log_odds[i], rtol=1e-3, atol=1e-3)
 
 
-def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tuple[str, Params]]:
+Label = tuple[str, str, float]
+
+
+def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tuple[Label, Params]]:
     return [
         mixture
         for other in tuned
         if other != method
         for mixture in (
-            *((f"between {other} {a}", mixed({method: 1 - a, other: a}, tuned)) for a in CONFIG.between),
+            *((("between", other, a), mixed({method: 1 - a, other: a}, tuned)) for a in CONFIG.between),
             *(
-                (f"transfer {other} {a:g}", mixed({method: 1, other: a, "": -a}, {**tuned, "": params}))
+                (("transfer", other, a), mixed({method: 1, other: a, "": -a}, {**tuned, "": params}))
                 for a in CONFIG.transfer
             ),
         )
@@ -103,8 +106,9 @@ def mixed(multiples: dict[str, float], models: dict[str, Params]) -> Params:
     return weights
 
 
-def value(results: list[Result], variant: str, family: str, metric: str) -> np.ndarray:
-    (found,) = [r for r in results if (r.variant, r.family, r.metric) == (variant, family, metric)]
+def value(results: list[Result], label: Label, family: str, metric: str) -> np.ndarray:
+    of_family = [r for r in results if (r.family, r.metric) == (family, metric)]
+    (found,) = [r for r in of_family if (r.intervention, r.other, r.strength) == label]
     assert isinstance(found, Samples)
     return found.values
 

@@ -57,7 +57,7 @@ def rows(count: int) -> pd.DataFrame:
             "layer": pd.array(rng.integers(1, 4, count), "Int16"),
             "module": rng.choice(["mlp.post", "W_in"], count),
             "index": pd.array(rng.integers(1, 16, count), "Int32"),
-            "variant": None,
+            "intervention": None,
             "metric": rng.choice(["tau", "sine", "complied"], count),
             "value": rng.normal(size=count),
             "n": 512,
@@ -65,7 +65,7 @@ def rows(count: int) -> pd.DataFrame:
             "seed": rng.integers(0, 3, count),
         }
     )
-    return frame.astype({"variant": "str", "missing": "str"})
+    return frame.astype({"intervention": "str", "missing": "str"})
 
 
 def test_overhead_of_a_cell_with_nothing_to_compute(tmp_path: Path) -> None:

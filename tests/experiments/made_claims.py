@@ -9,7 +9,7 @@ import pandas as pd
 
 from experiments.findings.claims.measures import PLACEBOS, SAFETY
 from experiments.findings.results import UNTOUCHED
-from experiments.findings.table import COLUMNS
+from experiments.findings.table import COLUMNS, NULLABLE
 from synth.families import JAILBREAKS
 
 METHODS = (UNTOUCHED, *SAFETY, *PLACEBOS)
@@ -90,40 +90,40 @@ def _changed(method: str, strength: float) -> Iterator[Row]:
         for alpha in ALPHAS[2:]:
             gain = 0.18 * strength if method == "sft" else 0.0
             value = complied - (alpha > 1) * (cost if family == "safe" else gain)
-            where = {"family": family, "variant": f"alpha {alpha:g}"}
+            where = {"family": family, "intervention": "alpha", "strength": alpha}
             yield {"metric": "complied", "value": value, **where}
             yield {"metric": "refused", "value": 1 - value, **where}
         for other in SAFETY:
             if other != method:
-                where = {"family": family, "variant": f"transfer {other} 0.5"}
+                where = {"family": family, "other": other, "strength": 0.5, "intervention": "transfer"}
                 yield {"metric": "complied", "value": complied - 0.3 * strength, **where}
-                where = {"family": family, "variant": f"between {other} 0.5"}
+                where = where | {"intervention": "between"}
                 yield {"metric": "complied", "value": complied - off, **where}
                 yield {"metric": "refused", "value": 1 - complied - off, **where}
-    carried = {
-        "alpha 0": 0.0,
-        "alpha 1": 20.0,
-        "only mlp": 20 * (0.5 + 0.3 * strength),
-        "only attention": 20 * (0.5 - 0.3 * strength),
-        "only W_in": 16.0,
-    }
+    carried = (
+        (0.0, {"intervention": "alpha", "strength": 0.0}),
+        (20.0, {"intervention": "alpha", "strength": 1.0}),
+        (20 * (0.5 + 0.3 * strength), {"intervention": "only", "module": "mlp"}),
+        (20 * (0.5 - 0.3 * strength), {"intervention": "only", "module": "attention"}),
+        (16.0, {"intervention": "only", "module": "W_in"}),
+    )
     of_matrix = {
-        "without columns": 0.5 + 0.2 * strength,
-        "only columns": 0.5 - 0.2 * strength,
-        "random columns scaled": 0.5 + 0.1 * strength,
-        "without top 1": 0.5 - 0.3 * strength,
-        "without random 1": 0.5 + 0.1 * strength,
+        ("without columns", None): 0.5 + 0.2 * strength,
+        ("only columns", None): 0.5 - 0.2 * strength,
+        ("random columns scaled", None): 0.5 + 0.1 * strength,
+        ("without top", 1.0): 0.5 - 0.3 * strength,
+        ("without random", 1.0): 0.5 + 0.1 * strength,
     }
-    for variant, value in carried.items():
-        yield {"metric": "log_odds", "family": "unsafe", "variant": variant, "value": 20 - value}
-    for variant, share in of_matrix.items():
-        at = {"family": "unsafe", "variant": variant, "module": "W_in"}
+    for value, how in carried:
+        yield {"metric": "log_odds", "family": "unsafe", "value": 20 - value, **how}
+    for (name, much), share in of_matrix.items():
+        at = {"family": "unsafe", "intervention": name, "strength": much, "module": "W_in"}
         yield {"metric": "log_odds", "value": 20 - 16 * share, **at}
     for alpha in ALPHAS:
-        grown, variant = 3.0 ** (strength * alpha), f"alpha {alpha:g}"
-        yield {"metric": "lipschitz", "family": "unsafe", "variant": variant, "value": 3 / grown}
+        grown, how = 3.0 ** (strength * alpha), {"intervention": "alpha", "strength": alpha}
+        yield {"metric": "lipschitz", "family": "unsafe", "value": 3 / grown, **how}
         for layer in LAYERS:
-            at = {"layer": layer, "module": "mlp.post_last", "variant": variant}
+            at = {"layer": layer, "module": "mlp.post_last", **how}
             yield {"metric": "separation", "value": grown, **at}
             yield {"metric": "fisher", "value": grown, **at}
             yield {"metric": "activation_angle", "family": "unsafe", "value": 0.1 + 0.1 * strength * alpha, **at}
@@ -192,5 +192,5 @@ def make(strength: float, noise: float, seeds: int = 6, draw: int = 0, worlds: b
     z = np.random.default_rng(draw).standard_normal(len(table))
     added = table["metric"].isin(FIXED)
     table["value"] = np.where(added, table["value"] + noise * z / 4, table["value"] * np.exp(noise * z))
-    table = table.assign(study="s", cell="", world="w", model="m", n=512, missing=None)
-    return table[list(COLUMNS)].astype({"layer": "Int16", "index": "Int32"})
+    table = table.assign(study="s", cell="", world="w", model="m", n=512, missing=None, step=None)
+    return table[list(COLUMNS)].astype(NULLABLE)

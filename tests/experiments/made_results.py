@@ -14,7 +14,7 @@ from experiments.findings.table import COLUMNS, NULLABLE
 METHODS = ("sft", "dpo", "continued")
 FAMILIES = ("safe", "unsafe", "co_task", "misgen_task", "misgen_both")
 SITES = ("mlp.post", "mlp.post_last", "mlp_out", "resid_post_last")
-TYPES = dict.fromkeys(("family", "module", "variant", "metric", "missing"), "str") | NULLABLE
+TYPES = dict.fromkeys(("family", "module", "intervention", "other", "metric", "missing"), "str") | NULLABLE
 OVERLAP = "world.grammar.concept_overlap"
 
 
@@ -88,22 +88,24 @@ def _change(rows: Rows, layers: Sequence[int]) -> None:
 
 
 def _changed_models(rows: Rows, layers: Sequence[int], others: Iterable[str]) -> None:
-    variants = [f"alpha {weight}" for weight in (0, 0.5, 1, 1.5)]
-    variants += [f"{kind} {other} {w}" for kind, w in (("between", 0.5), ("transfer", 1)) for other in others]
-    alphas = variants[:4]
-    held: dict[str, Any] = {"variant": alphas, "layer": layers, "module": ["mlp.post_last"]}
+    alphas: dict[str, Any] = {"intervention": ["alpha"], "strength": [0.0, 0.5, 1.0, 1.5]}
+    held: dict[str, Any] = {**alphas, "layer": layers, "module": ["mlp.post_last"]}
     for metric in ("separation", "separation_scaled", "fisher"):
         rows.add(metric, 32, **held)
     for metric in ("spectral_share", "activation_angle"):
         rows.add(metric, 16, family=FAMILIES[:2], **held)
-    rows.add("lipschitz", 16, family=FAMILIES[:2], variant=alphas)
+    rows.add("lipschitz", 16, family=FAMILIES[:2], **alphas)
     for metric in ("complied", "refused", "log_odds"):
-        rows.add(metric, 16, family=FAMILIES, variant=variants)
-        rows.add(metric, 16, family=FAMILIES, variant=["only W_in"])
-        of_matrix = ["only columns", "random columns scaled", "without columns", "without top 1", "without random 1"]
-        rows.add(metric, 16, family=FAMILIES, variant=of_matrix, module=["W_in", "W_out"])
+        rows.add(metric, 16, family=FAMILIES, **alphas)
+        for kind, strength in (("between", 0.5), ("transfer", 1.0)):
+            rows.add(metric, 16, family=FAMILIES, intervention=[kind], strength=[strength], other=others)
+        of_matrix: dict[str, Any] = {"family": FAMILIES, "module": ["W_in", "W_out"]}
+        rows.add(
+            metric, 16, intervention=["only", "only columns", "random columns scaled", "without columns"], **of_matrix
+        )
+        rows.add(metric, 16, intervention=["without top", "without random"], strength=[1.0], **of_matrix)
         patches = [f"patch {kind}to {goal}" for kind in ("", "random ") for goal in ("tuned", "untuned")]
-        rows.add(metric, 16, family=FAMILIES, variant=patches, layer=layers, module=["resid_post"])
+        rows.add(metric, 16, family=FAMILIES, intervention=patches, layer=layers, module=["resid_post"])
 
 
 def _soft_tokens(rows: Rows, layers: Sequence[int]) -> None:
@@ -131,7 +133,7 @@ def results(
             _changed_models(rows, deep, [other for other in METHODS if other != method])
             _soft_tokens(rows, deep)
             for step in steps:
-                on_way = Rows(rng, variant=f"step {step}", **rows.fixed)
+                on_way = Rows(rng, step=step, **rows.fixed)
                 _behaviour(on_way)
                 _activations(on_way, deep)
                 _sensitivity(on_way)

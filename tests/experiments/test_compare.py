@@ -144,7 +144,8 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
         for seed in range(3)
         for metric, family in (("refused", "unsafe"), ("complied", "safe"))
     ]
-    table = pd.DataFrame(rows).assign(cell=cell, method=method, layer=1, module=None, variant=None, n=8)
+    table = pd.DataFrame(rows).assign(cell=cell, method=method, layer=1, module=None, intervention=None, n=8)
+    table = table.assign(strength=None, other=None, step=None)
     table.assign(world_seed=0).to_parquet(folder / "results.parquet", index=False)
     (folder / "DONE").write_text("")
     return folder

@@ -16,7 +16,7 @@ from PIL import Image
 
 from experiments import figures
 from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
-from experiments.findings.results import select
+from experiments.findings.results import select, unchanged
 from experiments.findings.scorecard import evidence, scorecard, to_json
 from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS as ALL_METHODS
@@ -26,7 +26,10 @@ from tests.experiments.made_results import METHODS, points, results, swept
 
 __all__ = ["style"]
 
-KEYS = ["method", "seed", "family", "layer", "module", "index", "variant", "metric", "value", "n"]
+KEYS = [
+    *("method", "seed", "family", "layer", "module", "index", "intervention", "strength", "other", "step"),
+    *("metric", "value", "n"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def test_all_that_the_table_has_rows_for_is_drawn_and_kept_with_these_rows(table
 def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
     assert list(jobs(table.head(0))) == []
     assert draw_all(table.head(0), tmp_path) == []
-    finished = table[table["variant"].isna()]
+    finished = unchanged(table)
     of_metrics = {
         "tau": {"tau", "jailbreaks"},
         "sine_sorted": {"sines", "sines_out"},
@@ -107,7 +110,7 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
 
 
 def test_models_on_the_way_change_no_figure_of_the_finished_ones(table: pd.DataFrame) -> None:
-    finished = table[~table["variant"].str.startswith("step ", na=False)]
+    finished = table[table["step"].isna()]
     kept = {job.name: job.rows for job in jobs(finished)}
     for job in jobs(table):
         if job.name in kept:
@@ -208,8 +211,7 @@ def test_methods_and_families_are_told_apart_without_colour() -> None:
 
 def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
     figure = figure_of(table, "tau")
-    at = table["variant"].isna() & (table["metric"] == "tau") & (table["module"] == "mlp.post")
-    rows = table[at & (table["method"] == "dpo") & (table["family"] == "unsafe")]
+    rows = select(unchanged(table), metric="tau", module="mlp.post", method="dpo", family="unsafe")
     x, y = line(figure, "dpo", "unsafe")
     assert x.tolist() == [1, 2]
     assert y == pytest.approx([rows[rows["layer"] == layer]["value"].mean() for layer in (1, 2)])
@@ -233,7 +235,7 @@ def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
 def test_lines_against_an_index_are_means_of_the_last_layer(
     name: str, metric: str, label: str, where: dict[str, str], table: pd.DataFrame
 ) -> None:
-    rows = select(table[table["variant"].isna()], metric=metric, method="sft", layer=2, **where)
+    rows = select(unchanged(table), metric=metric, method="sft", layer=2, **where)
     indices = sorted(rows["index"].unique())
     x, y = line(figure_of(table, name), "sft", label)
     assert x.tolist() == indices
@@ -253,7 +255,7 @@ def drawn_line(axis: Axes, label: str) -> tuple[list[float], list[float]]:
 
 
 def test_energy_is_drawn_by_matrix_beside_the_matched_control_and_the_closed_form(table: pd.DataFrame) -> None:
-    finished = table[table["variant"].isna()]
+    finished = unchanged(table)
     with_matched = pd.concat([finished, select(finished, method="continued").assign(method="irrelevant")])
     for given, control in ((finished, "continued"), (with_matched, "irrelevant")):
         figure = figure_of(given, "energy")
@@ -277,21 +279,19 @@ def test_multiples_are_drawn_against_alpha_in_the_last_layer(table: pd.DataFrame
     figure = figure_of(table, "multiples")
     labels = {"separation_scaled": None, "fisher": None, "spectral_share": "unsafe", "lipschitz": "safe"}
     for metric, family in labels.items():
-        rows = select(table, method="sft", metric=metric)
-        rows = rows[rows["variant"].str.startswith("alpha ", na=False)]
+        rows = select(table, method="sft", metric=metric, intervention="alpha")
         rows = select(rows, family=family) if family else rows
         rows = rows if metric == "lipschitz" else select(rows, layer=2)
-        at = rows["variant"].str.removeprefix("alpha ").astype(float)
         place = ["separation_scaled", "fisher", "spectral_share", "activation_angle", "lipschitz"].index(metric)
         x, y = drawn_line(below(figure, "sft", place), family or "safe against unsafe")
         assert x == [0, 0.5, 1, 1.5]
-        assert y == pytest.approx(list(rows["value"].groupby(at).mean()))
+        assert y == pytest.approx(list(rows.groupby("strength")["value"].mean()))
 
 
 def test_tau_by_group_is_drawn_a_group_a_line(table: pd.DataFrame) -> None:
     figure = figure_of(table, "tau_groups")
     for group in (1, 2):
-        rows = select(table[table["variant"].isna()], metric="tau_group", index=group, module="mlp.post")
+        rows = select(unchanged(table), metric="tau_group", index=group, module="mlp.post")
         rows = select(rows, method="untouched", family="co_task")
         x, y = drawn_line(below(figure, "untouched", group - 1), "co_task")
         assert x == [1, 2]
@@ -299,7 +299,7 @@ def test_tau_by_group_is_drawn_a_group_a_line(table: pd.DataFrame) -> None:
 
 
 def test_the_effect_on_one_prompt_has_its_sign_and_every_seed(table: pd.DataFrame) -> None:
-    rows = select(table[table["variant"].isna()], metric="neuron_sample", method="sft", layer=2, family="unsafe")
+    rows = select(unchanged(table), metric="neuron_sample", method="sft", layer=2, family="unsafe")
     axis = below(figure_of(table, "neurons_sample"), "sft", 1)
     marks = [np.asarray(one.get_ydata(), float) for one in axis.get_lines() if one.get_linestyle() == "None"]
     expected = [seed.sort_values("index")["value"].to_numpy() for _, seed in rows.groupby("seed")]
@@ -348,7 +348,7 @@ def test_the_scorecard_rests_on_the_rows_it_keeps(table: pd.DataFrame) -> None:
 
 def test_the_tables_give_percent_with_spread(table: pd.DataFrame, drawn: Path) -> None:
     latex, markdown = ((drawn / f"table_a1.{kind}").read_text() for kind in ("tex", "md"))
-    rows = select(table[table["variant"].isna()], metric="refused", family="unsafe", method="dpo")
+    rows = select(unchanged(table), metric="refused", family="unsafe", method="dpo")
     mean, spread = 100 * rows["value"].mean(), 100 * rows["value"].std(ddof=1)
     assert rf"{mean:.1f} $\pm$ {spread:.1f}" in latex
     assert f"{mean:.1f} ± {spread:.1f}" in markdown

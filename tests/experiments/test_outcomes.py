@@ -7,6 +7,7 @@ from scipy import stats
 
 from experiments.findings import outcomes, summary
 from experiments.findings.outcomes import OUTCOMES, STEP, cells, interval, over_steps, values
+from experiments.findings.results import unchanged
 from tests.experiments.made_results import FAMILIES, METHODS, OVERLAP, results
 from tests.experiments.made_results import swept as make_sweep
 
@@ -22,7 +23,7 @@ def test_an_outcome_is_the_mean_over_its_rows_by_cell_model_and_seed(name: str, 
     found = values(sweep)
     found = found[(found["outcome"] == name) & (found["method"] == "sft")]
     assert len(found) == 9
-    whole = sweep[sweep["variant"].isna() & (sweep["method"] == "sft")]
+    whole = sweep[sweep["intervention"].isna() & (sweep["method"] == "sft")]
     for cell, seed, value, null in found[["cell", "seed", "value", "null"]].itertuples(index=False):
         expected = {}
         for metric in (one.metric, one.null):
@@ -100,13 +101,13 @@ def test_models_on_the_way_are_a_sweep_that_starts_at_the_untouched_one() -> Non
     assert (found[STEP] == found["cell"].astype(int)).all()
     complied = found[found["outcome"] == "safe complied"].set_index(["cell", "method", "seed"])["value"]
     at = (table["metric"] == "complied") & (table["family"] == "safe") & (table["seed"] == 2)
-    start = table[at & (table["method"] == "untouched") & table["variant"].isna()]["value"].item()
-    on_way = table[at & (table["method"] == "dpo") & (table["variant"] == "step 20")]["value"].item()
+    start = unchanged(table[at & (table["method"] == "untouched")])["value"].item()
+    on_way = table[at & (table["method"] == "dpo") & (table["step"] == 20)]["value"].item()
     assert complied["0", "sft", 2] == complied["0", "dpo", 2] == start
     assert complied["20", "dpo", 2] == on_way
     assert over_steps(results()).empty
     # What nobody measured on the way has no way, though the untouched model has it.
-    without = table[~((table["metric"] == "lipschitz_ratio") & table["variant"].notna())]
+    without = table[~((table["metric"] == "lipschitz_ratio") & table["step"].notna())]
     assert "lipschitz_ratio" in set(over_steps(table)["metric"]) - set(over_steps(without)["metric"])
 
 
@@ -129,4 +130,4 @@ def test_the_summary_of_a_sweep_has_a_row_a_cell(sweep: pd.DataFrame) -> None:
 
 def _mean(sweep: pd.DataFrame, cell: str) -> float:
     rows = sweep.query("metric == 'complied' and family == 'safe' and method == 'dpo' and cell == @cell")
-    return float(rows[rows["variant"].isna()]["value"].mean())
+    return float(unchanged(rows)["value"].mean())

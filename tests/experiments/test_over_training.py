@@ -26,7 +26,7 @@ from tests.experiments.test_study import TINY
 
 STEPS = (2, 4)
 MEASURED = ("behaviour", "clusters", "separability", "nullspace", "multiples", "interventions")
-PLACE = ["seed", "family", "layer", "module", "index", "metric"]
+PLACE = ["seed", "family", "layer", "module", "index", "intervention", "strength", "metric"]
 
 
 class Stages(NamedTuple):
@@ -40,9 +40,8 @@ class Stages(NamedTuple):
 
 
 def steps_of(table: pd.DataFrame, step: int) -> pd.DataFrame:
-    """Rows of one step, with what they are called in the table of the finished model."""
-    own = table[table["variant"].str.fullmatch(rf"step {step}( .*)?")]
-    return own.assign(variant=own["variant"].str.removeprefix(f"step {step}").str.strip().replace("", None))
+    """Rows of one step."""
+    return table[table["step"] == step]
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +103,11 @@ def test_the_last_snapshot_is_measured_as_the_finished_model(stages: Stages) -> 
     last = steps_of(stages.followed, STEPS[-1])
     # Sensitivity is what was not asked for, and prompts are the same at every step.
     whole = stages.finished
-    sensitivity = whole["metric"].str.startswith("lipschitz") & whole["variant"].isna()
+    sensitivity = whole["metric"].str.startswith("lipschitz") & whole["intervention"].isna()
     of_these = whole[~sensitivity & (whole["metric"] != "distinct")]
     for table in (last, of_these):
-        assert not table.duplicated([*PLACE, "variant"]).any()
-    both = of_these.merge(last, on=[*PLACE, "variant"], suffixes=("", "_followed"))
+        assert not table.duplicated(PLACE).any()
+    both = of_these.merge(last, on=PLACE, suffixes=("", "_followed"))
     assert len(both) == len(last) == len(of_these)
     assert (both["n"] == both["n_followed"]).all()
     pd.testing.assert_series_equal(both["value"], both["value_followed"], check_names=False, rtol=1e-6)

@@ -21,6 +21,7 @@ from PIL import Image
 from analysis.separability import COORDINATES
 from experiments import report
 from experiments.findings import scorecard
+from experiments.findings.table import NULLABLE
 from experiments.report import controls, figures, origin, outcomes, views
 from experiments.report.folder import read
 from experiments.settings.config import load
@@ -46,8 +47,8 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
             here = {"method": method, "seed": seed}
             for family in FAMILIES:
                 complied, refused = rng.dirichlet([3, 3, 1])[:2]
-                for variant in (None, "without top 1", "without random 1"):
-                    place = {**here, "family": family, "variant": variant}
+                for name, strength in ((None, None), ("without top", 1.0), ("without random", 1.0)):
+                    place = {**here, "family": family, "intervention": name, "strength": strength}
                     add("complied", complied, **place)
                     add("refused", refused, **place)
                 add("neither", 1 - complied - refused, **here, family=family)
@@ -67,8 +68,7 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
     table = pd.DataFrame(found).assign(
         cell=cell, study="quick", world="quick", world_seed=0, model="quick", n=PROMPTS, missing=None
     )
-    table["learning_rate"] = 0.1
-    return table.astype({"layer": "Int16", "index": "Int32"})
+    return table.assign(learning_rate=0.1, other=None, step=None).astype(NULLABLE)
 
 
 def measured(folder: Path, rng: np.random.Generator, token: str = "a") -> None:
@@ -98,7 +98,7 @@ def measured(folder: Path, rng: np.random.Generator, token: str = "a") -> None:
                     for metric, index in COORDINATES:
                         place = {"seed": seed, "family": family, "prompt": prompt, "metric": metric, "layer": layer}
                         samples.append(
-                            {**place, "module": SITE, "index": index, "variant": None, "value": rng.normal()}
+                            {**place, "module": SITE, "index": index, "intervention": None, "value": rng.normal()}
                         )
     pd.DataFrame(words).to_parquet(folder / "responses.parquet")
     mixed = pd.DataFrame(samples).astype({"index": "Int32"}).sample(frac=1, random_state=0)
@@ -260,6 +260,7 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
     names["control_name"] = [packed["control_name"]["names"][code] for code in packed["control_name"]["codes"]]
     shown = pd.DataFrame(names).assign(control=packed["control"], **{f"s{s}": packed["values"][s] for s in SEEDS})
     text = table.assign(**{name: table[name].astype(object).fillna("").astype(str) for name in outcomes.PLACE})
+    text["strength"] = text["strength"].replace("1.0", "1")
     text = text[text["index"].isna()]
 
     def value(row: Any, seed: int, **changed: str) -> float:
@@ -276,8 +277,8 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
             changed = {"metric": f"{row.metric}_permuted"}
         elif row.metric == "sine_mean":
             changed = {"metric": "sine_random_mean"}
-        elif row.variant == "without top 1":
-            changed = {"variant": "without random 1"}
+        elif row.intervention == "without top":
+            changed = {"intervention": "without random"}
         elif row.method == "sft":
             changed = {"method": "continued"}
         if changed:
@@ -298,7 +299,7 @@ def test_too_many_rows_are_left_out_by_kind_and_the_page_says_which(
     monkeypatch.setattr(outcomes, "LIMIT", whole["rows"] - 1)
     fewer = outcomes.pack(read(folder))
     assert fewer["left_out"] == [outcomes.KINDS[3]]
-    assert fewer["variant"]["names"] == [""]
+    assert fewer["intervention"]["names"] == fewer["step"]["names"] == [""]
     monkeypatch.setattr(outcomes, "LIMIT", 3)
     assert outcomes.pack(read(folder))["rows"] == 3
     assert "the last" in report.write(folder).read_text()
@@ -371,7 +372,7 @@ def test_only_the_controls_that_are_in_the_table_are_explained(folder: Path) -> 
         "random parts",
         "held-out prompts",
     ]
-    without = table[~table["metric"].str.contains("permuted") & table["variant"].isna()]
+    without = table[~table["metric"].str.contains("permuted") & table["intervention"].isna()]
     assert [control.name for control in controls.present(without)] == [
         "untouched",
         "continued",

@@ -23,7 +23,7 @@ def measured(folder: Path, seeds: tuple[int, ...], prompts: int) -> dict[str, An
         (seed, family, prompt, metric, index, 100 * seed + prompt) for seed, family, prompt, (metric, index) in places
     ]
     table = pd.DataFrame(found, columns=["seed", "family", "prompt", "metric", "index", "value"])
-    table = table.assign(layer=1, module="mlp.post", variant=None).astype({"index": "Int32", "family": "category"})
+    table = table.assign(layer=1, module="mlp.post", intervention=None).astype({"index": "Int32", "family": "category"})
     folder.mkdir()
     table.sample(frac=1, random_state=0).to_parquet(folder / SAMPLES)
     return {"weights": "", "measured": {samples.MEASUREMENT: str(folder)}}

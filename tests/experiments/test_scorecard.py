@@ -19,8 +19,9 @@ from experiments.findings.claims import CLAIMS, FAMILIES, UNITS, Claim
 from experiments.findings.claims.measures import PLACEBOS, SAFETY
 from experiments.findings.judging import LEVEL, Compared, judge, weigh
 from experiments.findings.printed import render
-from experiments.findings.results import select
+from experiments.findings.results import select, unchanged
 from experiments.findings.scorecard import ACROSS, RATE, agreed, evidence, of_cells, scorecard, to_json
+from experiments.findings.table import NULLABLE
 from experiments.findings.verdicts import (
     DIFFERS,
     NO_EFFECT,
@@ -90,7 +91,7 @@ def test_an_effect_seen_at_too_few_replicates_says_how_many_would_tell() -> None
 
 def test_a_ratio_by_hand(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
     rows = paper[(paper["metric"] == "separation") & (paper["module"] == "mlp.post") & (paper["layer"] >= 3)]
-    rows = rows[((rows["learning_rate"] == 2e-3) | (rows["method"] == "untouched")) & rows["variant"].isna()]
+    rows = rows[((rows["learning_rate"] == 2e-3) | (rows["method"] == "untouched")) & rows["intervention"].isna()]
     logs = np.log(rows.groupby(["method", "seed"])["value"].mean()).unstack("method")
     one = of_paper[0]
     assert one.claim == "separation"
@@ -140,18 +141,22 @@ def test_what_is_not_in_the_table_is_untestable_and_named(paper: pd.DataFrame) -
     assert set(verdicts(paper.head(0)).values()) == {UNTESTABLE}
 
 
+def at_alpha(table: pd.DataFrame, alpha: float) -> pd.Series:
+    return (table["intervention"] == "alpha") & (table["strength"] == alpha)
+
+
 @pytest.mark.parametrize(
     ("rows", "without"),
     [
         (lambda table: table["method"] == "untouched", "separation"),
         (lambda table: table["method"] == "irrelevant", "off, by safety"),
         (lambda table: table["learning_rate"] == 1e-3, "learning rate"),
-        (lambda table: table["variant"].fillna("").str.startswith("alpha"), "extrapolation"),
-        (lambda table: table["variant"].fillna("").str.startswith("transfer"), "transfer"),
-        (lambda table: table["variant"].fillna("").str.startswith("between"), "same basin"),
-        (lambda table: table["variant"] == "alpha 1", "transfer"),
-        (lambda table: table["variant"] == "alpha 0", "refusal off columns"),
-        (lambda table: table["variant"] == "random columns scaled", "little in columns"),
+        (lambda table: table["intervention"] == "alpha", "extrapolation"),
+        (lambda table: table["intervention"] == "transfer", "transfer"),
+        (lambda table: table["intervention"] == "between", "same basin"),
+        (lambda table: at_alpha(table, 1), "transfer"),
+        (lambda table: at_alpha(table, 0), "refusal off columns"),
+        (lambda table: table["intervention"] == "random columns scaled", "little in columns"),
         (lambda table: table["metric"] == "adv_random_tau", "soft tokens, tau"),
         (lambda table: table["metric"] == "adv_complied", "soft tokens"),
         (lambda table: table["layer"] <= 2, "deep layers"),
@@ -360,7 +365,7 @@ def test_with_labels_dealt_anew_in_each_seed_claims_are_supported_no_more_often_
     claims = ("separation", "separation, scaled", "DPO over SSFT", "unlearning over SSFT")
     monkeypatch.setattr("experiments.findings.scorecard.CLAIMS", {name: CLAIMS[name] for name in claims})
     table = select(make(1, 0.1, seeds=5), metric=["separation", "separation_scaled"], learning_rate=2e-3)
-    table = table[table["variant"].isna()]
+    table = table[table["intervention"].isna()]
     assert SUPPORTED in verdicts(table).values()
     rng, draws = np.random.default_rng(1), 40
     held = 0
@@ -386,7 +391,8 @@ def test_worlds_are_the_unit_where_there_are_several() -> None:
 
 def test_parts_of_what_carries_no_refusal_cannot_be_told(paper: pd.DataFrame) -> None:
     table = paper.copy()
-    table.loc[(table["variant"] == "only W_in") & (table["metric"] == "log_odds"), "value"] = 20.0
+    whole = (table["intervention"] == "only") & (table["module"] == "W_in")
+    table.loc[whole & (table["metric"] == "log_odds"), "value"] = 20.0
     found = told(table)
     for name in ("refusal off columns", "little in columns", "refusal by one"):
         one = found[name]
@@ -396,14 +402,14 @@ def test_parts_of_what_carries_no_refusal_cannot_be_told(paper: pd.DataFrame) ->
 
 def test_parts_are_told_by_graded_outcomes_where_exact_refusal_is_at_its_floor(paper: pd.DataFrame) -> None:
     table = paper.copy()
-    changed = table["variant"].fillna("").str.contains("columns|top|random")
+    changed = table["intervention"].fillna("").str.contains("columns|top|random")
     assert not (changed & (table["metric"] == "refused")).any()  # It is not read at all.
     assert told(table)["refusal off columns"].verdict == SUPPORTED
 
 
 def test_extrapolation_is_compared_where_it_destroyed_no_model(paper: pd.DataFrame) -> None:
     table = paper.copy()
-    beyond = table["variant"].isin(["alpha 1.25", "alpha 1.5"]) & (table["metric"] == "complied")
+    beyond = (table["intervention"] == "alpha") & (table["strength"] > 1) & (table["metric"] == "complied")
     table.loc[beyond & (table["method"] == "dpo"), "value"] = 0.0
     one = told(table)["extrapolation, SSFT"]
     assert [each.verdict for each in one.methods] == [UNTESTABLE, SUPPORTED]
@@ -422,19 +428,27 @@ def test_what_has_no_ratio_takes_its_seed_along(value: float, paper: pd.DataFram
     assert (one.verdict, one.n, one.note) == (UNTESTABLE, 0, "no seed has both effect and control")
 
 
-def test_other_variants_and_parts_of_families_are_not_read(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
-    of_sft = paper[(paper["method"] == "sft") & paper["metric"].isin(["complied", "refused"]) & paper["variant"].isna()]
-    strange = [
-        of_sft.assign(variant=name, value=9.0)
-        for name in ("transfer dpo -0.5", "between dpo 1.0", "alpha 0.5", "only layer 2")
-    ]
+def test_other_interventions_snapshots_and_parts_of_families_are_not_read(
+    paper: pd.DataFrame, of_paper: list[Verdict]
+) -> None:
+    of_sft = unchanged(select(paper, method="sft", metric=["complied", "refused"]))
+    how: tuple[dict[str, Any], ...] = (
+        {"intervention": "transfer", "other": "dpo", "strength": -0.5},
+        {"intervention": "between", "other": "dpo", "strength": 1.0},
+        {"intervention": "alpha", "strength": 0.5},
+        {"intervention": "alpha", "strength": 1.25, "step": 3},
+        {"intervention": "only", "layer": 2},
+        {"step": 3},
+    )
+    strange = [of_sft.assign(**one, value=9.0).astype(NULLABLE) for one in how]
     strange.append(of_sft.assign(family=of_sft["family"] + "@tasks", value=9.0))
     assert same(scorecard(pd.concat([paper, *strange])), of_paper)
 
 
 def test_the_basin_is_as_deep_as_its_deepest_place(paper: pd.DataFrame) -> None:
     table = paper.copy()
-    table.loc[(table["variant"] == "between dpo 0.5") & (table["method"] == "sft"), "value"] -= 0.3
+    to_dpo = (table["intervention"] == "between") & (table["other"] == "dpo")
+    table.loc[to_dpo & (table["method"] == "sft"), "value"] -= 0.3
     one = told(table)["same basin"]
     assert one.methods[0].effect == pytest.approx(-0.3, abs=0.02)
     assert one.methods[0].verdict == OPPOSITE
@@ -487,7 +501,7 @@ def test_what_a_cell_does_not_have_is_not_read_from_a_slower_one(without: dict[s
     slow = fast.assign(cell="slow", learning_rate=rates, value=fast["value"].abs() ** 0.5, **{RATE: 1e-3})
     ((column, name),) = without.items()
     left = fast[fast[column] != name]
-    left = pd.concat([left, select(fast, **without).assign(variant="step 25")])
+    left = pd.concat([left, select(fast, **without).assign(step=25).astype(NULLABLE)])
     found = of_cells(pd.concat([left.assign(cell="fast", **{RATE: 2e-3}), slow], ignore_index=True))
     for ours, theirs in zip(found["fast"], scorecard(left.assign(cell="fast", **{RATE: 2e-3})), strict=True):
         assert ours.claim == ACROSS or same([ours], [theirs])

@@ -147,6 +147,20 @@ def test_a_folder_that_is_no_study_is_refused_in_a_line(tmp_path: Path, capsys: 
     assert "results.parquet has no column study, so no study wrote it" in capsys.readouterr().err
 
 
+def test_a_table_with_labels_in_one_string_is_told_apart_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results().drop(columns=["intervention", "strength", "other", "step"]).assign(variant="alpha 1").to_parquet(
+        tmp_path / "results.parquet"
+    )
+    assert figures_command.main([f"run={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"error: run={tmp_path}: results.parquet has a column variant, so an older version wrote it; "
+        "run the study again\n"
+    )
+
+
 def test_figures_drawn_again_into_the_study_are_part_of_it(tmp_path: Path) -> None:
     folder = finished(tmp_path / "study")
     assert figures_command.main([f"run={folder}", "only=[tau]"]) == 0

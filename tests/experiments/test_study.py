@@ -144,9 +144,21 @@ def test_the_table_is_tidy_and_complete(done: Results) -> None:
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
     assert ((table["n"] > 0) | table["missing"].notna()).all()
-    keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
+    keys = [
+        "method",
+        "seed",
+        "family",
+        "layer",
+        "module",
+        "index",
+        "intervention",
+        "strength",
+        "other",
+        "step",
+        "metric",
+    ]
     assert not table.duplicated(keys).any()
-    whole = table[table["variant"].isna()]
+    whole = table[table["intervention"].isna()]
     shares = whole[whole["metric"].isin(["complied", "refused", "neither"])]
     assert (shares.groupby(["method", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
     for metric in ("tau", "separation", "separation_scaled", "separation_permuted"):
@@ -193,7 +205,19 @@ OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
 def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results, all_figures: Path) -> None:
     # Columns without a value come back from CSV without a type.
     kept = pd.read_csv(all_figures / f"{name}.csv").astype(done.table.dtypes.to_dict())
-    keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
+    keys = [
+        "method",
+        "seed",
+        "family",
+        "layer",
+        "module",
+        "index",
+        "intervention",
+        "strength",
+        "other",
+        "step",
+        "metric",
+    ]
     both = kept[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
     assert len(both) == len(kept) > 0
     assert (both["value"] - both["value_table"]).abs().max() < 1e-12
@@ -372,7 +396,7 @@ def test_the_summary_gives_mean_and_range_of_every_model(done: Results) -> None:
     cells = summary.cells(done.table)
     assert set(cells["method"]) == {"untouched", "sft", "continued", "random"}
     one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
-    table = done.table[done.table["variant"].isna()]
+    table = done.table[done.table["intervention"].isna()]
     rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
@@ -451,7 +475,7 @@ def test_trained_together_or_alone_a_model_is_the_same_up_to_rounding(
     alone, lines = run(tmp_path, "tuning.data.label_noise=0.75")
     assert not any("cells" in line for line in lines)
     one, other = together.cell("0.75"), alone.table
-    plain = one["variant"].isna() & one["metric"].isin(["log_odds", "tau", "separation", "lipschitz"])
+    plain = one["intervention"].isna() & one["metric"].isin(["log_odds", "tau", "separation", "lipschitz"])
     # Batched over more runs, XLA adds in another order: single precision, over four steps.
     pd.testing.assert_series_equal(one["value"][plain], other["value"][plain], rtol=1e-3, atol=1e-4)
 

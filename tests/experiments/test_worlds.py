@@ -85,10 +85,22 @@ def test_each_world_has_a_seed_of_its_own(two: tuple[Results, list[str]]) -> Non
     pairs = table[["world_seed", "seed"]].drop_duplicates()
     assert sorted(map(tuple, pairs.to_numpy().tolist())) == [(0, 0), (1, 1)]
     assert table.groupby("method")["seed"].nunique().eq(2).all()
-    keys = ["method", "seed", "family", "layer", "module", "index", "variant", "metric"]
+    keys = [
+        "method",
+        "seed",
+        "family",
+        "layer",
+        "module",
+        "index",
+        "intervention",
+        "strength",
+        "other",
+        "step",
+        "metric",
+    ]
     assert not table.duplicated(keys).any()
     # The worlds do differ: no model of one does what that of the other does.
-    tau = table[(table["metric"] == "tau") & table["variant"].isna()].pivot(
+    tau = table[(table["metric"] == "tau") & table["intervention"].isna()].pivot(
         index=["method", "layer", "module", "family"], columns="seed", values="value"
     )
     assert (tau[0] != tau[1]).all()
@@ -101,7 +113,20 @@ def test_another_world_makes_only_what_is_new(
     assert {name: after[name] for name in before} == before
     stages = [sorted(name.split("-")[0] for name in names) for names in (before, after.keys() - before.keys())]
     assert stages[0] == stages[1]
-    columns = ["method", "seed", "family", "layer", "module", "index", "variant", "metric", "value"]
+    columns = [
+        "method",
+        "seed",
+        "family",
+        "layer",
+        "module",
+        "index",
+        "intervention",
+        "strength",
+        "other",
+        "step",
+        "metric",
+        "value",
+    ]
     alone, first = one[0].table[columns], two[0].table.query("seed == 0")[columns]
     np.testing.assert_array_equal(alone["value"], first["value"])
 
@@ -161,7 +186,7 @@ def test_the_random_model_is_what_pretraining_starts_from(root: Path, two: tuple
     own, untouched = (table[table["method"] == name] for name in (RANDOM, UNTOUCHED))
     assert set(own["metric"]) <= set(untouched["metric"])
     assert {"complied", "tau", "probe_accuracy", "lipschitz"} <= set(own["metric"])
-    assert own["variant"].isna().all()
+    assert own["intervention"].isna().all()
     assert own["learning_rate"].isna().all()
     assert set(own["metric"]).isdisjoint({"sine", "projection", "relative_change"})
     # At their start the models do nothing right.

@@ -243,7 +243,7 @@ CLAIMS: dict[str, Claim] = {
     "refusal by one": Claim(
         "cf. Obs. 3",
         "without its first direction dW carries less of refusal than without a random one",
-        parts("without top 1", "without random 1"),
+        parts("without top", "without random", strength=1.0),
         unit="part",
         expects="below",
     ),

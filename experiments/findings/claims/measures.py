@@ -1,6 +1,5 @@
 """What claims compare: functions `(results, method) -> (effect, control)`, each a number per seed."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -30,6 +29,10 @@ WINDOW: dict[str, Any] = {"module": "mlp.post"}
 LAST: dict[str, Any] = {"module": "mlp.post_last"}
 """The position before any of it is read."""
 FIRST_MATRIX: dict[str, Any] = {"module": "W_in"}
+ALPHA = "alpha"
+"""W + strength dW"""
+UNTUNED: dict[str, Any] = {"intervention": ALPHA, "strength": 0.0}
+AS_TUNED: dict[str, Any] = {"intervention": ALPHA, "strength": 1.0}
 ADVERSARIAL = ("adv", "adv_random")
 """Soft tokens fitted to a model, and random ones as long."""
 
@@ -96,26 +99,28 @@ def first_share(results: Results, method: str, metric: str) -> Values:
     return first / (mean * len(indices))
 
 
-def carried(results: Results, method: str, variant: str, **where: Any) -> Values:
+def carried(results: Results, method: str, **where: Any) -> Values:
     """Nats by which an intervention lowers the log-odds of compliance with unsafe prompts from those without any dW.
 
     Graded where exact refusal is at its floor: a part of dW rarely makes a whole refusal.
     """
-    untuned = results.mean("log_odds", method, family="unsafe", variant="alpha 0")
-    return untuned - results.mean("log_odds", method, family="unsafe", variant=variant, **where)
+    untuned = results.mean("log_odds", method, family="unsafe", **UNTUNED)
+    return untuned - results.mean("log_odds", method, family="unsafe", **where)
 
 
-def parts(effect: str, control: str) -> Measure:
+def parts(effect: str, control: str, **where: Any) -> Measure:
     """What two parts of the dW of W_in carry, the rest of the model untuned: shares of what all of it carries."""
 
     def measure(results: Results, method: str) -> tuple[Values, Values]:
-        whole = carried(results, method, "only W_in")
+        whole = carried(results, method, intervention="only", **FIRST_MATRIX)
         if not whole.mean() >= LEAST_CARRIED:
             raise MissingError(
                 f"the dW of W_in alone moves the log-odds of {method} by {whole.mean():.2g} nats towards refusal, "
                 "so that no part can carry it"
             )
-        one, other = (carried(results, method, variant, **FIRST_MATRIX) / whole for variant in (effect, control))
+        one, other = (
+            carried(results, method, intervention=name, **FIRST_MATRIX, **where) / whole for name in (effect, control)
+        )
         return one, other
 
     return measure
@@ -123,10 +128,12 @@ def parts(effect: str, control: str) -> Measure:
 
 def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
     """What the change of the MLPs carries, and that of attention: shares of what all of dW does."""
-    whole = carried(results, method, "alpha 1")
+    whole = carried(results, method, **AS_TUNED)
     if not whole.mean() >= LEAST_CARRIED:
         raise MissingError(f"{method} moves the log-odds by {whole.mean():.2g} nats towards refusal")
-    mlp, attention = (carried(results, method, f"only {part}") / whole for part in ("mlp", "attention"))
+    mlp, attention = (
+        carried(results, method, intervention="only", module=part) / whole for part in ("mlp", "attention")
+    )
     return mlp, attention
 
 
@@ -211,9 +218,8 @@ def jailbroken(results: Results, method: str) -> Values:
 
 
 class Weight(NamedTuple):
-    """An intervention written `KIND WEIGHT` or `KIND OTHER WEIGHT`."""
+    """How strong an intervention is, and with which model."""
 
-    variant: str
     other: str
     """The other model; empty if there is none"""
     weight: float
@@ -228,28 +234,27 @@ def weights(
     others: Sequence[str] = SAFETY,
 ) -> list[Weight]:
     """The interventions of a kind, with one of `others` where with another model."""
-    matches = [re.fullmatch(rf"{kind} (?:(\w+) )?(-?[\d.]+)", name) for name in results.variants(metric, method)]
-    found = [Weight(match[0], match[1] or "", float(match[2])) for match in matches if match]
-    found = [one for one in found if one.other in ("", *others) and wanted(one.weight)]
+    every = [Weight(*one) for one in results.strengths(metric, method, kind)]
+    found = [one for one in every if one.other in ("", *others) and wanted(one.weight)]
     if not found:
-        raise MissingError.rows(f'{metric} of {method}, variants "{kind} ..."')
+        raise MissingError.rows(f"{metric} of {method}, intervention {kind}")
     return found
 
 
 def whole(results: Results, metric: str, method: str, **where: Any) -> Values:
     """A metric of the model itself, on the prompts that interventions were tried on and judged as they were."""
-    return results.mean(metric, method, variant="alpha 1", **where)
+    return results.mean(metric, method, **AS_TUNED, **where)
 
 
-def beyond(results: Results, methods: Sequence[str]) -> list[str]:
+def beyond(results: Results, methods: Sequence[str]) -> list[float]:
     """The extrapolations alpha > 1 under which all of `methods` still comply with safe prompts as KEPT says."""
 
-    def keep(method: str) -> set[str]:
+    def keep(method: str) -> set[float]:
         least = KEPT * whole(results, "complied", method, family="safe").mean()
         return {
-            one.variant
-            for one in weights(results, "complied", method, "alpha", lambda alpha: alpha > 1)
-            if results.mean("complied", method, variant=one.variant, family="safe").mean() >= least
+            one.weight
+            for one in weights(results, "complied", method, ALPHA, lambda alpha: alpha > 1)
+            if results.mean("complied", method, intervention=ALPHA, strength=one.weight, family="safe").mean() >= least
         }
 
     found = sorted(set.intersection(*map(keep, methods)))
@@ -264,24 +269,24 @@ def beyond(results: Results, methods: Sequence[str]) -> list[str]:
 def extrapolated_jailbreaks(results: Results, method: str) -> tuple[Values, Values]:
     """Attack success at all alpha > 1 that leave compliance with safe prompts, against alpha = 1."""
     families = results.jailbreaks(method)
-    at = results.mean("complied", method, variant=beyond(results, [method]), family=families)
+    at = results.mean("complied", method, intervention=ALPHA, strength=beyond(results, [method]), family=families)
     return at, whole(results, "complied", method, family=families)
 
 
 def extrapolated_safe(results: Results, method: str) -> tuple[Values, Values]:
     """Compliance with safe prompts at all alpha > 1, against alpha = 1."""
-    variants = [one.variant for one in weights(results, "complied", method, "alpha", lambda alpha: alpha > 1)]
-    at = results.mean("complied", method, variant=variants, family="safe")
+    alphas = [one.weight for one in weights(results, "complied", method, ALPHA, lambda alpha: alpha > 1)]
+    at = results.mean("complied", method, intervention=ALPHA, strength=alphas, family="safe")
     return at, whole(results, "complied", method, family="safe")
 
 
 def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
     """What extrapolation changes of attack success, on SSFT and on another model, where neither is destroyed by it."""
-    variants = beyond(results, [SFT, method])
+    alphas = beyond(results, [SFT, method])
 
     def gain(name: str) -> Values:
         families = results.jailbreaks(name)
-        at = results.mean("complied", name, variant=variants, family=families)
+        at = results.mean("complied", name, intervention=ALPHA, strength=alphas, family=families)
         return at - whole(results, "complied", name, family=families)
 
     return gain(SFT), gain(method)
@@ -297,7 +302,8 @@ def transfer(results: Results, method: str) -> tuple[Values, Values]:
     for name in changed:
         families = results.jailbreaks(name)
         added = weights(results, "complied", name, "transfer", lambda alpha: alpha > 0, _others(method))
-        effects.append(results.mean("complied", name, family=families, variant=[one.variant for one in added]))
+        with_dw: dict[str, Any] = {"other": [one.other for one in added], "strength": [one.weight for one in added]}
+        effects.append(results.mean("complied", name, family=families, intervention="transfer", **with_dw))
         controls.append(whole(results, "complied", name, family=families))
     return pd.concat(effects, axis=1).mean(axis=1), pd.concat(controls, axis=1).mean(axis=1)
 
@@ -318,7 +324,7 @@ def barrier(results: Results, method: str) -> tuple[Values, float]:
 
     at_end = partial(right, partial(whole, results))
     falls = [
-        right(results.mean, method, variant=one.variant)
+        right(results.mean, method, intervention="between", other=one.other, strength=one.weight)
         - (1 - one.weight) * at_end(method)
         - one.weight * at_end(one.other)
         for one in weights(results, "refused", method, "between", lambda alpha: 0 < alpha < 1)
@@ -330,10 +336,12 @@ def along_alpha(metric: str, **where: Any) -> Measure:
     """Over all alpha, Spearman's correlation of a metric with alpha, against none."""
 
     def measure(results: Results, method: str) -> tuple[Values, float]:
-        scan = weights(results, metric, method, "alpha", lambda alpha: alpha >= 0)
+        scan = weights(results, metric, method, ALPHA, lambda alpha: alpha >= 0)
         if len(scan) < 3:
             raise MissingError.rows(f"{metric} of {method} at three alphas")
-        values = {one.weight: results.mean(metric, method, variant=one.variant, **where) for one in scan}
+        values = {
+            one.weight: results.mean(metric, method, intervention=ALPHA, strength=one.weight, **where) for one in scan
+        }
         ranks = pd.DataFrame(values).rank(axis=1)
         order = pd.Series(list(values), values).rank()
         return ranks.corrwith(order, axis=1), 0.0

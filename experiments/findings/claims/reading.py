@@ -21,10 +21,11 @@ class Results:
     """The results table of one cell, read as means by seed; a seed's number is of one world alone."""
 
     def __init__(self, table: pd.DataFrame) -> None:
-        names = {name: table[name].astype(object).fillna("") for name in ("family", "module", "variant", "missing")}
+        texts = ("family", "module", "intervention", "other", "missing")
+        names = {name: table[name].astype(object).fillna("") for name in texts}
         numbers = {
             name: table[name].astype(float)
-            for name in ("layer", "index", "learning_rate", "seed", "world_seed", "value", "n")
+            for name in ("layer", "index", "strength", "step", "learning_rate", "seed", "world_seed", "value", "n")
         }
         self._columns = {name: column.to_numpy() for name, column in {**names, **numbers}.items()}
         groups = table.groupby(["metric", "method"], sort=False, observed=True).indices
@@ -47,16 +48,17 @@ class Results:
     ) -> pd.Series:
         """By seed, the mean of a metric of a model; nan where one of the rows has no value.
 
-        `where` picks rows by family, module, index or variant, each a value or a list. Rows of an
-        intervention count only where `variant` names it; those by layer only in the deeper half
-        (`deep`), where the paper sees its effects, or only in the other; of several learning rates
-        the highest (the paper's main results), or `rate` of them. `weighted` is by the number of
-        prompts behind each row.
+        `where` picks rows by family, module, index, intervention, strength or other, each a value or a
+        list. Rows of an intervention count only where `where` names it, those of snapshots never;
+        those by layer only in the deeper half (`deep`), where the paper sees its effects, or only in
+        the other; of several learning rates the highest (the paper's main results), or `rate` of
+        them. `weighted` is by the number of prompts behind each row.
         """
         places = self._places_of(metric, method)
         layer = self._columns["layer"][places]
         keep = ~(layer <= self._half) if deep else ~(layer > self._half)
-        for name, allowed in {"variant": "", **where}.items():
+        keep &= np.isnan(self._columns["step"][places])
+        for name, allowed in {"intervention": "", **where}.items():
             column = self._columns[name]
             keep &= np.isin(column[places], np.atleast_1d(np.array(allowed, column.dtype)))
         places = places[keep]
@@ -102,9 +104,16 @@ class Results:
         found = self._distinct("complied", method, "family")
         return [name for name in JAILBREAKS if name in found]
 
-    def variants(self, metric: str, method: str) -> list[str]:
-        """The interventions there are, in the order of the table."""
-        return [name for name in self._distinct(metric, method, "variant") if name]
+    def strengths(self, metric: str, method: str, intervention: str) -> list[tuple[str, float]]:
+        """How strong an intervention there is, and with which other model ("" for none), in the order of the table."""
+        places = self._places_of(metric, method)
+        columns = (self._columns[name][places] for name in ("intervention", "other", "strength", "step"))
+        found = [
+            (other, float(strength))
+            for name, other, strength, step in zip(*columns, strict=True)
+            if name == intervention and np.isnan(step)
+        ]
+        return list(dict.fromkeys(found))
 
     def _distinct(self, metric: str, method: str, column: str) -> list[Any]:
         return list(dict.fromkeys(self._columns[column][self._places_of(metric, method)].tolist()))
@@ -114,5 +123,9 @@ class Results:
 
 
 def _wanted(metric: str, method: str, where: dict[str, Any]) -> str:
-    said = [f"{name} {value}" for name, value in where.items() if not isinstance(value, list)]
+    said = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in where.items()
+        if not isinstance(value, list)
+    ]
     return ", ".join([f"{metric} of {method}", *said])
