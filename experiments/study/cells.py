@@ -16,7 +16,7 @@ from experiments.settings.schema import SIDE_SETTINGS, AblationConfig, LauncherC
 from synth.settings import SettingError, naming
 from synth.world import WorldConfig
 
-UNSWEPT = ("ablation", "study", "seeds", "worlds", "first_seed", "random_model", "methods", *SIDE_SETTINGS)
+UNSWEPT = ("ablation", "study", "seeds", "worlds", "first_seed", "random_model", "methods", "papers", *SIDE_SETTINGS)
 """Settings of the study as a whole, which its cells share."""
 
 
