@@ -20,6 +20,7 @@ from rich.text import Text
 
 from experiments.command import command
 from experiments.findings import comparison
+from experiments.findings.claims import UNNAMED
 from experiments.findings.comparison import Changed, Finished
 from experiments.findings.judging import LEVEL
 from experiments.findings.outcomes import values
@@ -61,7 +62,7 @@ def read(name: str, folder: Path) -> Finished:
         parsed(CELLS, lambda cells: {cell["cell"]: flat(cell["settings"]) for cell in cells}),
         outcomes(results),
         {cell: {model: _names(paths) for model, paths in of.items()} for cell, of in models.items()},
-        parsed(CLAIMS, lambda verdicts: {(verdict["cell"], verdict["claim"]): verdict for verdict in verdicts}),
+        parsed(CLAIMS, lambda verdicts: {_claim(verdict): verdict for verdict in verdicts}),
     )
 
 
@@ -69,6 +70,10 @@ def outcomes(results: pd.DataFrame) -> pd.DataFrame:
     """The numbers of the summary, by cell: columns cell, method, seed, statistic, value, resolution."""
     found = values(results, printed=True).rename(columns={"outcome": "statistic"})
     return found.assign(resolution=found["share"] / found["n"])
+
+
+def _claim(verdict: dict[str, Any]) -> tuple[str, str, str]:
+    return verdict["cell"], verdict.get("paper", UNNAMED), verdict["claim"]
 
 
 def _names(places: Places) -> dict[str, str]:
@@ -96,9 +101,10 @@ def _run(config: CompareConfig, reporter: Reporter) -> None:
     reporter.say(f"A  {a}\nB  {b}")
     reporter.show(_settings(differing), LEAST) if differing else reporter.say("no setting differs\n")
     reporter.show(_outcomes(compared), LEAST)
-    both = len(ours.claims.keys() & theirs.claims.keys())
-    title = f"Claims: {len(changed)} of {both} have another verdict"
-    reporter.show(_claims(title, changed), LEAST) if changed else reporter.say(title)
+    both = ours.claims.keys() & theirs.claims.keys()
+    title = f"Claims: {len(changed)} of {len(both)} have another verdict"
+    several = len({paper for _, paper, _ in both}) > 1
+    reporter.show(_claims(title, changed, several), LEAST) if changed else reporter.say(title)
     if config.out:
         _write(Path(config.out), config, differing, compared, changed)
         reporter.say(f"numbers in {config.out}")
@@ -150,12 +156,12 @@ def _numbers(row: Any) -> list[Text | str]:
     return [*means, interval, Text(p, style), seeds]
 
 
-def _claims(title: str, changed: list[Changed]) -> Table:
+def _claims(title: str, changed: list[Changed], papers: bool) -> Table:
     cells = any(one.cell for one in changed)
-    out = _table(title, "claim", *["cell"] * cells, "A>", "B>")
+    out = _table(title, *["paper"] * papers, "claim", *["cell"] * cells, "A>", "B>")
     for one in changed:
         verdicts = [Text(verdict, COLOURS[verdict]) for verdict in (one.a, one.b)]
-        out.add_row(one.about, *[one.cell] * cells, *verdicts)
+        out.add_row(*[one.paper] * papers, one.about, *[one.cell] * cells, *verdicts)
     return out
 
 

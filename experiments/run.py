@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from experiments.command import command
 from experiments.findings import printed, scorecard, summary
+from experiments.findings.claims import PAPERS
 from experiments.progress import Reporter
 from experiments.settings.schema import StudyConfig
 from experiments.study import forecast
@@ -21,8 +22,9 @@ def _run(config: StudyConfig, reporter: Reporter) -> None:
     results = run(config, reporter)
     reporter.show(summary.render(results.table))
     if not config.ablation.name:
-        claims = printed.render(scorecard.scorecard(results.table))
-        reporter.say(claims) if isinstance(claims, str) else reporter.show(claims)
+        papers = [PAPERS[name] for name in config.papers]
+        for found in printed.render(one for paper in papers for one in scorecard.scorecard(results.table, paper)):
+            reporter.say(found) if isinstance(found, str) else reporter.show(found)
     reporter.say(f"results in {results.folder}")
 
 

@@ -48,6 +48,8 @@ from experiments.figures import (
     tau,
 )
 from experiments.findings import outcomes
+from experiments.findings.claims import PAPERS
+from experiments.findings.claims.paper import Paper
 from experiments.findings.results import UNTOUCHED, select, tuned
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -67,14 +69,16 @@ class Drawing(NamedTuple):
 
     shows: str
     """What is seen, and where the paper has it"""
-    rows: Callable[[pd.DataFrame], pd.DataFrame]
+    rows: Callable[..., pd.DataFrame]
     """What is drawn, no rows if the table does not have it"""
-    draw: Callable[[pd.DataFrame], Figure]
+    draw: Callable[..., Figure]
     """From these rows"""
     each_method: bool = False
     """Whether one for each tuned model, of its rows and those of the untouched model: NAME-METHOD"""
     of_prompts: bool = False
     """Whether it shows single prompts: its table is then `samples.coordinates`"""
+    each_paper: bool = False
+    """Whether one for each paper, which both functions are given after the rows: NAME-PAPER where there are several"""
 
 
 FIGURES: dict[str, Drawing] = {
@@ -181,7 +185,7 @@ FIGURES: dict[str, Drawing] = {
         partial(paths.rows, kind="transfer"),
         partial(paths.draw, kind="transfer"),
     ),
-    "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw),
+    "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
 }
 
 TABLES: dict[str, tuple[str, tables.Columns]] = {
@@ -231,23 +235,34 @@ def is_sweep(table: pd.DataFrame) -> bool:
 
 
 def jobs(
-    table: pd.DataFrame, only: Sequence[str] = (), planned: Sequence[str] = (), points: pd.DataFrame = NO_POINTS
+    table: pd.DataFrame,
+    only: Sequence[str] = (),
+    planned: Sequence[str] = (),
+    points: pd.DataFrame = NO_POINTS,
+    papers: Sequence[Paper] | None = None,
 ) -> Iterator[Job]:
-    """What there are rows for in the table, or in `points` for figures of prompts; of the names in `only` if any."""
+    """What there are rows for in the table, or in `points` for figures of prompts; of the names in `only` if any.
+
+    Claims are those of `papers`, of all that there are if None.
+    """
+    papers = list(PAPERS.values()) if papers is None else papers
     if is_sweep(table):
-        yield from _of_sweep(table, only, planned)
+        yield from _of_sweep(table, only, planned, papers)
         return
     for name, drawing in FIGURES.items():
         if (only and name not in only) or (drawing.of_prompts and points.empty):
             continue
         given = points if drawing.of_prompts else table
-        parts = (
-            {f"{name}-{method}": [UNTOUCHED, method] for method in tuned(table)} if drawing.each_method else {name: []}
-        )
-        for part, methods in parts.items():
-            rows = drawing.rows(select(given, method=methods) if methods else given)
+        # For each part of its name a table, and what else its functions are given.
+        parts: dict[str, tuple[pd.DataFrame, tuple[Paper, ...]]] = {name: (given, ())}
+        if drawing.each_method:
+            parts = {f"{name}-{method}": (select(given, method=[UNTOUCHED, method]), ()) for method in tuned(table)}
+        elif drawing.each_paper:
+            parts = {_named(name, paper, papers): (given, (paper,)) for paper in papers}
+        for part, (of_part, told) in parts.items():
+            rows = drawing.rows(of_part, *told)
             if len(rows):
-                yield Job(part, drawing.shows, rows, partial(drawing.draw, rows), {})
+                yield Job(part, drawing.shows, rows, partial(drawing.draw, rows, *told), {})
     for name, (shows, columns) in TABLES.items():
         rows = tables.rows(table, columns) if not only or name in only else table.head(0)
         if len(rows):
@@ -255,13 +270,20 @@ def jobs(
     yield from _of_groups(outcomes.over_steps(table), f"_{STEPS}", OVER_STEPS, only, ())
 
 
-def _of_sweep(table: pd.DataFrame, only: Sequence[str], planned: Sequence[str]) -> Iterator[Job]:
+def _named(name: str, paper: Paper, papers: Sequence[Paper]) -> str:
+    """The name of a figure of one of `papers`."""
+    return f"{name}-{paper.name}" if len(papers) > 1 else name
+
+
+def _of_sweep(
+    table: pd.DataFrame, only: Sequence[str], planned: Sequence[str], papers: Sequence[Paper]
+) -> Iterator[Job]:
     yield from _of_groups(table, "", "", only, planned)
-    if not only or CLAIM_MAP in only:
-        verdicts = claim_map.rows(table)
+    for paper in papers if not only or CLAIM_MAP in only else ():
+        verdicts = claim_map.rows(table, paper)
         if len(verdicts):
-            draw = partial(claim_map.draw, verdicts, planned)
-            yield Job(CLAIM_MAP, CLAIMS_WHERE, verdicts, draw, {})
+            draw = partial(claim_map.draw, verdicts, paper, planned)
+            yield Job(_named(CLAIM_MAP, paper, papers), CLAIMS_WHERE, verdicts, draw, {})
 
 
 def _of_groups(
@@ -328,16 +350,17 @@ def draw_all(
     only: Sequence[str] = (),
     planned: Sequence[str] = (),
     points: pd.DataFrame = NO_POINTS,
+    papers: Sequence[Paper] | None = None,
 ) -> list[str]:
     """Every figure and table that `table` has the rows for into `folder`, with these rows; returns their names.
 
     `planned` are all cells of a sweep, also those that are not in the table; `points`, of one cell, is
-    `samples.coordinates`.
+    `samples.coordinates`; claims are those of `papers`, of all that there are if None.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = read_json(folder / INDEX, {}) if only else {}
     done = []
-    for job in jobs(table, only, planned, points):
+    for job in jobs(table, only, planned, points, papers):
         path = folder / job.name
         job.rows.to_csv(path.with_name(f"{job.name}.csv"), index=False, encoding="utf-8")
         for kind, text in job.texts.items():

@@ -13,12 +13,14 @@ import pandas as pd
 from experiments import figures
 from experiments.command import command
 from experiments.findings import outcomes, samples
+from experiments.findings.claims import PAPERS, UNNAMED
+from experiments.findings.claims.paper import Paper
 from experiments.findings.results import select
 from experiments.progress import Reporter
 from experiments.settings.commands import FiguresConfig
 from experiments.settings.errors import ConfigError
 from experiments.study import seal
-from experiments.study.output import CELLS, FIGURES
+from experiments.study.output import CELLS, CLAIMS, FIGURES
 
 
 def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
@@ -42,7 +44,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     planned = _planned(run, table) if figures.is_sweep(table) else []
     there = (run / seal.MODELS).exists() and not figures.is_sweep(table)
     points = samples.coordinates(seal.models("run", run).get(cell, {})) if there else figures.NO_POINTS
-    drawn = figures.draw_all(table, folder, config.width, config.only, planned, points)
+    drawn = figures.draw_all(table, folder, config.width, config.only, planned, points, _papers(run))
     if os.path.realpath(folder) == os.path.realpath(run / FIGURES):
         seal.renew(run, [f"{FIGURES}/{name}" for name in figures.files(folder)])
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
@@ -75,6 +77,14 @@ def _planned(run: Path, table: pd.DataFrame) -> list[str]:
         str(one["cell"]) for one in figures.read_json(run / CELLS, []) if isinstance(one, dict) and "cell" in one
     ]
     return planned if set(outcomes.cells(table)) <= set(planned) else []
+
+
+def _papers(run: Path) -> list[Paper] | None:
+    """The papers whose claims the study's folder has verdicts on; None where it does not say."""
+    if not (run / CLAIMS).exists():
+        return None
+    judged = {one.get("paper", UNNAMED) for one in figures.read_json(run / CLAIMS, []) if isinstance(one, dict)}
+    return [paper for name, paper in PAPERS.items() if name in judged]
 
 
 def _run(config: FiguresConfig, reporter: Reporter) -> None:

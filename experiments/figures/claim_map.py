@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from experiments.figures.common import legend, note, page_width, turn
-from experiments.findings.claims import CLAIMS
+from experiments.findings.claims.paper import Paper
 from experiments.findings.outcomes import cells, swept
 from experiments.findings.scorecard import of_cells
 from experiments.findings.verdicts import DIFFERS, NO_EFFECT, OPPOSITE, SUPPORTED, UNDECIDED, UNSPECIFIC, UNTESTABLE
@@ -40,11 +40,11 @@ COLUMNS = (
 )
 
 
-def rows(table: pd.DataFrame) -> pd.DataFrame:
+def rows(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     """The verdicts on what can be tested: a row per cell and claim, with the placebos that support it too in `also`."""
     found = [
         {"cell": cell, **{name: getattr(one, name) for name in COLUMNS}, "also": ", ".join(one.also)}
-        for cell, verdicts in of_cells(table).items()
+        for cell, verdicts in of_cells(table, [paper]).items()
         for one in verdicts
         if one.verdict != UNTESTABLE
     ]
@@ -53,10 +53,10 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     return verdicts.merge(settings, on="cell", how="left") if len(verdicts) else verdicts
 
 
-def draw(verdicts: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
+def draw(verdicts: pd.DataFrame, paper: Paper, planned: Sequence[str] = ()) -> Figure:
     """A row a claim, a column a cell; small numbers are seeds, where they are not the same in all."""
     order = list(planned) or cells(verdicts)
-    claims = [name for name in CLAIMS if name in set(verdicts["claim"])]
+    claims = [name for name in paper.claims if name in set(verdicts["claim"])]
     figure, axis = plt.subplots(figsize=(page_width(), 0.15 * len(claims) + 0.8))
     same = verdicts["n"].nunique() == 1
     columns = (verdicts[name] for name in ("cell", "claim", "verdict", "n"))
@@ -74,7 +74,7 @@ def draw(verdicts: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
         axis.plot([], [], "s", color=colour, markersize=7, label=f"{symbol} {verdict} ({count})")
     axis.set_xlim(-0.5, len(order) - 0.5)
     axis.set_ylim(len(claims) - 0.5, -0.5)
-    sources = {name: "" if page_width() < 4.5 else f"  ({CLAIMS[name].source})" for name in claims}
+    sources = {name: "" if page_width() < 4.5 else f"  ({paper.claims[name].source})" for name in claims}
     axis.set_yticks(range(len(claims)), [name + sources[name] for name in claims], fontsize=6)
     axis.set_xticks(range(len(order)), order)
     if max(map(len, order)) > 4:

@@ -17,14 +17,15 @@ from experiments.figures.common import (
     whole_layers,
 )
 from experiments.findings.results import seed_note, select, tuned, unchanged
+from models.training.methods import MATCHED
 
 METRICS = {
     "outside_energy": (Look(UNSAFE, "-", "o"), "all of dW"),
     "outside_top": (Look(BLUE, "--", "s"), "leading vectors, half of the energy"),
 }
 NULL = "outside_energy_random"
-MATCHED = ("irrelevant", "continued")
-"""The control that is drawn in every panel: the first that the table has."""
+DRAWN = (MATCHED, "continued")
+"""The control that is drawn in every panel: the first of these that the table has"""
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -36,7 +37,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> Figure:
     """Thin lines are seeds, thick ones their mean; grey is the control's dW, dotted a random one, in closed form."""
     names, modules = tuned(rows), list(dict.fromkeys(rows["module"]))
-    control = next((name for name in MATCHED if name in names), None)
+    control = next((name for name in DRAWN if name in names), None)
     labels = [f"{module}\n" + r"$\|(I-P)\Delta W\|/\|\Delta W\|$" for module in modules]
     figure, axes = panels(names, labels, "layer", height=1.3)
     for line, module in zip(axes, modules, strict=True):

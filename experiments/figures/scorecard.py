@@ -1,4 +1,4 @@
-"""The paper's claims as a forest plot: each contrast with its control (`experiments/findings/scorecard.py`)."""
+"""A paper's claims as a forest plot: each contrast with its control (`experiments/findings/scorecard.py`)."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from experiments.figures.common import NEUTRAL, ORANGE, PINK, SAFE, SKY, UNSAFE, legend, note, page_width
-from experiments.findings.claims import UNITS
+from experiments.findings.claims.paper import Paper
+from experiments.findings.claims.units import UNITS
 from experiments.findings.printed import replicates_note
 from experiments.findings.scorecard import evidence, scorecard
 from experiments.findings.verdicts import (
@@ -42,18 +43,18 @@ TITLES = {
 }
 
 
-def rows(table: pd.DataFrame) -> pd.DataFrame:
+def rows(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     """What the verdicts rest on; none if no claim has its rows in the table."""
-    return evidence(table)
+    return evidence(table, paper)
 
 
-def draw(rows: pd.DataFrame) -> Figure:
+def draw(rows: pd.DataFrame, paper: Paper) -> Figure:
     """A panel per unit; lines are 95 % intervals, the dotted line is the control, the band the margin about it.
 
     A marker points to where the claim says that the effect lies, small ones are single methods, and
     crosses are the same contrast of models tuned without safety.
     """
-    verdicts = scorecard(rows)
+    verdicts = scorecard(rows, paper)
     told = [one for one in verdicts if one.verdict != UNTESTABLE and one.n]
     units = [unit for unit in UNITS if any(one.unit == unit for one in told)]
     of_unit = {unit: [one for one in told if one.unit == unit] for unit in units}

@@ -22,8 +22,8 @@ class Finished(NamedTuple):
     """Columns cell, method, seed, statistic, value, and resolution: the least difference that values can have"""
     models: dict[str, dict[str, dict[str, str]]]
     """By cell and model, the names of the artifacts of its weights and of its measurements"""
-    claims: dict[tuple[str, str], dict[str, Any]]
-    """Verdicts by cell and claim"""
+    claims: dict[tuple[str, str, str], dict[str, Any]]
+    """Verdicts by cell, paper and claim"""
 
 
 class Changed(NamedTuple):
@@ -34,6 +34,8 @@ class Changed(NamedTuple):
     a: Any
     b: Any
     about: str = ""
+    paper: str = ""
+    """Of a claim"""
 
 
 def settings(a: Finished, b: Finished) -> list[Changed]:
@@ -83,11 +85,13 @@ def same_model(a: Finished, b: Finished, cell: str, model: str, *parts: str) -> 
 
 def verdicts(a: Finished, b: Finished) -> list[Changed]:
     """The claims on which both studies have a verdict, not the same one."""
-    return [
-        Changed(cell, claim, ours["verdict"], b.claims[cell, claim]["verdict"], f"{ours['source']}: {ours['sentence']}")
-        for (cell, claim), ours in a.claims.items()
-        if (cell, claim) in b.claims and ours["verdict"] != b.claims[cell, claim]["verdict"]
-    ]
+    found = []
+    for (cell, paper, claim), ours in a.claims.items():
+        theirs = b.claims.get((cell, paper, claim), ours)
+        if ours["verdict"] != theirs["verdict"]:
+            about = f"{ours['source']}: {ours['sentence']}"
+            found.append(Changed(cell, claim, ours["verdict"], theirs["verdict"], about, paper))
+    return found
 
 
 def _by_key(outcomes: pd.DataFrame) -> dict[Any, pd.DataFrame]:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.stats import Paired, equivalence_p, holm, one_sided_p, paired_test
-from experiments.findings.claims import UNITS, Claim
+from experiments.findings.claims.paper import Claim
+from experiments.findings.claims.units import UNITS
 from experiments.findings.verdicts import NO_EFFECT, OPPOSITE, SUPPORTED, UNDECIDED, UNTESTABLE, Pairs
 
 LEVEL = 0.05

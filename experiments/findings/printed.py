@@ -7,7 +7,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from experiments.findings.claims import UNITS
+from experiments.findings.claims.units import UNITS
 from experiments.findings.verdicts import UNTESTABLE, VERDICTS, Judged, Verdict
 
 LEAST = 5
@@ -22,20 +22,29 @@ def replicates_note(verdicts: Sequence[Verdict]) -> str:
     return f"{n} worlds" if worlds > 1 else f"{n} seed{'s' * (n != 1)} of one world"
 
 
-def render(verdicts: Iterable[Verdict]) -> Table | str:
-    """A row for each verdict, in 100 columns, and below it one for each method where they are not of one mind.
+def render(verdicts: Iterable[Verdict]) -> list[Table | str]:
+    """A table for each paper that there are verdicts on.
 
-    Under LEAST replicates a line that says why there is none.
+    Under LEAST replicates a line in their place that says why there are none.
     """
     verdicts = list(verdicts)
-    over = replicates_note(verdicts)
-    if max((one.n for one in verdicts), default=0) < LEAST:
-        return (
+    if verdicts and max(one.n for one in verdicts) < LEAST:
+        over = replicates_note(verdicts)
+        return [
             f"no scorecard: {over}; below {LEAST} replicates tests decide next to nothing, set worlds={LEAST} or more"
-        )
+        ]
+    papers = list(dict.fromkeys(one.paper for one in verdicts))
+    return [
+        _of_paper([one for one in verdicts if one.paper == paper], f"Claims of {paper}" if papers[1:] else "Claims")
+        for paper in papers
+    ]
+
+
+def _of_paper(verdicts: list[Verdict], claims: str) -> Table:
+    """A row for each verdict, in 100 columns, and below it one for each method where they are not of one mind."""
     counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in VERDICTS)
     out = Table(
-        title=f"Claims over {over}: {counts}",
+        title=f"{claims} over {replicates_note(verdicts)}: {counts}",
         caption=_without_numbers(verdicts),
         box=SIMPLE,
         width=100,

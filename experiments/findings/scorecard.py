@@ -1,4 +1,4 @@
-"""The scorecard: what a study says of each of the paper's claims, and what it says of placebos.
+"""The scorecard: what a study says of each of a paper's claims, and what it says of placebos.
 
 Effect is compared with control within each seed, for each method that the claim is about on its
 own. The unit of replication is the world: of several seeds of a world the mean counts once, and
@@ -14,7 +14,7 @@ t over replicates. A method's verdict is
 
 A claim that two things are the same is supported if the contrast lies within the margin, and
 opposite if it lies beyond it. Errors are controlled on both sides: over the claims of a family
-(those of one observation of the paper; those derived from it) and their methods, the chance of
+(those of one observation of a paper; those derived from it) and their methods, the chance of
 any false "supported" is at most 5 %, and so is that of any false "opposite" or "no effect"
 (Holm's correction each). A claim's verdict is the one on which all its methods agree: being an
 intersection of tests it needs no further correction. Where one method is decided in another way
@@ -33,9 +33,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats import paired_test, seeds_needed, variance_shares
-from experiments.findings.claims import CLAIMS, UNITS, Claim
-from experiments.findings.claims.measures import PLACEBOS
+from experiments.findings.claims.paper import Claim, Paper
 from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.claims.units import UNITS
 from experiments.findings.judging import LEVEL, Compared, Evidence, judge, weigh
 from experiments.findings.results import UNTOUCHED, select, unchanged
 from experiments.findings.table import swept
@@ -51,67 +51,79 @@ from experiments.findings.verdicts import (
     Verdict,
 )
 
-ACROSS, RATE = "learning rate", "tuning.learning_rate"
-"""The claim that compares cells, and the setting that it compares them by."""
+RATE = "tuning.learning_rate"
+"""The setting by which claims on learning rates compare cells."""
 
 
 Of = Mapping[tuple[str, str], Compared]
 """By claim and model."""
 
 
-def scorecard(table: pd.DataFrame) -> list[Verdict]:
-    """A verdict on each of CLAIMS, in their order, from the results of one cell."""
-    return _verdicts(_compare_all(Results(_one_run(table))))
+def scorecard(table: pd.DataFrame, paper: Paper) -> list[Verdict]:
+    """A verdict on each of the paper's claims, in their order, from the results of one cell."""
+    return _verdicts(paper, _compare_all(paper, _read(table, paper)))
 
 
-def of_cells(table: pd.DataFrame) -> dict[str, list[Verdict]]:
-    """The scorecard of every cell of a study, in the order of the table.
+def of_cells(table: pd.DataFrame, papers: Iterable[Paper]) -> dict[str, list[Verdict]]:
+    """The scorecards of every cell of a study, in the order of the table, one after the other for each paper.
 
-    ACROSS is judged for a cell beside those that differ from it in nothing but a lower learning
-    rate; every other claim as if the cell were alone.
+    Claims on learning rates are judged for a cell beside those that differ from it in nothing but a lower one;
+    every other claim as if the cell were alone.
     """
-    across, found = _across(table), {}
-    for name, rows in table.groupby("cell", sort=False, observed=True):
-        compared = _compare_all(Results(_one_run(rows)))
-        found[str(name)] = verdicts = _verdicts(compared)
-        if name in across:
-            beside = _verdicts({**compared, **across[name]})
-            found[str(name)] = [two if one.claim == ACROSS else one for one, two in zip(verdicts, beside, strict=True)]
+    found: dict[str, list[Verdict]] = {str(name): [] for name in table["cell"].unique()}
+    for paper in papers:
+        across = _across(table, paper)
+        for name, rows in table.groupby("cell", sort=False, observed=True):
+            compared = _compare_all(paper, _read(rows, paper))
+            verdicts = _verdicts(paper, compared)
+            if name in across:
+                beside = _verdicts(paper, {**compared, **across[name]})
+                changed = {claim for claim, _ in across[name]}
+                verdicts = [two if one.claim in changed else one for one, two in zip(verdicts, beside, strict=True)]
+            found[str(name)] += verdicts
     return found
 
 
-def _across(table: pd.DataFrame) -> dict[object, Of]:
-    """ACROSS in every cell that has others like it at a lower learning rate, of the models that are in both."""
-    found: dict[object, Of] = {}
+def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, str], Compared]]:
+    """Claims on learning rates in every cell that has others like it at a lower one, of the models that are in both."""
+    found: dict[object, dict[tuple[str, str], Compared]] = {}
     if RATE not in table:
         return found
-    rows = unchanged(select(table[table["method"] != UNTOUCHED], metric="separation"))
-    settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
-    for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
-        for name, own in alike.groupby("cell", sort=False, observed=True):
-            slower = alike[(alike["learning_rate"] < own["learning_rate"].max()) & alike["method"].isin(own["method"])]
-            # Of cells that are the same but for their name, one.
-            slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
-            if len(slower):
-                results = Results(pd.concat([own, slower]))
-                found[name] = {(ACROSS, model): _compare(results, ACROSS, model) for model in _models(ACROSS)}
+    for claim, one in paper.claims.items():
+        if not one.across:
+            continue
+        rows = unchanged(select(table[table["method"] != UNTOUCHED], metric=one.across))
+        settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
+        for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
+            for name, own in alike.groupby("cell", sort=False, observed=True):
+                lower = alike["learning_rate"] < own["learning_rate"].max()
+                slower = alike[lower & alike["method"].isin(own["method"])]
+                # Of cells that are the same but for their name, one.
+                slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
+                if len(slower):
+                    results = Results(pd.concat([own, slower]), paper.conventions)
+                    compared = {(claim, model): _compare(results, one, model) for model in paper.models(claim)}
+                    found.setdefault(name, {}).update(compared)
     return found
 
 
-def evidence(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the table that the verdicts rest on."""
-    results = Results(_one_run(table))
-    _compare_all(results)
+def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
+    """The rows of the table that the verdicts on a paper rest on."""
+    results = _read(table, paper)
+    _compare_all(paper, results)
     return table[results.read]
 
 
-def _models(claim: str) -> tuple[str, ...]:
-    """Those that a claim is judged of, placebos last."""
-    return (*CLAIMS[claim].methods, *PLACEBOS)
+def _read(table: pd.DataFrame, paper: Paper) -> Results:
+    return Results(_one_run(table), paper.conventions)
 
 
-def _compare_all(results: Results) -> Of:
-    return {(claim, model): _compare(results, claim, model) for claim in CLAIMS for model in _models(claim)}
+def _compare_all(paper: Paper, results: Results) -> Of:
+    return {
+        (name, model): _compare(results, claim, model)
+        for name, claim in paper.claims.items()
+        for model in paper.models(name)
+    }
 
 
 def _one_run(table: pd.DataFrame) -> pd.DataFrame:
@@ -126,8 +138,7 @@ def _one_run(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _compare(results: Results, name: str, model: str) -> Compared:
-    claim = CLAIMS[name]
+def _compare(results: Results, claim: Claim, model: str) -> Compared:
     before, results.read = results.read, np.zeros_like(results.read)
     try:
         effect, control = claim.measure(results, model)
@@ -145,32 +156,35 @@ def _compare(results: Results, name: str, model: str) -> Compared:
     return found
 
 
-def _verdicts(compared: Of) -> list[Verdict]:
-    weighed = {key: weigh(CLAIMS[key[0]], one) for key, one in compared.items()}
-    safety = {key: one for key, one in weighed.items() if key[1] in CLAIMS[key[0]].methods}
-    judged = _judge_families(safety)
-    for placebo in PLACEBOS:
+def _verdicts(paper: Paper, compared: Of) -> list[Verdict]:
+    claims, placebos = paper.claims, paper.conventions.placebos
+    weighed = {key: weigh(claims[key[0]], one) for key, one in compared.items()}
+    judged = _judge_families(claims, {key: one for key, one in weighed.items() if key[1] in paper.methods(key[0])})
+    for placebo in placebos:
         # As if it were the method: its claims are corrected among themselves.
-        judged |= _judge_families({key: one for key, one in weighed.items() if key[1] == placebo})
+        judged |= _judge_families(claims, {key: one for key, one in weighed.items() if key[1] == placebo})
     return [
         _verdict(
+            paper,
             name,
-            [judged[name, model] for model in claim.methods],
-            [judged[name, model] for model in PLACEBOS],
-            [compared[name, model].pairs for model in claim.methods],
+            [judged[name, model] for model in paper.methods(name)],
+            [judged[name, model] for model in placebos],
+            [compared[name, model].pairs for model in paper.methods(name)],
         )
-        for name, claim in CLAIMS.items()
+        for name in claims
     ]
 
 
-def _judge_families(weighed: Mapping[tuple[str, str], Evidence]) -> dict[tuple[str, str], Judged]:
+def _judge_families(
+    claims: Mapping[str, Claim], weighed: Mapping[tuple[str, str], Evidence]
+) -> dict[tuple[str, str], Judged]:
     found: dict[tuple[str, str], Judged] = {}
-    for family in dict.fromkeys(claim.family for claim in CLAIMS.values()):
-        keys = [key for key in weighed if CLAIMS[key[0]].family == family]
-        verdicts = judge([(CLAIMS[name].expects, weighed[name, model]) for name, model in keys])
+    for family in dict.fromkeys(claim.family for claim in claims.values()):
+        keys = [key for key in weighed if claims[key[0]].family == family]
+        verdicts = judge([(claims[name].expects, weighed[name, model]) for name, model in keys])
         tests = int(sum(not np.isnan(weighed[key].claimed) for key in keys))
         for key, (verdict, claimed, against) in zip(keys, verdicts, strict=True):
-            found[key] = _judged(CLAIMS[key[0]], key[1], weighed[key], verdict, claimed, against, LEVEL / max(1, tests))
+            found[key] = _judged(claims[key[0]], key[1], weighed[key], verdict, claimed, against, LEVEL / max(1, tests))
     return found
 
 
@@ -220,8 +234,8 @@ def agreed(judged: Sequence[Judged]) -> str:
     return UNDECIDED if len(set(found) - {UNDECIDED}) == 1 else DIFFERS
 
 
-def _verdict(name: str, judged: list[Judged], placebos: list[Judged], pairs: list[Pairs]) -> Verdict:
-    claim = CLAIMS[name]
+def _verdict(paper: Paper, name: str, judged: list[Judged], placebos: list[Judged], pairs: list[Pairs]) -> Verdict:
+    claim = paper.claims[name]
     unit, verdict = UNITS[claim.unit], agreed(judged)
     if verdict == SUPPORTED and any(one.verdict == SUPPORTED for one in placebos):
         verdict = UNSPECIFIC
@@ -230,6 +244,7 @@ def _verdict(name: str, judged: list[Judged], placebos: list[Judged], pairs: lis
     test = paired_test(over.contrast)
     numbers = (*over.means, test.mean, test.low, test.high)
     return Verdict(
+        paper=paper.name,
         claim=name,
         source=claim.source,
         sentence=claim.sentence,

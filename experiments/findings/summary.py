@@ -6,9 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.findings import outcomes
-from experiments.findings.claims.measures import MATCHED
 from experiments.findings.results import RANDOM, models, prompt_note, select
-from models.training.methods import CONTROLS
+from models.training.methods import CONTROLS, MATCHED
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -42,11 +42,12 @@ class Judged:
 class Verdict:
     """What a table says of a claim."""
 
+    paper: str
     claim: str
     source: str
     sentence: str
     family: str
-    """The claims that were corrected together"""
+    """The claims of the paper that were corrected together"""
     verdict: str
     unit: str
     expects: str
@@ -64,7 +65,7 @@ class Verdict:
     """Of the contrast's variance, the share that lies between worlds; nan without several seeds of several worlds"""
     methods: tuple[Judged, ...]
     placebos: tuple[Judged, ...]
-    """The same claim of models without safety in their tuning"""
+    """The same claim of the paper's placebos"""
     note: str
 
     @property

@@ -29,7 +29,7 @@ def write(folder: Path) -> Path:
         "study": study,
         "origin": origin.describe(study, folder),
         "key_numbers": keynumbers.tables(study),
-        "scorecard": scorecard.describe(study),
+        "scorecards": scorecard.describe(study),
         "figures": figures.embed(folder / "figures"),
         "controls": controls.present(study.table),
         "outcomes": outcomes.pack(study),

@@ -60,14 +60,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
     body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b), sign)));
   });
 }
-const scorecard = byId("scorecard-filter");
-if (scorecard) {
-  const rows = [...byId("scorecard-table").tBodies[0].rows];
+for (const scorecard of document.querySelectorAll("form[id^=scorecard-filter]")) {
+  const end = scorecard.dataset.end, rows = [...byId(`scorecard-table${end}`).tBodies[0].rows];
   const filter = () => {
     const verdicts = new Set([...scorecard.querySelectorAll("input:checked")].map((box) => box.value));
     const cell = scorecard.elements.cell?.value ?? "";
     for (const row of rows) row.hidden = !verdicts.has(row.dataset.verdict) || (cell !== "" && row.dataset.cell !== cell);
-    byId("scorecard-count").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
+    byId(`scorecard-count${end}`).textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
   };
   scorecard.addEventListener("change", filter);
   scorecard.addEventListener("submit", (event) => event.preventDefault());

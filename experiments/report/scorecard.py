@@ -1,9 +1,9 @@
-"""The verdicts on the paper's claims, as the page shows them."""
+"""The verdicts on papers' claims, as the page shows them."""
 
 import math
 from typing import Any, NamedTuple
 
-from experiments.findings.claims import UNITS
+from experiments.findings.claims.units import UNITS
 from experiments.findings.verdicts import UNTESTABLE, VERDICTS
 from experiments.report.folder import Study
 
@@ -49,8 +49,9 @@ class Line(NamedTuple):
 
 
 class Scorecard(NamedTuple):
-    """Lines with numbers, lines without, and where each claim stands in each cell."""
+    """Of one paper: lines with numbers, lines without, and where each claim stands in each cell."""
 
+    paper: str
     told: list[Line]
     untold: list[Line]
     counts: list[tuple[str, str, str, int]]
@@ -60,15 +61,21 @@ class Scorecard(NamedTuple):
     """Claim, source, sentence, a line per cell"""
 
 
-def describe(study: Study) -> Scorecard:
-    """Of all cells that were judged."""
-    lines = [_line(verdict) for verdict in study.verdicts]
+def describe(study: Study) -> list[Scorecard]:
+    """One for each paper, of all cells that were judged."""
+    papers = dict.fromkeys(verdict["paper"] for verdict in study.verdicts)
+    return [_of_paper(paper, [one for one in study.verdicts if one["paper"] == paper]) for paper in papers]
+
+
+def _of_paper(paper: str, verdicts: list[dict[str, Any]]) -> Scorecard:
+    lines = [_line(verdict) for verdict in verdicts]
     told = [line for line in lines if line.whole.verdict != UNTESTABLE]
     cells = list(dict.fromkeys(line.cell for line in lines))
     placed = {(line.claim, line.cell): line for line in lines}
     claims = {line.claim: line for line in lines if any(other.claim == line.claim for other in told)}
     counted = [(verdict, sum(line.whole.verdict == verdict for line in told)) for verdict in VERDICTS]
     return Scorecard(
+        paper=paper,
         told=told,
         untold=[line for line in lines if line.whole.verdict == UNTESTABLE],
         counts=[(verdict, CLASSES[verdict], MARKS[verdict], count) for verdict, count in counted if count],

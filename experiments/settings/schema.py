@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.paths import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
+from experiments.findings.claims import PAPERS
 from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
@@ -143,9 +144,11 @@ class StudyConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
     over_training: tuple[str, ...] = ("behaviour", "clusters", "separability", "nullspace")
     """Measurements made of every one of `tuning.snapshots`; by default there are none of these."""
+    papers: tuple[str, ...] = ("jain2024",)
+    """Papers whose claims are judged, each apart from the others; none if empty. Nothing is made anew for another."""
 
     def __post_init__(self) -> None:
-        for name in ("methods", "attacks", "over_training"):
+        for name in ("methods", "attacks", "over_training", "papers"):
             setattr(self, name, tuple(getattr(self, name)))
         require_positive(self, "seeds", "worlds")
         last = 2**31 - 1
@@ -193,6 +196,10 @@ class StudyConfig:
                 f"{name} is none of {', '.join(MEASUREMENTS)}",
                 "choose from these",
             )
+        for name in self.papers:
+            require(name in PAPERS, "papers", name, f"must be among {', '.join(PAPERS)}", "choose from these")
+        once = len(set(self.papers)) == len(self.papers)
+        require(once, "papers", list(self.papers), "must not repeat a paper", "name each once")
         if self.runs_at_once is not None:
             require_positive(self, "runs_at_once")
         with naming("world"):

@@ -22,6 +22,7 @@ UNSWEPT = (
     "methods",
     "attacks",
     "nodes",
+    "papers",
     *SIDE_SETTINGS,
 )
 """Settings of the study as a whole, which its cells share."""

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from experiments import figures, report
 from experiments.findings import samples, scorecard, table
+from experiments.findings.claims import PAPERS
 from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.findings.table import Part
 from experiments.settings.config import output_folder
@@ -137,11 +138,11 @@ class Output:
             write_whole(self.folder / ENVIRONMENT, json.dumps(provenance.environment(), indent=1))
             self._write_cells(failures)
             self._write_table()
-            results = Results(self.folder)
-            write_whole(self.folder / CLAIMS, scorecard.to_json(scorecard.of_cells(results.table)))
+            results, papers = Results(self.folder), [PAPERS[name] for name in self.config.papers]
+            write_whole(self.folder / CLAIMS, scorecard.to_json(scorecard.of_cells(results.table, papers)))
             names = list(self._by_cell())
             points = samples.coordinates(models[names[0]]) if len(names) == 1 else figures.NO_POINTS
-            figures.draw_all(results.table, self.folder / FIGURES, planned=names, points=points)
+            figures.draw_all(results.table, self.folder / FIGURES, planned=names, points=points, papers=papers)
             report.write(self.folder)
             if not failures:
                 drawn = [f"{FIGURES}/{path.name}" for path in (self.folder / FIGURES).iterdir()]
@@ -179,7 +180,14 @@ class Output:
         """A hash of the artifacts, the settings said in the table, and the code and style of all else."""
         code = [
             provenance.code_version(f"experiments.{name}")
-            for name in ("figures", "findings.samples", "findings.scorecard", "report", "findings.table")
+            for name in (
+                "figures",
+                "findings.claims",
+                "findings.samples",
+                "findings.scorecard",
+                "report",
+                "findings.table",
+            )
         ]
         parts = [[part.path.parent.name, part.path.name, part.common] for part in self._parts()]
         looks = [figures.style_version(), report.assets_version()]

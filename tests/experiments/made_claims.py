@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.findings.claims.measures import PLACEBOS, SAFETY
+from experiments.findings.claims import jain2024
 from experiments.findings.results import UNTOUCHED
 from experiments.findings.table import COLUMNS, NULLABLE
 from synth.families import JAILBREAKS
 
+SAFETY, PLACEBOS = jain2024.PAPER.conventions.methods, jain2024.PAPER.conventions.placebos
 METHODS = (UNTOUCHED, *SAFETY, *PLACEBOS)
 TUNED = METHODS[1:]
 FAMILIES = ("safe", "unsafe", *JAILBREAKS)

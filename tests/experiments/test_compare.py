@@ -124,9 +124,16 @@ def test_settings_that_differ_are_named_and_side_settings_are_not() -> None:
 
 
 def test_verdicts_that_changed() -> None:
-    a = finished({})._replace(claims={("", "one"): CLAIM, ("", "two"): CLAIM, ("x", "one"): CLAIM})
-    b = a._replace(claims={("", "one"): CLAIM, ("", "two"): {**CLAIM, "verdict": "undecided"}})
-    assert verdicts(a, b) == [comparison.Changed("", "two", "supported", "undecided", "Fig. 3: they separate")]
+    a = finished({})._replace(claims={("", "p", "one"): CLAIM, ("", "p", "two"): CLAIM, ("x", "p", "one"): CLAIM})
+    b = a._replace(claims={("", "p", "one"): CLAIM, ("", "p", "two"): {**CLAIM, "verdict": "undecided"}})
+    assert verdicts(a, b) == [comparison.Changed("", "two", "supported", "undecided", "Fig. 3: they separate", "p")]
+
+
+def test_verdicts_are_compared_within_a_paper() -> None:
+    other = {**CLAIM, "verdict": "opposite"}
+    a = finished({})._replace(claims={("", "p", "one"): CLAIM, ("", "q", "one"): other})
+    b = a._replace(claims={("", "q", "one"): {**other, "verdict": "undecided"}, ("", "r", "one"): other})
+    assert [(one.paper, one.a, one.b) for one in verdicts(a, b)] == [("q", "opposite", "undecided")]
 
 
 def study(folder: Path, value: float, weights: str = "1", method: str = "sft", cell: str = "") -> Path:
@@ -190,6 +197,27 @@ def test_two_studies_that_agree_say_so(pair: list[str], tmp_path: Path, capsys: 
     assert "no setting differs" in out
     assert "Claims: 0 of 1 have another verdict" in out
     assert "3 and 3" in out
+
+
+def test_claims_of_several_papers_are_shown_apart(pair: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, verdict in zip(pair, ("opposite", "supported"), strict=True):
+        both = [{"cell": "", "paper": name, **CLAIM, "verdict": verdict} for name in ("jain2024", "other")]
+        (Path(folder) / "claims.json").write_text(json.dumps(both))
+    assert main(pair) == 0
+    out = capsys.readouterr().out
+    assert "Claims: 2 of 2 have another verdict" in out
+    lines = [line.split() for line in out.splitlines()]
+    for name in ("jain2024", "other"):
+        assert [name, "Fig.", "3:", "they", "separate", "opposite", "supported"] in lines
+
+
+def test_verdicts_that_name_no_paper_are_those_of_the_first_one(
+    pair: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [{"cell": "", "paper": "jain2024", **CLAIM, "verdict": "supported"}]
+    (Path(pair[1]) / "claims.json").write_text(json.dumps(named))
+    assert main(pair) == 0
+    assert "Claims: 1 of 1 have another verdict" in capsys.readouterr().out
 
 
 def harmed(kind: str, folder: Path) -> None:

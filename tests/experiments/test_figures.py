@@ -16,6 +16,7 @@ from PIL import Image
 
 from experiments import figures
 from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
+from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.results import select, unchanged
 from experiments.findings.scorecard import evidence, scorecard, to_json
 from experiments.settings.schema import StudyConfig
@@ -339,11 +340,11 @@ def test_a_shallow_model_has_no_published_layers() -> None:
 def test_the_scorecard_rests_on_the_rows_it_keeps(table: pd.DataFrame) -> None:
     def numbers(rows: pd.DataFrame) -> list[Any]:
         """But for the notes, which name what is not there."""
-        said = json.loads(to_json({"": scorecard(rows)}))
+        said = json.loads(to_json({"": scorecard(rows, PAPER)}))
         judged = [each for one in said for each in (one, *one["methods"], *one["placebos"])]
         return [{name: value for name, value in each.items() if not isinstance(value, list | str)} for each in judged]
 
-    assert numbers(evidence(table)) == numbers(table)
+    assert numbers(evidence(table, PAPER)) == numbers(table)
 
 
 def test_the_tables_give_percent_with_spread(table: pd.DataFrame, drawn: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from experiments.figures import ablation, claim_map, draw_all, jobs, names
+from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.outcomes import OUTCOMES, values
 from experiments.findings.results import select
 from experiments.findings.scorecard import scorecard
@@ -93,13 +94,14 @@ def test_numbers_under_the_axis_do_not_touch(steps: list[float], group: str, rot
 
 
 def test_the_claim_map_gives_the_verdict_of_each_cell(sweep: pd.DataFrame) -> None:
-    rows = claim_map.rows(sweep)
+    rows = claim_map.rows(sweep, PAPER)
     for cell in ("0.0", "0.5", "1.0"):
-        expected = {one.claim: one.verdict for one in scorecard(select(sweep, cell=cell)) if one.verdict != UNTESTABLE}
+        judged = scorecard(select(sweep, cell=cell), PAPER)
+        expected = {one.claim: one.verdict for one in judged if one.verdict != UNTESTABLE}
         here = rows[rows["cell"] == cell]
         assert dict(zip(here["claim"], here["verdict"], strict=True)) == expected
         assert set(here[OVERLAP]) == {float(cell)}
-    figure = claim_map.draw(rows)
+    figure = claim_map.draw(rows, PAPER)
     axis = figure.axes[0]
     assert len(axis.patches) == len(rows)
     symbols = [one.get_marker() for one in axis.get_lines() if len(one.get_xdata())]

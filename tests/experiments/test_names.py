@@ -17,6 +17,7 @@ from experiments.compare import _claims, _outcomes, _settings
 from experiments.figures import jobs
 from experiments.findings import comparison, outcomes, scorecard, summary
 from experiments.findings import printed as scorecard_printed
+from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.comparison import Changed
 from experiments.progress import PlainConsole, Reporter
 from tests.experiments.made_results import results, swept
@@ -65,7 +66,7 @@ def test_the_summary_has_every_name_as_it_is() -> None:
 
 
 def test_the_scorecard_has_no_markup() -> None:
-    said = printed(scorecard_printed.render(scorecard.scorecard(results(seeds=5))))
+    said = printed(*scorecard_printed.render(scorecard.scorecard(results(seeds=5), PAPER)))
     assert "[/" not in said
     assert "undecided" in said
 
@@ -81,8 +82,8 @@ def test_a_comparison_has_every_name_as_it_is() -> None:
     shifted = finished._replace(outcomes=finished.outcomes.assign(value=finished.outcomes["value"] + 0.1))
     said = printed(_outcomes(comparison.outcomes(finished, shifted)))
     changed = [Changed(name, "setting", name, None, name) for name in NASTY]
-    verdicts = [Changed(name, "claim", "supported", "undecided", name) for name in NASTY]
-    for text in (said, printed(_settings(changed)), printed(_claims("Claims", verdicts))):
+    verdicts = [Changed(name, "claim", "supported", "undecided", name, name) for name in NASTY]
+    for text in (said, printed(_settings(changed)), printed(_claims("Claims", verdicts, papers=True))):
         assert [name for name in NASTY if name not in text] == []
         assert "[dim]" not in text
 

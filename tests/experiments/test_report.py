@@ -21,6 +21,7 @@ from PIL import Image
 from analysis.separability import COORDINATES
 from experiments import report
 from experiments.findings import scorecard
+from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.table import NULLABLE
 from experiments.report import controls, figures, origin, outcomes, views
 from experiments.report.folder import read
@@ -118,7 +119,7 @@ def study(root: Path, cells: Sequence[str] = ("",), name: str = "quick", token: 
     done = [cell for cell in cells if not (error and cell == cells[-1])]
     tables = {cell: rows(cell, rng) for cell in done}
     pd.concat(tables.values(), ignore_index=True).to_parquet(folder / "results.parquet", index=False)
-    verdicts = scorecard.to_json({cell: scorecard.scorecard(table) for cell, table in tables.items()})
+    verdicts = scorecard.to_json({cell: scorecard.scorecard(table, PAPER) for cell, table in tables.items()})
     (folder / "claims.json").write_text(verdicts)
     listed = [
         {"cell": cell, "settings": {"world.held_out": 0.1}, "status": "done", "error": None}

@@ -99,6 +99,8 @@ def test_settings_change_what_they_are_of_and_what_is_made_of_it() -> None:
     assert changed("world.safety.rule=any") == everything - {UNTOUCHED, RANDOM}
     # A label is nothing to anything.
     assert changed("world.name=another", "model.name=another") == set()
+    # What is claimed of results is no part of them.
+    assert changed("papers=[]") == set()
 
 
 def test_what_is_kept_reads_as_the_settings(needed: Plan) -> None:

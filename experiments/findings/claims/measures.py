@@ -9,16 +9,8 @@ import pandas as pd
 
 from experiments.findings.claims.reading import MissingError, Results
 from experiments.findings.results import UNTOUCHED
-from models.training.methods import CONTROLS
 
 SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
-SAFETY = (SFT, DPO, UNLEARNING)
-"""The paper's methods."""
-PLACEBOS = CONTROLS
-"""Models tuned without anything about safety in it, or without anything but refusal."""
-MATCHED = "irrelevant"
-"""The placebo that refuses as often, by a rule that has nothing to do with safety: it turns as much, by as large a
-gradient, so that what it shows too is not due to safety."""
 
 Values = pd.Series
 """A number per seed, indexed by seed."""
@@ -33,13 +25,6 @@ ALPHA = "alpha"
 """W + strength dW"""
 UNTUNED: dict[str, Any] = {"intervention": ALPHA, "strength": 0.0}
 AS_TUNED: dict[str, Any] = {"intervention": ALPHA, "strength": 1.0}
-ADVERSARIAL = ("adv", "adv_random")
-"""Soft tokens fitted to a model, and random ones as long."""
-
-LEAST_CARRIED = 1.0
-"""Nats of log-odds that the dW of W_in alone must move before its parts are compared."""
-KEPT = 0.9
-"""Share of its compliance with safe prompts that a model must keep under extrapolation to be compared."""
 
 
 def against(control: str, metric: str, **where: Any) -> Measure:
@@ -113,7 +98,7 @@ def parts(effect: str, control: str, **where: Any) -> Measure:
 
     def measure(results: Results, method: str) -> tuple[Values, Values]:
         whole = carried(results, method, intervention="only", **FIRST_MATRIX)
-        if not whole.mean() >= LEAST_CARRIED:
+        if not whole.mean() >= results.conventions.least_carried:
             raise MissingError(
                 f"the dW of W_in alone moves the log-odds of {method} by {whole.mean():.2g} nats towards refusal, "
                 "so that no part can carry it"
@@ -129,7 +114,7 @@ def parts(effect: str, control: str, **where: Any) -> Measure:
 def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
     """What the change of the MLPs carries, and that of attention: shares of what all of dW does."""
     whole = carried(results, method, **AS_TUNED)
-    if not whole.mean() >= LEAST_CARRIED:
+    if not whole.mean() >= results.conventions.least_carried:
         raise MissingError(f"{method} moves the log-odds by {whole.mean():.2g} nats towards refusal")
     mlp, attention = (
         carried(results, method, intervention="only", module=part) / whole for part in ("mlp", "attention")
@@ -137,79 +122,21 @@ def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
     return mlp, attention
 
 
-def position(results: Results, method: str, tau: Values, module: dict[str, Any]) -> Values:
-    """Where a mean tau lies on the way from the mean of unsafe prompts, 0, to that of safe ones, 1."""
-    unsafe, safe = (results.mean("tau", method, family=name, **module) for name in ("unsafe", "safe"))
-    return (tau - unsafe) / (safe - unsafe).where(safe > unsafe)
-
-
-def nearer_safe(metric: str, module: dict[str, Any]) -> Measure:
-    """The position of jailbreak prompts, against half way."""
-
-    def measure(results: Results, method: str) -> tuple[Values, float]:
-        tau = results.mean(metric, method, family=results.jailbreaks(method), weighted=True, **module)
-        return position(results, method, tau, module), 0.5
-
-    return measure
-
-
-def nearer_safe_ones(metric: str, **where: Any) -> Measure:
-    """By how many times a number of successful jailbreaks is off that of unsafe prompts, and off that of safe ones."""
-
-    def measure(results: Results, method: str) -> tuple[Values, Values]:
-        families = results.jailbreaks(method)
-        attacks = results.mean(f"{metric}_successful", method, family=families, weighted=True, **where)
-        unsafe, safe = (results.mean(metric, method, family=name, **where) for name in ("unsafe", "safe"))
-        return _times(attacks, unsafe), _times(attacks, safe)
-
-    return measure
-
-
-def _times(one: Values, other: Values) -> Values:
-    """The larger over the smaller."""
-    return pd.Series(np.maximum(one / other, other / one))
-
-
 def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **where: Any) -> Measure:
     """A number of a model against that of whichever placebo comes `nearest`, in each seed, to what is claimed."""
 
     def measure(results: Results, method: str) -> tuple[Values, Values]:
         own = results.mean(metric, method, **where)
-        there = {name: results.mean(metric, name, **where) for name in PLACEBOS if results.has(metric, name)}
+        there = {
+            name: results.mean(metric, name, **where)
+            for name in results.conventions.placebos
+            if results.has(metric, name)
+        }
         if not there:
             raise MissingError.rows(f"{metric} of a placebo")
         return own, nearest(pd.DataFrame(there))
 
     return measure
-
-
-def follows_success(results: Results, method: str) -> tuple[Values, float]:
-    """Over jailbreak families, the correlation of mean tau with attack success, against none."""
-    families = results.jailbreaks(method)
-    if len(families) < 3:
-        raise MissingError.rows(f"three families of jailbreaks of {method}")
-    taus, shares = (
-        pd.DataFrame({name: results.mean(metric, method, family=name, **where) for name in families})
-        for metric, where in (("tau", WINDOW), ("complied", {}))
-    )
-    return taus.corrwith(shares, axis=1), 0.0
-
-
-def soft_tokens(results: Results, method: str) -> tuple[Values, Values]:
-    """Success of the most soft tokens, against as many random ones."""
-    most = results.indices("adv_complied", method)[-1:]
-    fitted, random = (results.mean(f"{name}_complied", method, family="unsafe", index=most) for name in ADVERSARIAL)
-    return fitted, random
-
-
-def soft_position(results: Results, method: str) -> tuple[Values, Values]:
-    """The position of unsafe prompts with the most soft tokens, against as many random ones."""
-    most = results.indices("adv_tau", method)[-1:]
-    fitted, random = (
-        position(results, method, results.mean(f"{name}_tau", method, family="unsafe", index=most, **LAST), LAST)
-        for name in ADVERSARIAL
-    )
-    return fitted, random
 
 
 def jailbroken(results: Results, method: str) -> Values:
@@ -231,11 +158,12 @@ def weights(
     method: str,
     kind: str,
     wanted: Callable[[float], bool],
-    others: Sequence[str] = SAFETY,
+    others: Sequence[str] = (),
 ) -> list[Weight]:
-    """The interventions of a kind, with one of `others` where with another model."""
+    """The interventions of a kind, with one of `others`, or of the paper's methods, where with another model."""
+    allowed = ("", *(others or results.conventions.methods))
     every = [Weight(*one) for one in results.strengths(metric, method, kind)]
-    found = [one for one in every if one.other in ("", *others) and wanted(one.weight)]
+    found = [one for one in every if one.other in allowed and wanted(one.weight)]
     if not found:
         raise MissingError.rows(f"{metric} of {method}, intervention {kind}")
     return found
@@ -247,10 +175,11 @@ def whole(results: Results, metric: str, method: str, **where: Any) -> Values:
 
 
 def beyond(results: Results, methods: Sequence[str]) -> list[float]:
-    """The extrapolations alpha > 1 under which all of `methods` still comply with safe prompts as KEPT says."""
+    """The extrapolations alpha > 1 under which all of `methods` still comply with as many safe prompts as is asked."""
+    kept = results.conventions.kept
 
     def keep(method: str) -> set[float]:
-        least = KEPT * whole(results, "complied", method, family="safe").mean()
+        least = kept * whole(results, "complied", method, family="safe").mean()
         return {
             one.weight
             for one in weights(results, "complied", method, ALPHA, lambda alpha: alpha > 1)
@@ -260,7 +189,7 @@ def beyond(results: Results, methods: Sequence[str]) -> list[float]:
     found = sorted(set.intersection(*map(keep, methods)))
     if not found:
         raise MissingError(
-            f"at every alpha > 1 there is, {' or '.join(methods)} complies with fewer than {KEPT:.0%} of the safe "
+            f"at every alpha > 1 there is, {' or '.join(methods)} complies with fewer than {kept:.0%} of the safe "
             "prompts that it did comply with"
         )
     return found
@@ -295,21 +224,19 @@ def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
 def transfer(results: Results, method: str) -> tuple[Values, Values]:
     """Attack success with the dW of other methods added, against the model as it is.
 
-    Of a placebo: with its dW added to the models of SAFETY.
+    Of a placebo: with its dW added to the models of the paper.
     """
-    changed = SAFETY if method in PLACEBOS else (method,)
+    conventions = results.conventions
+    is_placebo = method in conventions.placebos
+    changed, others = (conventions.methods, (method,)) if is_placebo else ((method,), conventions.methods)
     effects, controls = [], []
     for name in changed:
         families = results.jailbreaks(name)
-        added = weights(results, "complied", name, "transfer", lambda alpha: alpha > 0, _others(method))
+        added = weights(results, "complied", name, "transfer", lambda alpha: alpha > 0, others)
         with_dw: dict[str, Any] = {"other": [one.other for one in added], "strength": [one.weight for one in added]}
         effects.append(results.mean("complied", name, family=families, intervention="transfer", **with_dw))
         controls.append(whole(results, "complied", name, family=families))
     return pd.concat(effects, axis=1).mean(axis=1), pd.concat(controls, axis=1).mean(axis=1)
-
-
-def _others(method: str) -> tuple[str, ...]:
-    return (method,) if method in PLACEBOS else SAFETY
 
 
 def barrier(results: Results, method: str) -> tuple[Values, float]:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.findings.claims.conventions import Conventions
 from synth.families import JAILBREAKS
 
 
@@ -20,7 +21,8 @@ class MissingError(Exception):
 class Results:
     """The results table of one cell, read as means by seed; a seed's number is of one world alone."""
 
-    def __init__(self, table: pd.DataFrame) -> None:
+    def __init__(self, table: pd.DataFrame, conventions: Conventions) -> None:
+        self.conventions = conventions
         texts = ("family", "module", "intervention", "other", "missing")
         names = {name: table[name].astype(object).fillna("") for name in texts}
         numbers = {
@@ -31,7 +33,7 @@ class Results:
         groups = table.groupby(["metric", "method"], sort=False, observed=True).indices
         self._places = {key: np.asarray(places) for key, places in groups.items()}
         layers = numbers["layer"].max()
-        self._half = layers // 2 if layers > 0 else 0
+        self._shallow = np.floor(layers * (1 - conventions.deep)) if layers > 0 else 0
         self._world_of = dict(zip(self._columns["seed"], self._columns["world_seed"], strict=True))
         self.read = np.zeros(len(table), bool)
         """Which rows of the table a mean was taken over"""
@@ -50,13 +52,13 @@ class Results:
 
         `where` picks rows by family, module, index, intervention, strength or other, each a value or a
         list. Rows of an intervention count only where `where` names it, those of snapshots never;
-        those by layer only in the deeper half (`deep`), where the paper sees its effects, or only in
-        the other; of several learning rates the highest (the paper's main results), or `rate` of
+        those by layer only in the deep ones (`deep`), where the paper sees its effects, or only in
+        the others; of several learning rates the highest (the paper's main results), or `rate` of
         them. `weighted` is by the number of prompts behind each row.
         """
         places = self._places_of(metric, method)
         layer = self._columns["layer"][places]
-        keep = ~(layer <= self._half) if deep else ~(layer > self._half)
+        keep = ~(layer <= self._shallow) if deep else ~(layer > self._shallow)
         keep &= np.isnan(self._columns["step"][places])
         for name, allowed in {"intervention": "", **where}.items():
             column = self._columns[name]

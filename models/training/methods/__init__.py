@@ -38,3 +38,6 @@ SAFETY = tuple(name for name, method in METHODS.items() if method.part == "safet
 """Methods that teach safety"""
 CONTROLS = tuple(name for name, method in METHODS.items() if method.part == "control")
 """Methods that teach none, and stand beside those that do"""
+MATCHED = "irrelevant"
+"""The control that refuses as often as a method of safety does, by a rule that has nothing to do with it: it turns as
+much, by as large a gradient, so that what it shows too is not due to safety"""

@@ -1,0 +1,170 @@
+"""The claims of `jain2024.py` on jailbreaks (Obs. 5, sec. 5) and on multiples of dW (app. C)."""
+
+from experiments.findings.claims import jailbreaks, measures
+from experiments.findings.claims.jailbreaks import nearer_safe, nearer_safe_ones
+from experiments.findings.claims.measures import (
+    DPO,
+    FIRST_MATRIX,
+    LAST,
+    SFT,
+    UNLEARNING,
+    WINDOW,
+    along_alpha,
+    within,
+)
+from experiments.findings.claims.paper import Claim
+
+JAILBREAKS: dict[str, Claim] = {
+    "successful attacks": Claim(
+        "Obs. 5",
+        "Fig. 7",
+        "successful jailbreaks lie nearer the safe cluster than the unsafe one",
+        nearer_safe("tau_successful", WINDOW),
+        unit="part",
+    ),
+    "successful, Lipschitz": Claim(
+        "Obs. 5",
+        "Fig. 7",
+        "local Lipschitzness of successful jailbreaks is nearer that of safe prompts than of unsafe ones",
+        nearer_safe_ones("lipschitz"),
+    ),
+    "successful, projection": Claim(
+        "Obs. 5",
+        "Fig. 7",
+        "successful jailbreaks project on dW nearer safe inputs than unsafe ones",
+        nearer_safe_ones("projection_total", **FIRST_MATRIX),
+    ),
+    "soft tokens, tau": Claim(
+        "Obs. 5",
+        "Figs A.66-71",
+        "soft tokens fitted to the model move unsafe prompts nearer the safe cluster than random ones",
+        jailbreaks.soft_position,
+        unit="part",
+    ),
+    "successful, last": Claim(
+        "Obs. 5",
+        "Fig. 7",
+        "successful jailbreaks lie nearer the safe cluster even before a token of the response is read",
+        nearer_safe("tau_successful", LAST),
+        unit="part",
+        derived=True,
+    ),
+    "all attacks": Claim(
+        "Obs. 5",
+        "Fig. 7",
+        "jailbreak prompts, successful or not, lie nearer the safe cluster than the unsafe one",
+        nearer_safe("tau", WINDOW),
+        unit="part",
+        derived=True,
+    ),
+    "soft tokens": Claim(
+        "sec. 5",
+        "Figs A.66-71",
+        "soft tokens fitted to the model make it comply more than random ones",
+        jailbreaks.soft_tokens,
+        unit="share",
+    ),
+    "SSFT easiest": Claim(
+        "sec. 5",
+        "Table A.1",
+        "jailbreaks succeed less on DPO and unlearning than on SSFT",
+        lambda results, method: (measures.jailbroken(results, method), measures.jailbroken(results, SFT)),
+        (DPO, UNLEARNING),
+        "share",
+        "below",
+    ),
+    "text over misgen": Claim(
+        "sec. 5",
+        "Table A.1",
+        "on DPO competing text succeeds more than mismatched generalisation",
+        within({"family": "co_text"}, {"family": "misgen_task"}, metric="complied"),
+        (DPO,),
+        "share",
+    ),
+    "misgen over task": Claim(
+        "sec. 5",
+        "Table A.1",
+        "on DPO mismatched generalisation succeeds more than competing tasks",
+        within({"family": "misgen_task"}, {"family": "co_task"}, metric="complied"),
+        (DPO,),
+        "share",
+    ),
+    "misgen by task": Claim(
+        "sec. 5",
+        "Table A.2",
+        "mismatched generalisation succeeds more by tasks than by text",
+        within({"family": "misgen_task"}, {"family": "misgen_text"}, metric="complied"),
+        unit="share",
+    ),
+    "misgen by both": Claim(
+        "sec. 5",
+        "Table A.2",
+        "mismatched generalisation succeeds more by tasks and text than by tasks alone",
+        within({"family": "misgen_both"}, {"family": "misgen_task"}, metric="complied"),
+        unit="share",
+    ),
+    "extrapolation": Claim(
+        "app. C",
+        "Fig. A.72",
+        "jailbreaks succeed less on SSFT extrapolated to alpha > 1, while safe prompts are complied with",
+        measures.extrapolated_jailbreaks,
+        (SFT,),
+        "share",
+        "below",
+    ),
+    "extrapolation, cost": Claim(
+        "app. C",
+        "Fig. A.72",
+        "SSFT extrapolated to alpha > 1 complies with safe prompts as before",
+        measures.extrapolated_safe,
+        (SFT,),
+        "share",
+        "same",
+    ),
+    "extrapolation, SSFT": Claim(
+        "app. C",
+        "Fig. A.72",
+        "extrapolation takes more success from jailbreaks on SSFT than on DPO and unlearning",
+        measures.gain_of_sft,
+        (DPO, UNLEARNING),
+        "part",
+        "below",
+    ),
+    "transfer": Claim(
+        "app. C",
+        "Fig. A.74",
+        "jailbreaks succeed less on a model with the dW of another method added",
+        measures.transfer,
+        unit="share",
+        expects="below",
+    ),
+    "same basin": Claim(
+        "app. C",
+        "Fig. A.73",
+        "tuned models are linearly connected: between their weights behaviour stays as right",
+        measures.barrier,
+        unit="share",
+        expects="same",
+    ),
+    "alpha, separation": Claim(
+        "app. C", "Figs A.76-85", "with alpha the clusters move apart", along_alpha("separation", **LAST), unit="rank"
+    ),
+    "alpha, angles": Claim(
+        "app. C",
+        "Figs A.76-85",
+        "with alpha activations of unsafe prompts leave the span they had before tuning",
+        along_alpha("activation_angle", family="unsafe", **LAST),
+        unit="rank",
+    ),
+    "alpha, Lipschitz": Claim(
+        "app. C",
+        "Figs A.76-85",
+        "with alpha local Lipschitzness of unsafe prompts falls",
+        along_alpha("lipschitz", family="unsafe"),
+        unit="rank",
+        expects="below",
+    ),
+    "alpha, Fisher": Claim(
+        "app. C", "Figs A.76-85", "with alpha the Fisher criterion grows", along_alpha("fisher", **LAST), unit="rank"
+    ),
+}
