@@ -194,4 +194,5 @@ def make(strength: float, noise: float, seeds: int = 6, draw: int = 0, worlds: b
     added = table["metric"].isin(FIXED)
     table["value"] = np.where(added, table["value"] + noise * z / 4, table["value"] * np.exp(noise * z))
     table = table.assign(study="s", cell="", world="w", model="m", n=512, missing=None, step=None)
+    table = table.assign(node=table["method"], start=None)
     return table[list(COLUMNS)].astype(NULLABLE)
