@@ -11,7 +11,7 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.lookup import existing, sampler, split_name
+from synth.lookup import existing, sampler, size, split_name
 from synth.settings import naming, require, require_among, require_name, require_positive, require_seed
 from synth.world import WorldConfig, build_world
 
@@ -53,6 +53,7 @@ class DataConfig:
             split_name(name, "family")
         with naming("world"):
             world = build_world(self.world)
+            size(world)
             for name in self.family:
                 sampler(world, name)
 
@@ -253,10 +254,10 @@ class StudyConfig:
             world = build_world(self.world)
             for name in self.analysis.families or ("safe", "unsafe"):
                 sampler(world, name)
+            longest = size(world, self.analysis.families or ()).whole
         if self.analysis.families is None:
             with naming("analysis"):
                 self.analysis.check_among(existing(world), "the families that the world has")
-        longest = world.sequence_length
         require(
             longest <= self.model.context,
             "model.context",

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -17,17 +18,19 @@ from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
 from experiments.stages import files
-from experiments.stages.prompts import drawn, held_out
+from experiments.stages.prompts import drawn, together
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.training import DivergedError, finite_runs
 from experiments.stages.weights import Weights
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
+from synth import sequences
+from synth.judging import judge
 from synth.keys import fold
 from synth.lookup import modules
 from synth.sequences import Prompts
-from synth.world import WorldConfig
+from synth.world import WorldConfig, build_world
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
@@ -50,8 +53,8 @@ class Asked:
 
     @functools.cached_property
     def modules(self) -> tuple[str, ...]:
-        """Where its families are defined."""
-        return modules(self.families)
+        """Where its families and the styles of its world are defined."""
+        return (*modules(self.families), *sequences.modules(self.world))
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ class Measure(Measured):
 
 def prompts_of(asked: Asked) -> dict[str, Prompts]:
     """The prompts that are measured, by family."""
-    return {family: held_out(asked.world, family, asked.prompts) for family in asked.families}
+    return together(asked.world, asked.families, asked.prompts)
 
 
 def groups_of(asked: Asked) -> dict[str, np.ndarray]:
@@ -174,7 +177,10 @@ def subject(
 ) -> Subject:
     """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts, and `before`, if known,
     what `observe_last` saw with the weights `reference`."""
-    seen = {family: observe(model, params, batch, asked.window) for family, batch in prompts.items()}
+    seen = {}
+    for family, batch in prompts.items():
+        judging = partial(judge, build_world(asked.world), drawn(asked.world, family, asked.prompts)[0])
+        seen[family] = observe(model, params, batch, asked.window, judging)
     most = asked.prompts_before
     if before is None:
         before = (
