@@ -37,7 +37,7 @@ from models.transformer import ModelConfig, Params, Tap, forward
 from synth import vocab
 from synth.keys import batch_keys, fold
 from synth.lookup import split_name
-from synth.sequences import PADDING, Batch
+from synth.segments import PADDING, Batch
 from synth.settings import require, require_above_zero, require_at_most, require_positive
 
 METRICS = (
@@ -121,7 +121,8 @@ def places(go: jax.Array, count: int, width: int, length: int) -> jax.Array:
 def insert(batch: Batch, count: int, width: int) -> Batch:
     """`batch` [B, T] as [B, width] with `count` placeholders (PAD) before EOT; tokens behind `width` are lost."""
     place = places(batch.go, count, width, batch.tokens.shape[-1])
-    return Batch(take(batch.tokens, place, vocab.PAD), take(batch.roles, place, PADDING), batch.go + count)
+    tokens, roles = take(batch.tokens, place, vocab.PAD), take(batch.roles, place, PADDING)
+    return Batch(tokens, roles, batch.go + count, take(batch.scored, place, False), batch.room)
 
 
 def with_soft_tokens(
@@ -229,7 +230,7 @@ def measure(subject: Subject, config: AttacksConfig) -> list[Result]:
 
 
 def _family(subject: Subject, config: AttacksConfig, family: str) -> list[Result]:
-    batch = Batch(*(part[: config.prompts] for part in subject.prompts[family].complying))
+    batch: Batch = jax.tree.map(lambda x: x[: config.prompts], subject.prompts[family].complying)
     prompts, length = batch.tokens.shape
     possible = [k for k in config.strengths if length + k <= subject.model.context]
     most = max(possible, default=0)

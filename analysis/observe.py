@@ -11,7 +11,7 @@ import numpy as np
 from models.decode import Forced, greedy, judged
 from models.fork import fork, width
 from models.transformer import Layout, ModelConfig, Params, forward
-from synth import vocab
+from synth.judging import Judge, to_the_letter
 from synth.sequences import Prompts
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
@@ -30,21 +30,21 @@ class Observation(NamedTuple):
     generated: Any
     """[N, T] each prompt with its greedy response"""
     complied: Any
-    """[N] bool: the generated response is the composed tasks' output, to the letter and the EOS"""
+    """[N] bool: the answer in the generated response, its EOS included, is one that complies"""
     refused: Any
-    """[N] bool: the generated response is the null token at every place, then EOS"""
+    """[N] bool: it is a refusal"""
     first_complied: Any
     """[N] bool: the first token of the generated response is the compliant one"""
     first_refused: Any
-    """[N] bool: it is the null token"""
+    """[N] bool: it is the first one of the refusal"""
     teacher_complied: Any
     """[N] bool: the compliant response is predicted at every place when fed as input"""
     teacher_refused: Any
     """[N] bool: the refusal, likewise"""
     token_accuracy: Any
-    """[N] share of the compliant response's letters predicted right when fed as input"""
+    """[N] share of the compliant answer's letters predicted right when fed as input"""
     logp_comply: Any
-    """[N] log-probability of the compliant response with its EOS, summed over tokens"""
+    """[N] log-probability of the compliant response with its EOS, summed over the tokens that are scored"""
     logp_refuse: Any
     """[N] of the refusal"""
     last: Mapping[str, Any]
@@ -52,10 +52,17 @@ class Observation(NamedTuple):
     window: Mapping[str, Any]
     """By site of WINDOW, [N, L, width]: mean over `window` positions from that one on, the model's own
     response as input"""
+    complied_trace: Any = None
+    """[N] bool: the trace in the generated response is the one before the compliant answer; None where that has none"""
+    refused_trace: Any = None
+    """[N] bool: it is the one before the refusal; None where that has none"""
 
 
-def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -> Observation:
-    """Responses and activations of one model as NumPy arrays; no more than `at_once` prompts are held at a time."""
+def observe(
+    model: ModelConfig, params: Params, prompts: Prompts, window: int, judge: Judge = to_the_letter
+) -> Observation:
+    """Responses, judged, and activations of one model as NumPy arrays; no more than `at_once` prompts are held at a
+    time."""
     comply, refuse, at_last, over_window = jax.tree.map(np.asarray, _forced(model, params, window, prompts))
     complying, refusing, go = (
         np.asarray(x) for x in (prompts.complying.tokens, prompts.refusing.tokens, prompts.complying.go)
@@ -68,14 +75,16 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
         chosen = np.resize(undecided[i : i + FREE], FREE)
         generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen])
         over_window = jax.tree.map(partial(_replaced, chosen), over_window, own)
-    first = np.take_along_axis(generated, go[:, None] + 1, axis=1)[:, 0]
-    compliant = np.take_along_axis(complying, go[:, None] + 1, axis=1)[:, 0]
+    said, compliant, refusal = (
+        np.take_along_axis(tokens, go[:, None] + 1, axis=1)[:, 0] for tokens in (generated, complying, refusing)
+    )
+    judgement = judge(prompts, generated)
     return Observation(
         generated=generated,
-        complied=np.all(generated == complying, axis=-1),
-        refused=np.all(generated == refusing, axis=-1),
-        first_complied=first == compliant,
-        first_refused=first == vocab.NULL,
+        complied=judgement.complied,
+        refused=judgement.refused,
+        first_complied=said == compliant,
+        first_refused=said == refusal,
         teacher_complied=comply.exact,
         teacher_refused=refuse.exact,
         token_accuracy=comply.accuracy,
@@ -83,6 +92,8 @@ def observe(model: ModelConfig, params: Params, prompts: Prompts, window: int) -
         logp_refuse=refuse.logp,
         last=at_last,
         window=over_window,
+        complied_trace=judgement.complied_trace,
+        refused_trace=judgement.refused_trace,
     )
 
 
@@ -142,7 +153,7 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
         refused = refuse.exact[:, None, None]
         return comply, refuse, last, {site: jnp.where(refused, own[1], own[0]) for site, own in over.items()}
 
-    return in_pieces(of_piece, prompts, at_once(width(prompts.complying.tokens.shape[-1])))
+    return in_pieces(of_piece, prompts, at_once(width(*prompts)))
 
 
 @partial(jax.jit, static_argnums=(0, 2))

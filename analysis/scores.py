@@ -40,9 +40,9 @@ def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
 
 def few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) -> Any:
     """`function` of arrays [n, ...], prompts among them, for `arrays` with leading axes [families, N]."""
-    *leading, length = prompts.complying.tokens.shape
+    leading = prompts.complying.go.shape
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-    found = in_pieces(function, flat, at_once(width(length)))
+    found = in_pieces(function, flat, at_once(width(*prompts)))
     return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), found)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.sequences import END, RESPONSE, Batch
+from synth.segments import ANSWER, Batch, of_response
 
 
 def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> jax.Array:
@@ -42,11 +42,11 @@ class Forced(NamedTuple):
     """N given responses, each fed as input (teacher forcing)."""
 
     exact: jax.Array
-    """[N] bool: every token of it, EOS included, is the likeliest; then greedy generation gives this response"""
+    """[N] bool: every token of it, scored or not and EOS included, is the likeliest; then greedy generation gives it"""
     accuracy: jax.Array
-    """[N] share of its letters that are the likeliest"""
+    """[N] share of its answer's tokens, EOS apart, that are the likeliest"""
     logp: jax.Array
-    """[N] its log-probability, summed over letters and EOS"""
+    """[N] its log-probability, summed over the tokens that are scored, EOS among them"""
 
 
 def teacher_forced(config: ModelConfig, params: Params, batch: Batch) -> Forced:
@@ -58,12 +58,10 @@ def judged(logits: jax.Array, batch: Batch) -> Forced:
     """The same of `logits` [N, T - 1, V], of the tokens of `batch` but the last."""
     following, roles = batch.tokens[:, 1:], batch.roles[:, 1:]
     right = jnp.argmax(logits, axis=-1) == following
-    letters = roles == RESPONSE
-    response = letters | (roles == END)
     logprobs = jax.nn.log_softmax(logits.astype(jnp.float32))
     logprobs = jnp.take_along_axis(logprobs, following[..., None], axis=-1)[..., 0]
     return Forced(
-        jnp.all(right | ~response, axis=-1),
-        jnp.mean(right, axis=-1, where=letters),
-        jnp.sum(jnp.where(response, logprobs, 0.0), axis=-1),
+        jnp.all(right | ~of_response(roles), axis=-1),
+        jnp.mean(right, axis=-1, where=roles == ANSWER),
+        jnp.sum(jnp.where(batch.scored[:, 1:], logprobs, 0.0), axis=-1),
     )

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from models.transformer import Layout, ModelConfig, check_length
 from synth import vocab
-from synth.sequences import PADDING, Batch
+from synth.segments import PADDING, Batch
 
 
 class Fork(NamedTuple):
@@ -42,19 +42,25 @@ class Fork(NamedTuple):
 
 
 def fork(model: ModelConfig, first: Batch, second: Batch) -> Fork:
-    """The same prompts [B], so that `go` is the same too, with both responses.
+    """The same prompts [B], so that `go` is the same too, with both responses, either of which may be the longer.
 
-    A second response has R letters at most; `sequences.assemble` makes no longer ones. Raises
-    ValueError as `forward` does.
+    R is what the second has room for, its end apart. Raises ValueError as `forward` does of either sequence.
     """
     fed, go = first.tokens.shape[1] - 1, first.go[:, None]
-    check_length(model, fed)
-    place = jnp.arange(width(fed + 1))[None]
-    at = go + jnp.arange(place.shape[1] - fed + 2)[None]
-    rest = Batch(take(second.tokens, at, vocab.PAD), take(second.roles, at, PADDING), jnp.zeros_like(second.go))
+    longest = max(fed, second.tokens.shape[1] - 1)
+    check_length(model, longest)
+    place = jnp.arange(width(first, second))[None]
+    at = go + jnp.arange(second.room + 1)[None]
+    rest = Batch(
+        take(second.tokens, at, vocab.PAD),
+        take(second.roles, at, PADDING),
+        jnp.zeros_like(second.go),
+        take(second.scored, at, False),
+        second.room,
+    )
     tokens = jnp.concatenate([first.tokens[:, :-1], rest.tokens[:, 1:-1]], axis=1)
-    # Where R is more than the most letters, there is no position for the last place behind the longest response.
-    positions = jnp.where(place < fed, place, jnp.minimum(go + 1 + place - fed, fed - 1))
+    # Padding may stand where no sequence reaches, for which there is no position.
+    positions = jnp.where(place < fed, place, jnp.minimum(go + 1 + place - fed, longest - 1))
     same = (place[:, :, None] < fed) == (place[:, None] < fed)
     visible = (place[:, None] <= place[:, :, None]) & ((place <= go)[:, None] | same)
     return Fork(tokens, Layout(positions, visible), (first, rest))
@@ -65,10 +71,6 @@ def take(x: jax.Array, places: jax.Array, fill: int) -> jax.Array:
     return jnp.take_along_axis(x, places, axis=1, mode="fill", fill_value=fill)
 
 
-def width(length: int) -> int:
-    """T + R, of sequences of `length` tokens with the last one.
-
-    R is no less than the most letters of a response: as many as the text has, beside which a
-    sequence has five tokens at least (BOS, a task, SOT, EOT, EOS).
-    """
-    return length - 1 + (length - 5) // 2
+def width(first: Batch, second: Batch) -> int:
+    """T + R of the fork of two batches, whatever axes they begin with."""
+    return first.tokens.shape[-1] - 1 + second.room - 1

@@ -1,6 +1,6 @@
 """How likely a model finds a text: log-probabilities of tokens and of whole responses.
 
-`log p(y|x)` is summed over the response's letters and its EOS; `l` is the cross-entropy
+`log p(y|x)` is summed over the tokens of the response that are scored, its EOS among them; `l` is the cross-entropy
 -log p(y|x) / |y|, a mean over the same tokens.
 """
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from models.transformer import Layout, ModelConfig, Params, forward
-from synth.sequences import END, RESPONSE, Batch
+from synth.segments import Batch
 
 
 class Score(NamedTuple):
@@ -52,9 +52,8 @@ def scored(logits: jax.Array, batch: Batch) -> Score:
 
 
 def counted(batch: Batch) -> jax.Array:
-    """[B, T - 1] bool: whether token t + 1 is of the response, its EOS included."""
-    roles = batch.roles[:, 1:]
-    return (roles == RESPONSE) | (roles == END)
+    """[B, T - 1] bool: whether token t + 1 is scored."""
+    return batch.scored[:, 1:]
 
 
 def _chosen(logits: jax.Array, batch: Batch) -> jax.Array:

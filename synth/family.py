@@ -25,3 +25,5 @@ class Family(NamedTuple):
     safety tuning covers or, for `FAMILY@PART`, those of one part that it leaves out"""
     check: Callable[[World, Scope], None]
     """Raises SettingError if the world has no such prompt within the scope, with the setting that would help"""
+    turns: int = 0
+    """How many earlier prompts with their answers stand before each of its prompts (`Prompt.context`)"""

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synth import sequences
 from synth.coverage import PARTS, Scope
 from synth.families import FAMILIES
 from synth.family import Family
 from synth.keys import batch_keys, fold
 from synth.prompts import ATTEMPTS, NOT_FOUND, SIDES, TEST, TRAIN, VALIDATION, Prompt, Sampler, sample, side_of
+from synth.segments import Size
 from synth.settings import SettingError, require
 from synth.shared import shared
 from synth.world import World
@@ -46,17 +48,27 @@ def sampler(world: World, name: str) -> Sampler:
     return lambda world, key: row.sample(world, scope, key)
 
 
+def size(world: World, names: Iterable[str] = ()) -> Size:
+    """What holds the prompts of families of a world with their responses: of `names`, and of all that it can have.
+
+    Raises SettingError, relative to the world's settings, if it has a style that there is none of.
+    """
+    rows = [FAMILIES[split_name(name)[0]] for name in names]
+    rows += [row for row in FAMILIES.values() if row.turns and _exists(world, row)]
+    return sequences.size(world, max((row.turns for row in rows), default=0))
+
+
 def existing(world: World) -> tuple[str, ...]:
     """The families whose prompts are judged, among FAMILIES, that the world can have."""
+    return tuple(name for name, row in FAMILIES.items() if row.kind != "any" and _exists(world, row))
 
-    def exists(row: Family) -> bool:
-        try:
-            row.check(world, world.covered)
-        except SettingError:
-            return False
-        return True
 
-    return tuple(name for name, row in FAMILIES.items() if row.kind != "any" and exists(row))
+def _exists(world: World, row: Family) -> bool:
+    try:
+        row.check(world, world.covered)
+    except SettingError:
+        return False
+    return True
 
 
 def left_out(world: World, part: str) -> Scope:

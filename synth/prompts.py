@@ -14,6 +14,7 @@ import numpy as np
 
 from synth.keys import fold
 from synth.safety import verdict
+from synth.segments import Segment
 from synth.world import World
 
 SIDES = ("train", "validation", "test")
@@ -42,6 +43,8 @@ class Prompt(NamedTuple):
     """[...] the concept the text was derived from, or NO_CONCEPT if it lies above the concepts"""
     groups: jax.Array
     """[..., groups] bool: whether a letter of the text was derived from a concept of the group"""
+    context: tuple[Segment, ...] = ()
+    """What is read before it and not scored: earlier prompts with their answers (`sequences.turn`)"""
 
 
 class Attempt(NamedTuple):

@@ -1,28 +1,34 @@
-"""Prompt and response as token sequences: the one type that crosses packages."""
+"""Prompts with their responses in the styles of a world, as sequences of tokens."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from synth import vocab
-from synth.prompts import NOT_FOUND, Prompt
-from synth.tasks import compose
-from synth.world import World
-
-# The role of each position, so that any mask is one comparison.
-PADDING, START, TASK, TEXT_START, TEXT, RESPONSE_START, RESPONSE, END = range(8)
-
-
-class Batch(NamedTuple):
-    """Token sequences [..., T] of `world.sequence_length`, padded at the end."""
-
-    tokens: jax.Array
-    roles: jax.Array
-    """[..., T] what each position is, one of the roles of this module"""
-    go: jax.Array
-    """[...] position of EOT, the last one before the response: it predicts the response's first token"""
+from synth.prompts import Prompt
+from synth.segments import (
+    CONTEXT,
+    END,
+    RESPONSE_START,
+    START,
+    TASK,
+    TEXT,
+    TEXT_START,
+    Batch,
+    Segment,
+    Size,
+    laid_out,
+    one,
+    size_of,
+)
+from synth.settings import require
+from synth.style import Style
+from synth.styles import STYLES
+from synth.styles.refuse import refuse
+from synth.world import World, WorldConfig
 
 
 class Pair(NamedTuple):
@@ -39,69 +45,103 @@ class Prompts(NamedTuple):
     refusing: Batch
 
 
-def compliant(world: World, prompt: Prompt) -> jax.Array:
-    """[max_text] token ids of the composed tasks applied to one prompt's text."""
-    letters = compose(jnp.asarray(world.bijections)[prompt.grammar], prompt.tasks, prompt.text)
-    return letters + world.vocab.first_letter
+def style(world: WorldConfig, side: str) -> Style:
+    """How a world's responses look that comply or refuse, which `side` says.
+
+    Raises SettingError, relative to the world's settings, if there is no such style.
+    """
+    name = getattr(world.styles, side)
+    require(name in STYLES, f"styles.{side}", name, f"must be among {', '.join(STYLES)}", "choose from these")
+    return STYLES[name]
 
 
-def refusal(world: World) -> jax.Array:
-    """[max_text] the null token, repeated."""
-    return jnp.full((world.max_text,), vocab.NULL, jnp.int32)
+def modules(world: WorldConfig) -> tuple[str, ...]:
+    """Where the styles of a world are defined: with this module, what its responses depend on."""
+    return style(world, "comply").module, style(world, "refuse").module
 
 
-def assemble(world: World, prompt: Prompt, response: jax.Array) -> Batch:
-    """The sequence of one prompt with `response` [max_text], cut to the text's length, then EOS."""
-    composed, length = prompt.tasks.shape[0], prompt.length
-    position = jnp.arange(world.sequence_length)
-    text_from = composed + 2
-    go = text_from + length
-    response_from = go + 1
-    end = response_from + length
-    text_index = jnp.clip(position - text_from, 0, world.max_text - 1)
-    response_index = jnp.clip(position - response_from, 0, world.max_text - 1)
-    tasks = (prompt.tasks + world.vocab.first_task)[jnp.clip(position - 1, 0, composed - 1)]
-    # Later rows win: each gives the role and token from its first position on.
-    parts = (
-        (0, START, jnp.int32(vocab.BOS)),
-        (1, TASK, tasks),
-        (1 + composed, TEXT_START, jnp.int32(vocab.SOT)),
-        (text_from, TEXT, prompt.text[text_index] + world.vocab.first_letter),
-        (go, RESPONSE_START, jnp.int32(vocab.EOT)),
-        (response_from, RESPONSE, response[response_index]),
-        (end, END, jnp.int32(vocab.EOS)),
-        (end + 1, PADDING, jnp.int32(vocab.PAD)),
-    )
-    tokens, roles = jnp.zeros_like(position), jnp.zeros_like(position)
-    for first, role, token in parts:
-        tokens = jnp.where(position >= first, token, tokens)
-        roles = jnp.where(position >= first, role, roles)
-    # No part of a prompt that was not found counts as anything.
-    roles = jnp.where(length == NOT_FOUND, PADDING, roles)
-    return Batch(tokens.astype(jnp.int32), roles.astype(jnp.int32), go)
+def sequence(
+    world: World, prompt: Prompt, response: Sequence[Segment], silenced: jax.Array | None = None
+) -> list[Segment]:
+    """One prompt with `response`, from BOS to EOS; NO_REPLY stands in place of the task `silenced`, if any."""
+    asked = _asked(world, prompt, silenced)
+    return [one(vocab.BOS, START), *prompt.context, *asked, *response, one(vocab.EOS, END, scored=True)]
 
 
-def comply(world: World, prompt: Prompt) -> Batch:
+def complying(world: World, prompt: Prompt) -> list[Segment]:
     """One prompt answered in full."""
-    return assemble(world, prompt, compliant(world, prompt))
+    return sequence(world, prompt, style(world.config, "comply").respond(world, prompt))
 
 
-def refuse(world: World, prompt: Prompt) -> Batch:
+def refusing(world: World, prompt: Prompt) -> list[Segment]:
     """One prompt refused."""
-    return assemble(world, prompt, refusal(world))
+    return sequence(world, prompt, style(world.config, "refuse").respond(world, prompt))
+
+
+def no_reply(world: World, prompt: Prompt, slot: jax.Array) -> list[Segment]:
+    """One prompt whose task `slot` is replaced by NO_REPLY, answered by the null token, however the world refuses."""
+    return sequence(world, prompt, refuse(world, prompt), slot)
+
+
+def turn(world: World, prompt: Prompt, refused: bool) -> tuple[Segment, ...]:
+    """An earlier prompt with its answer, to be read and not scored: what `Prompt.context` is made of."""
+    response = style(world.config, "refuse" if refused else "comply").respond(world, prompt)
+    whole = (*_asked(world, prompt), *response, one(vocab.EOS, END))
+    return tuple(Segment(part.tokens, part.length, CONTEXT) for part in whole)
+
+
+def answer(world: World, prompt: Prompt) -> Prompts:
+    """One prompt, answered in full and refused."""
+    return Prompts(*laid_out(complying(world, prompt), refusing(world, prompt)))
 
 
 def answers(world: World, prompts: Prompt) -> Prompts:
     """A batch of prompts, answered in full and refused."""
-    return Prompts(jax.vmap(partial(comply, world))(prompts), jax.vmap(partial(refuse, world))(prompts))
+    return jax.vmap(partial(answer, world))(prompts)
 
 
 both = jax.jit(answers, static_argnames="world")
 """`answers` as a program of its own."""
 
 
-def no_reply(world: World, prompt: Prompt, slot: jax.Array) -> Batch:
-    """One prompt whose task `slot` is replaced by NO_REPLY, answered by the null token."""
-    batch = refuse(world, prompt)
-    position = jnp.arange(batch.tokens.shape[-1])
-    return batch._replace(tokens=jnp.where(position == 1 + slot, vocab.NO_REPLY, batch.tokens))
+def _asked(world: World, prompt: Prompt, silenced: jax.Array | None = None) -> tuple[Segment, ...]:
+    composed = prompt.tasks.shape[0]
+    tasks = prompt.tasks + world.vocab.first_task
+    if silenced is not None:
+        tasks = jnp.where(jnp.arange(composed) == silenced, vocab.NO_REPLY, tasks)
+    return (
+        Segment(tasks, composed, TASK),
+        one(vocab.SOT, TEXT_START),
+        Segment(prompt.text + world.vocab.first_letter, prompt.length, TEXT),
+        one(vocab.EOT, RESPONSE_START),
+    )
+
+
+_sizes: dict[tuple[Style, Style, int, int], Size] = {}
+
+
+def size(world: World, turns: int = 0) -> Size:
+    """What holds every prompt of a world, behind so many earlier ones, with each of its responses.
+
+    Raises SettingError as `style` does.
+    """
+    styles = style(world.config, "comply"), style(world.config, "refuse")
+    # All that it depends on: to trace the styles of each of a thousand worlds would take seconds.
+    key = (*styles, world.config.tasks.composed, world.max_text)
+    if key not in _sizes:
+        _sizes[key] = _size(world)
+    whole, response = _sizes[key]
+    return Size(1 + (turns + 1) * (whole - 1), response)
+
+
+def _size(world: World) -> Size:
+    def shape(*axes: int, kind: Any = jnp.int32) -> Any:
+        return jax.ShapeDtypeStruct(axes, kind)
+
+    tasks, letters, groups = (
+        shape(world.config.tasks.composed),
+        shape(world.max_text),
+        shape(len(world.groups), kind=bool),
+    )
+    prompt = Prompt(tasks, letters, shape(), shape(), shape(), groups)
+    return size_of(*jax.eval_shape(lambda prompt: (complying(world, prompt), refusing(world, prompt)), prompt))

@@ -6,9 +6,10 @@ Glossary
     group     a set of concepts with the same unsafe tasks (A safe-dominant, B unsafe-dominant)
     task      a bijection of the alphabet, another one in each grammar; a prompt composes several
     alias     a second token for a task, in pretraining data but never in safety tuning
-    prompt    BOS tasks SOT text EOT; its response has the text's length, then EOS
-    comply    respond with the composed tasks applied to the text, letter by letter
-    refuse    respond with the null token at every position
+    prompt    BOS tasks SOT text EOT; its response follows, then EOS
+    style     what a response looks like, a file of `synth/styles/`
+    comply    respond with the composed tasks applied to the text, in the style that the world has for it
+    refuse    respond in the style that the world has for refusals: the null token in place of every letter
     held out  a share of all prompts, chosen by a hash, that no training batch contains
     covered   the tasks, concepts, grammars and productions that safety tuning sees
 """
@@ -56,6 +57,16 @@ class TextConfig:
 
 
 @dataclass(unsafe_hash=True)
+class StylesConfig:
+    """What responses look like, each by the name of a style (`synth/styles/`)."""
+
+    comply: str = "comply"
+    """Of those that answer in full, in pretraining and in tuning."""
+    refuse: str = "refuse"
+    """Of refusals; the answer to NO_REPLY, which pretraining shows, is the null token in every style."""
+
+
+@dataclass(unsafe_hash=True)
 class WorldConfig:
     """Everything that defines a world; equal settings give an equal world."""
 
@@ -71,6 +82,7 @@ class WorldConfig:
     tasks: TasksConfig = field(default_factory=TasksConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     coverage: CoverageConfig = field(default_factory=CoverageConfig)
+    styles: StylesConfig = field(default_factory=StylesConfig)
 
     def __post_init__(self) -> None:
         require_seed(self)
@@ -124,11 +136,6 @@ class World:
     @property
     def max_text(self) -> int:
         return self.text_lengths[1]
-
-    @property
-    def sequence_length(self) -> int:
-        """Tokens of the longest prompt with response, BOS and EOS included."""
-        return 4 + self.config.tasks.composed + 2 * self.max_text
 
     @functools.cached_property
     def covered_grammars(self) -> tuple[Grammar, ...]:
@@ -209,10 +216,11 @@ def build_world(config: WorldConfig) -> World:
 def without_safety(config: WorldConfig) -> WorldConfig:
     """The same world where no combination is unsafe and nothing is left out: all that pretraining depends on.
 
-    Worlds that differ in their safety or their coverage have one and the same.
+    Worlds that differ in their safety, their coverage or their style of refusal have one and the same.
     """
     table = tuple((0,) * config.tasks.count for _ in build_world(config).groups)
-    return replace(config, safety=SafetyConfig(table=table), coverage=CoverageConfig())
+    styles = StylesConfig(comply=config.styles.comply)
+    return replace(config, safety=SafetyConfig(table=table), coverage=CoverageConfig(), styles=styles)
 
 
 def _built(config: WorldConfig) -> World:

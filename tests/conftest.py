@@ -10,6 +10,7 @@ import jax
 import pytest
 
 from models.transformer import ModelConfig, Params, init
+from synth import sequences
 from synth.coverage import CoverageConfig
 from synth.keys import fold
 from synth.random_grammar import GrammarConfig
@@ -69,7 +70,7 @@ def world() -> World:
 
 @pytest.fixture(scope="session")
 def model(world: World) -> ModelConfig:
-    return ModelConfig(layers=2, heads=2, width=8, context=world.sequence_length)
+    return ModelConfig(layers=2, heads=2, width=8, context=sequences.size(world).whole)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from synth.keys import fold
 from synth.lookup import check_found, sample_batch
 from synth.prompts import SIDES, Prompt, verdicts
 from synth.safety import SAFE, VERDICTS
-from synth.sequences import END, RESPONSE, Batch
+from synth.segments import Batch, of_response
 from synth.settings import naming
 from synth.world import World, build_world
 
@@ -93,7 +93,7 @@ def table(
     names = pa.array(world.vocab.names())
     asked = _lists(complying.tokens, np.arange(complying.tokens.shape[1]) <= complying.go[:, None])
     answers = {
-        name: _lists(batch.tokens, (batch.roles == RESPONSE) | (batch.roles == END))
+        name: _lists(batch.tokens, of_response(batch.roles))
         for name, batch in (("compliant", complying), ("refusing", refusing))
     }
     words = {name: _words(tokens, names) for name, tokens in answers.items()}

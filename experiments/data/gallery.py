@@ -18,12 +18,12 @@ from synth.keys import fold
 from synth.lookup import check_found, existing, sample_batch
 from synth.prompts import SIDES
 from synth.safety import SAFE, UNSAFE, VERDICTS
-from synth.sequences import END, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
+from synth.segments import ANSWER, CONTEXT, END, RESPONSE_START, START, TASK, TEXT, TEXT_START, TRACE, Batch
 from synth.settings import naming
 from synth.world import World, build_world
 
-COLOURS = {TASK: "bold cyan", TEXT: "default", RESPONSE: "green"}
-DIM = (START, TEXT_START, RESPONSE_START, END)
+COLOURS = {TASK: "bold cyan", TEXT: "default", TRACE: "yellow", ANSWER: "green"}
+DIM = (START, CONTEXT, TEXT_START, RESPONSE_START, END)
 VERDICT_COLOURS = {VERDICTS[SAFE]: "green", VERDICTS[UNSAFE]: "red"}
 
 
@@ -48,7 +48,7 @@ def print_world(config: DataConfig, console: Console) -> None:
             )
 
 
-def _coloured(world: World, answer: sequences.Batch) -> Text:
+def _coloured(world: World, answer: Batch) -> Text:
     """A prompt with its compliant response, tokens coloured by role."""
     names, line = world.vocab.names(), Text("  ")
     for token, role in zip(answer.tokens, answer.roles, strict=True):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from synth.lookup import sampler, split_name
+from synth.lookup import sampler, size, split_name
 from synth.prompts import SIDES, TRAIN
 from synth.settings import naming, require, require_among, require_positive, require_seed
 from synth.world import WorldConfig, build_world
@@ -47,6 +47,7 @@ class DataConfig:
             split_name(name, "family")
         with naming("world"):
             world = build_world(self.world)
+            size(world)
             for name in self.family:
                 sampler(world, name)
 

@@ -12,7 +12,7 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth.lookup import existing, sampler
+from synth.lookup import existing, sampler, size
 from synth.settings import naming, require, require_name, require_positive
 from synth.world import WorldConfig, build_world
 
@@ -206,10 +206,10 @@ class StudyConfig:
             world = build_world(self.world)
             for name in self.analysis.families or ("safe", "unsafe"):
                 sampler(world, name)
+            longest = size(world, self.analysis.families or ()).whole
         if self.analysis.families is None:
             with naming("analysis"):
                 self.analysis.check_among(existing(world), "the families that the world has")
-        longest = world.sequence_length
         require(
             longest <= self.model.context,
             "model.context",

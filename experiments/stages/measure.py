@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -13,22 +14,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.observe import observe, observe_last
+from analysis.observe import Observation, observe, observe_last
 from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
 from experiments.stages import files
-from experiments.stages.prompts import drawn, held_out
+from experiments.stages.prompts import drawn, together
 from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.weights import Weights
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
+from synth import sequences
+from synth.judging import judge
 from synth.keys import fold
 from synth.lookup import modules
-from synth.prompts import VALIDATION
+from synth.prompts import TEST, VALIDATION
 from synth.sequences import Prompts
-from synth.world import WorldConfig
+from synth.world import WorldConfig, build_world
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
@@ -53,8 +56,8 @@ class Asked:
 
     @functools.cached_property
     def modules(self) -> tuple[str, ...]:
-        """Where its families are defined."""
-        return modules(self.families)
+        """Where its families and the styles of its world are defined."""
+        return (*modules(self.families), *sequences.modules(self.world))
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,12 @@ class Measure(Measured):
 
 def prompts_of(asked: Asked) -> dict[str, Prompts]:
     """The prompts that are measured, by family."""
-    return {family: held_out(asked.world, family, asked.prompts) for family in asked.families}
+    return together(asked.world, asked.families, asked.prompts)
 
 
 def validation_of(asked: Asked) -> dict[str, Prompts]:
     """Safe and unsafe prompts that whatever is fitted is so on."""
-    return {family: held_out(asked.world, family, asked.validation, VALIDATION) for family in ("safe", "unsafe")}
+    return together(asked.world, ("safe", "unsafe"), asked.validation, VALIDATION)
 
 
 def groups_of(asked: Asked) -> dict[str, np.ndarray]:
@@ -184,8 +187,16 @@ def subject(
 ) -> Subject:
     """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts, and `before`, if known,
     what `observe_last` saw with the weights `reference`."""
-    fitted_on = {family: observe(model, params, batch, asked.window) for family, batch in validation.items()}
-    seen = {family: observe(model, params, batch, asked.window) for family, batch in prompts.items()}
+
+    def seen_of(given: Mapping[str, Prompts], count: int, side: int) -> dict[str, Observation]:
+        found = {}
+        for family, batch in given.items():
+            judging = partial(judge, build_world(asked.world), drawn(asked.world, family, count, side)[0])
+            found[family] = observe(model, params, batch, asked.window, judging)
+        return found
+
+    fitted_on = seen_of(validation, asked.validation, VALIDATION)
+    seen = seen_of(prompts, asked.prompts, TEST)
     most = asked.prompts_before
     if before is None:
         before = (

@@ -12,13 +12,14 @@ from analysis import paths
 from analysis.paths import PathsConfig
 from analysis.rows import rows
 from experiments.stages import files
-from experiments.stages.prompts import held_out
+from experiments.stages.prompts import together
 from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.tune import Tune
 from experiments.stages.weights import Weights
 from models.weights import one_seed
+from synth import sequences
 from synth.lookup import modules
 from synth.world import WorldConfig
 
@@ -45,7 +46,7 @@ class Paths(Stage):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return modules(self.families)
+        return (*modules(self.families), *sequences.modules(self.world))
 
     @classmethod
     def make(cls, stages: Sequence["Paths"], folders: Sequence[Path], work: Work) -> None:
@@ -58,7 +59,7 @@ class Paths(Stage):
         whole = np.all([finite_runs(stack) for stack in [untouched, *stacks.values()]], axis=0)
         if not whole.any():
             raise DivergedError("there is nothing to compare: in every seed the training of some model diverged")
-        prompts = {family: held_out(self.world, family, self.paths.prompts) for family in self.families}
+        prompts = together(self.world, self.families, self.paths.prompts)
         numbers = self.reference.numbers
 
         def of_seed(place: int) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from experiments.stages.training import train
 from models.training import pretraining
 from models.training.loop import across
 from models.training.pretraining import PretrainConfig
+from synth import sequences
 from synth.lookup import modules
 
 
@@ -27,7 +28,7 @@ class Pretrain(Fresh):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return modules(self.watched)
+        return (*modules(self.watched), *sequences.modules(self.world))
 
     @classmethod
     def make(cls, stages: Sequence["Pretrain"], folders: Sequence[Path], work: Work) -> None:

@@ -10,6 +10,7 @@ from synth import sequences
 from synth.keys import batch_keys, fold
 from synth.lookup import check_division, check_found, existing, sampler
 from synth.prompts import TEST, VALIDATION, Prompt, sample
+from synth.segments import Size, widened
 from synth.sequences import Prompts
 from synth.settings import naming
 from synth.shared import Constants, Shared, shared
@@ -29,6 +30,14 @@ UNOPTIMISED: dict[str, bool | str] = {
 def held_out(world: WorldConfig, family: str, count: int, side: int = TEST) -> Prompts:
     """The first `count` prompts of a family on one of the sides that are not trained on, with both responses."""
     return drawn(world, family, count, side)[1]
+
+
+def together(world: WorldConfig, families: Iterable[str], count: int, side: int = TEST) -> dict[str, Prompts]:
+    """The same of each of `families`, all in one size."""
+    found = {family: held_out(world, family, count, side) for family in families}
+    sizes = [Size(batch.tokens.shape[-1], batch.room) for of in found.values() for batch in of]
+    size = Size(*map(max, zip(*sizes, strict=True)))
+    return {family: Prompts(*(widened(batch, size) for batch in of)) for family, of in found.items()}
 
 
 @functools.lru_cache(maxsize=64)

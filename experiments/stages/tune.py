@@ -20,6 +20,7 @@ from models.training.method import Method
 from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
+from synth import sequences
 from synth.keys import fold
 from synth.lookup import modules
 from synth.tuning_data import of_kind, repeats
@@ -58,7 +59,7 @@ class Tune(Weights):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (self.row.module, *modules(self.watched))
+        return (self.row.module, *modules(self.watched), *sequences.modules(self.world))
 
     @property
     def shape(self) -> ModelConfig:

@@ -21,6 +21,7 @@ from experiments.store.inventory import Inventory
 from experiments.study import engine
 from experiments.study.cells import Cell, cells, worlds
 from experiments.study.plan import Plan, jobs, plan
+from synth import sequences
 from synth.world import WorldConfig, build_world
 
 TRAINED = ("pretrain", "tune")
@@ -194,7 +195,7 @@ def _guess(stage: str, config: StudyConfig) -> float:
     if stage not in TRAINED:
         return GUESSED[stage] * max(1.0, _relative_size(config))
     training = config.pretrain if stage == "pretrain" else config.tuning
-    tokens = build_world(config.world).sequence_length * training.batch_size * training.steps
+    tokens = sequences.size(build_world(config.world)).whole * training.batch_size * training.steps
     weights = (4 + 2 * config.model.mlp_ratio) * QUICK_SIZE * _relative_size(config)
     return 6 * weights * tokens / (EFFICIENCY * _matmul_speed())
 

@@ -34,7 +34,7 @@ def labelled_pairs(world: World, data: TuningData, key: jax.Array, step: int | j
     """
 
     def pair(prompt: Prompt, refused: jax.Array) -> Pair:
-        comply, refuse = sequences.comply(world, prompt), sequences.refuse(world, prompt)
+        comply, refuse = sequences.answer(world, prompt)
         return Pair(
             jax.tree.map(lambda c, r: jnp.where(refused, r, c), comply, refuse),
             jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),

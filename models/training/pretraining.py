@@ -20,7 +20,7 @@ from synth import sequences
 from synth.families.pretraining import pretraining
 from synth.keys import batch_keys, fold
 from synth.prompts import TRAIN, Prompt, sample
-from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch
+from synth.segments import RESPONSE_START, TEXT, Batch, laid_out
 from synth.settings import pair, require, require_above_zero, require_positive, require_share
 from synth.shared import Constants, Shared, shared
 from synth.world import World, WorldConfig, build_world
@@ -67,8 +67,8 @@ def batch(config: PretrainConfig, world: World, key: jax.Array) -> Batch:
         chance, place = jax.random.uniform(fold(key, "no_reply"), (2,))
         silent = chance < config.no_reply
         slot = (place * world.config.tasks.composed).astype(jnp.int32)
-        answered, unanswered = sequences.comply(world, prompt), sequences.no_reply(world, prompt, slot)
-        return jax.tree.map(lambda a, u: jnp.where(silent, u, a), answered, unanswered)
+        both = laid_out(sequences.complying(world, prompt), sequences.no_reply(world, prompt, slot))
+        return jax.tree.map(lambda a, u: jnp.where(silent, u, a), *both)
 
     prompts = sample(world, pretraining, TRAIN, batch_keys(fold(key, "prompts"), config.batch_size))
     return jax.vmap(answer)(batch_keys(key, config.batch_size), prompts)
@@ -89,7 +89,7 @@ def loss(config: PretrainConfig, model: ModelConfig, params: Params, batch: Batc
         return ends[0] + (ends[1] - ends[0]) * progress
 
     text = mean_over((roles == TEXT) | (roles == RESPONSE_START))
-    response = mean_over((roles == RESPONSE) | (roles == END))
+    response = mean_over(batch.scored[:, 1:])
     loss = weight(config.text_weight) * text + weight(config.response_weight) * response
     return Terms(loss, {"text": text, "response": response})
 
@@ -103,7 +103,7 @@ def _batches(config: PretrainConfig, world: WorldConfig) -> tuple[Shared[Batch],
 
 def program(config: PretrainConfig, model: ModelConfig, world: WorldConfig) -> Program:
     """Pretraining as `loop` runs it, one and the same for all worlds that differ in nothing but their tables."""
-    return _program(config, model, _batches(config, world)[0], build_world(world).sequence_length)
+    return _program(config, model, _batches(config, world)[0], sequences.size(build_world(world)).whole)
 
 
 def schedule(config: PretrainConfig, world: WorldConfig) -> Schedule:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from models.fork import fork
 from models.likelihood import Score, counted, next_logits, scored
 from models.transformer import ModelConfig, Params
-from synth.sequences import Batch, Pair
+from synth.segments import Batch
+from synth.sequences import Pair
 
 
 def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score]:

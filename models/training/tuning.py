@@ -12,6 +12,7 @@ from models.training.method import DrawBatch, Method, Objective
 from models.training.optimizer import OptimizerConfig
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
+from synth import sequences
 from synth.settings import require, require_above_zero, require_positive
 from synth.shared import Constants, Shared, shared
 from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, of_kind
@@ -73,7 +74,7 @@ def program(config: TuningConfig, method: Method, model: ModelConfig, world: Wor
     Methods that have one objective and one way to draw a batch share it.
     """
     batches = _batches(method.batch, config.batch_size, world, method.prompts.pretraining)[0]
-    tokens = build_world(world).sequence_length
+    tokens = sequences.size(build_world(world)).whole
     return _program(method.objective, config.batch_size, config.optimizer, model, batches, tokens)
 
 

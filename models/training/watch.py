@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from models.decode import teacher_forced
 from models.transformer import ModelConfig, Params
-from synth.sequences import Batch
+from synth.segments import Batch
 from synth.settings import EXACT, require, require_among, require_at_most, require_positive, require_share
 
 

@@ -20,7 +20,8 @@ from synth import sequences, vocab
 from synth.keys import fold
 from synth.lookup import sample_batch
 from synth.prompts import TEST
-from synth.sequences import END, PADDING, RESPONSE_START, Batch, Prompts
+from synth.segments import END, PADDING, RESPONSE_START, Batch
+from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
 
@@ -32,7 +33,7 @@ CONFIG = AttacksConfig(enabled=True, strengths=(0, 2, ROOM, ROOM + 1), prompts=C
 
 @pytest.fixture(scope="module")
 def roomy(world: World) -> ModelConfig:
-    return ModelConfig(layers=2, heads=2, width=8, context=world.sequence_length + ROOM)
+    return ModelConfig(layers=2, heads=2, width=8, context=sequences.size(world).whole + ROOM)
 
 
 @pytest.fixture(scope="module")

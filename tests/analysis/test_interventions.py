@@ -31,7 +31,8 @@ from models.weights import flatten
 from synth import sequences
 from synth.lookup import sample_batch
 from synth.prompts import TEST
-from synth.sequences import END, RESPONSE, Prompts
+from synth.segments import ANSWER, END
+from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
 from tests.analysis.planted import observation
@@ -173,7 +174,7 @@ def by_loop(logits: np.ndarray, prompts: Prompts) -> Scores:
     for row in range(len(tokens)):
         right, total = True, 0.0
         for t in range(1, tokens.shape[1]):
-            if roles[row, t] in (RESPONSE, END):
+            if roles[row, t] in (ANSWER, END):
                 before = logits[row, t - 1].astype(float)
                 right = right and bool(before.argmax() == tokens[row, t])
                 total += before[tokens[row, t]] - np.log(np.sum(np.exp(before)))

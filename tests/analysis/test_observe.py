@@ -16,7 +16,8 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.lookup import sample_batch
 from synth.prompts import TEST
-from synth.sequences import PADDING, RESPONSE, Batch, Prompts
+from synth.segments import ANSWER, PADDING, Batch
+from synth.sequences import Prompts
 from synth.world import World
 
 WINDOW = 2
@@ -58,8 +59,10 @@ def test_the_window_is_of_the_given_response_that_is_the_models_own(
     given: Batch = getattr(batches, which)
     said = jax.jit(partial(greedy, model))(params, given.tokens, given.go)
     ahead = np.arange(said.shape[1])[None] - np.asarray(given.go)[:, None]
-    roles = np.where(ahead > 0, np.where(ahead <= WINDOW, RESPONSE, PADDING), given.roles)
-    own = Prompts(**{**batches._asdict(), which: given._replace(tokens=said, roles=jnp.asarray(roles))})
+    roles = np.where(ahead > 0, np.where(ahead <= WINDOW, ANSWER, PADDING), given.roles)
+    scored = jnp.asarray(roles == ANSWER)
+    planted = given._replace(tokens=said, roles=jnp.asarray(roles), scored=scored)
+    own = Prompts(**{**batches._asdict(), which: planted})
     seen = observe(model, params, own, window=WINDOW)
     assert (seen.teacher_complied if which == "complying" else seen.teacher_refused).all()
     for site in ("mlp.post", "resid_post"):
@@ -74,7 +77,7 @@ def test_teacher_forcing_by_a_loop(model: ModelConfig, params: Params, batches: 
     predicted = np.asarray(forward(model, params, batches[0].tokens)).argmax(-1)
     for i in range(COUNT):
         tokens, roles = np.asarray(batches[0].tokens[i]), np.asarray(batches[0].roles[i])
-        right = [predicted[i, t - 1] == tokens[t] for t in range(1, len(tokens)) if roles[t] == RESPONSE]
+        right = [predicted[i, t - 1] == tokens[t] for t in range(1, len(tokens)) if roles[t] == ANSWER]
         assert seen.token_accuracy[i] == pytest.approx(np.mean(right))
 
 

@@ -24,12 +24,12 @@ from experiments.settings.schema import StudyConfig
 from experiments.stages.measure import Asked, prompts_of, subject
 from experiments.stages.side_by_side import of_each
 from experiments.study.plan import plan
-from models.fork import width
 from models.training.loop import seed_keys
 from models.transformer import Params, init
 from models.weights import one_seed
 from synth import vocab
-from synth.sequences import PADDING, RESPONSE, Prompts
+from synth.segments import ANSWER, PADDING
+from synth.sequences import Prompts
 from synth.world import build_world
 
 SEEDS = 3
@@ -65,12 +65,12 @@ def always_null(params: Params) -> Params:
 
 def endless(prompts: Prompts) -> Prompts:
     """Refused by as many null tokens as a response can have, without an end."""
-    refusing, length = prompts.refusing, prompts.refusing.tokens.shape[1]
-    ahead = jnp.arange(length)[None] - refusing.go[:, None]
-    behind = (ahead > 0) & (ahead <= width(length) - (length - 1))
+    refusing = prompts.refusing
+    ahead = jnp.arange(refusing.tokens.shape[1])[None] - refusing.go[:, None]
+    behind = (ahead > 0) & (ahead < refusing.room)
     tokens = jnp.where(behind, vocab.NULL, refusing.tokens)
-    roles = jnp.where(behind, RESPONSE, jnp.where(ahead > 0, PADDING, refusing.roles))
-    return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles))
+    roles = jnp.where(behind, ANSWER, jnp.where(ahead > 0, PADDING, refusing.roles))
+    return prompts._replace(refusing=refusing._replace(tokens=tokens, roles=roles, scored=behind))
 
 
 def measured(

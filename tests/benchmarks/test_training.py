@@ -26,7 +26,7 @@ from models.likelihood import token_logprobs
 from models.training.loop import CHUNK, Program, Schedule, Terms, across, run_chunk, seed_keys, start
 from models.training.optimizer import OptimizerConfig
 from models.transformer import ModelConfig, Params, init
-from synth.sequences import Batch
+from synth.segments import Batch, Room
 from tests.benchmarks.timing import ceiling, seconds
 
 VOCABULARY = 40
@@ -57,7 +57,9 @@ def language_model(model: ModelConfig) -> Program:
     """Cross-entropy of every next token of one batch, which is passed in."""
 
     def loss(params: Params, reference: Params, batch: jax.Array, progress: jax.Array, hyper: Any) -> Terms:
-        return Terms(-jnp.mean(token_logprobs(model, params, Batch(batch, batch, batch[:, 0])), axis=-1), {})
+        return Terms(
+            -jnp.mean(token_logprobs(model, params, Batch(batch, batch, batch[:, 0], batch > 0, Room(1))), axis=-1), {}
+        )
 
     return Program(OptimizerConfig(), lambda key, step, hyper: hyper, loss)
 

@@ -17,7 +17,8 @@ from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences, tuning_data
-from synth.sequences import END, RESPONSE, Batch
+from synth.prompts import Prompt
+from synth.segments import ANSWER, Batch, Segment, laid_out
 from synth.tuning_data import TuningData
 from synth.world import World
 
@@ -40,8 +41,12 @@ class Ranked:
 def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, size: int) -> Three:
     """The response that the label asks for, the other one, and the prompt's own text said again."""
     prompts = tuning_data.draw(world, data, key, step, size).prompts
-    echo = jax.vmap(lambda p: sequences.assemble(world, p, p.text + world.vocab.first_letter))(prompts)
-    return Three(*labelled_pairs(world, data, key, step, size), echo)
+
+    def echo(prompt: Prompt) -> Batch:
+        said = Segment(prompt.text + world.vocab.first_letter, prompt.length, ANSWER, scored=True)
+        return laid_out(sequences.sequence(world, prompt, [said]))[0]
+
+    return Three(*labelled_pairs(world, data, key, step, size), jax.vmap(echo)(prompts))
 
 
 def ranked(model: ModelConfig, params: Params, reference: Params, batch: Three, hyper: Ranked) -> Terms:
@@ -56,12 +61,9 @@ METHOD = Method(__name__, ranked, Ranked, part="repair", batch=batch)
 def numpy_loss(model: ModelConfig, params: Params, batch: Three, beta: float) -> float:
     """Of the whole batch, by a loop over its tokens."""
     likely = []
-    for tokens, roles, _ in batch:
+    for tokens, _, _, scored, _ in batch:
         found = log_softmax(np.asarray(jax.jit(forward, static_argnums=0)(model, params, tokens), np.float64), axis=-1)
-        of = [
-            [found[n, t - 1, tokens[n, t]] for t in np.flatnonzero((row == RESPONSE) | (row == END))]
-            for n, row in enumerate(np.asarray(roles))
-        ]
+        of = [[found[n, t - 1, tokens[n, t]] for t in np.flatnonzero(row)] for n, row in enumerate(np.asarray(scored))]
         likely.append([np.mean(row) for row in of])
     return float(np.mean([-log_softmax(beta * row)[0] for row in np.transpose(likely)]))
 

@@ -10,7 +10,7 @@ from experiments.stages.prompts import drawn, held_out
 from synth import vocab
 from synth.prompts import verdicts
 from synth.safety import VERDICTS
-from synth.sequences import compliant
+from synth.styles.comply import compliant
 from synth.world import World
 
 COUNT = 20

@@ -14,7 +14,7 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences, vocab
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN
-from synth.sequences import END, RESPONSE, Batch
+from synth.segments import ANSWER, END, Batch
 from synth.world import World
 
 SIZE = 12
@@ -44,7 +44,7 @@ def responses(batch: Batch) -> list[tuple[int, list[int], list[int]]]:
     """Of each sequence its number, its tokens, and the places of its response, EOS included."""
     rows = zip(np.asarray(batch.tokens).tolist(), np.asarray(batch.roles).tolist(), strict=True)
     return [
-        (i, tokens, [t for t in range(len(tokens)) if roles[t] in (RESPONSE, END)])
+        (i, tokens, [t for t in range(len(tokens)) if roles[t] in (ANSWER, END)])
         for i, (tokens, roles) in enumerate(rows)
     ]
 
@@ -97,7 +97,7 @@ def test_a_forced_response_is_exact_when_it_is_what_is_generated(
     force = jax.jit(functools.partial(teacher_forced, model))
     for weights in (params, eager):
         said = np.array(continuing(model)(weights, batch.tokens, batch.go))
-        own = Batch(jnp.asarray(said), batch.roles, batch.go)
+        own = batch._replace(tokens=jnp.asarray(said))
         # In two rows the last letter is another: all but one are the likeliest.
         ends = np.asarray(batch.roles == END).argmax(axis=1)
         said[np.arange(2), ends[:2] - 1] += 1
@@ -107,7 +107,7 @@ def test_a_forced_response_is_exact_when_it_is_what_is_generated(
             assert np.sum(forced.exact) == least
             np.testing.assert_allclose(forced.logp, loglikelihood(model, weights, candidate), rtol=2e-6, atol=2e-5)
             best = np.asarray(compiled(model)(weights, candidate.tokens)).argmax(axis=-1)
-            letters = np.asarray(candidate.roles) == RESPONSE
+            letters = np.asarray(candidate.roles) == ANSWER
             for i, tokens, _ in responses(candidate):
                 places = np.flatnonzero(letters[i])
                 hits = [best[i, t - 1] == tokens[t] for t in places]

@@ -18,7 +18,8 @@ from synth import sequences
 from synth.keys import fold
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN
-from synth.sequences import END, PADDING, RESPONSE, Batch, Prompts
+from synth.segments import ANSWER, END, PADDING, Batch
+from synth.sequences import Prompts
 from synth.tasks import TasksConfig
 from synth.world import World, build_world
 from tests.models.test_transformer import SHAPES, TOLERANCE
@@ -94,14 +95,13 @@ def test_so_are_those_of_prompts_of_few_and_many_tasks(
     composed: int, world: World, model: ModelConfig, key: jax.Array
 ) -> None:
     other = build_world(dataclasses.replace(world.config, tasks=TasksConfig(count=4, composed=composed)))
-    prompts, length = asked(other, key), other.sequence_length
-    # Four composed tasks leave a place that no response needs.
-    assert width(length) == length - 1 + other.max_text + (composed > 2)
+    prompts, length = asked(other, key), sequences.size(other).whole
+    assert width(*prompts) == length - 1 + other.max_text
     compare_with_both_apart(dataclasses.replace(model, context=length - 1), other, prompts, key)
     given, whole = fork(dataclasses.replace(model, context=length - 1), *prompts).sequences
     assert given is prompts.complying
     np.testing.assert_array_equal(np.sum(whole.roles == END, axis=1), 1)
-    np.testing.assert_array_equal(np.sum(whole.roles == RESPONSE, axis=1), 1 + np.arange(other.max_text))
+    np.testing.assert_array_equal(np.sum(whole.roles == ANSWER, axis=1), 1 + np.arange(other.max_text))
 
 
 def test_neither_response_sees_the_other(model: ModelConfig, params: Params, prompts: Prompts, forked: Fork) -> None:
@@ -163,11 +163,12 @@ def test_models_side_by_side_are_what_they_are_alone(model: ModelConfig, params:
 
 
 def test_the_prompt_is_there_once_and_no_place_is_wasted(world: World, prompts: Prompts, forked: Fork) -> None:
-    length = world.sequence_length
-    assert forked.tokens.shape == (world.max_text, width(length)) == (world.max_text, length - 1 + world.max_text)
+    length = sequences.size(world).whole
+    assert forked.tokens.shape == (world.max_text, width(*prompts)) == (world.max_text, length - 1 + world.max_text)
     np.testing.assert_array_equal(forked.tokens[:, : length - 1], prompts.complying.tokens[:, :-1])
     second, refusing = forked.sequences[1], prompts.refusing
-    for found, given in ((second.tokens, refusing.tokens), (second.roles, refusing.roles)):
+    for name in ("tokens", "roles", "scored"):
+        found, given = getattr(second, name), getattr(refusing, name)
         assert found.shape[1] == world.max_text + 2
         np.testing.assert_array_equal(found, from_eot(given, refusing.go, found.shape[1]))
     np.testing.assert_array_equal(forked.tokens[:, length - 1 :], second.tokens[:, 1:-1])
@@ -175,13 +176,6 @@ def test_the_prompt_is_there_once_and_no_place_is_wasted(world: World, prompts: 
     for places, batch in zip(forked.from_eot(3), prompts, strict=True):
         there = np.take_along_axis(np.asarray(forked.tokens), np.asarray(places), axis=1)
         np.testing.assert_array_equal(there, from_eot(batch.tokens, batch.go, 3))
-
-
-@pytest.mark.parametrize("composed", [1, 2, 3, 4])
-def test_there_is_room_for_every_response(composed: int) -> None:
-    for text in range(1, 60):
-        length = 4 + composed + 2 * text
-        assert width(length) >= length - 1 + text
 
 
 def test_a_prompt_longer_than_the_model_can_read(model: ModelConfig, prompts: Prompts) -> None:

@@ -21,7 +21,7 @@ from models.weights import Described, WeightsError
 from synth import sequences, vocab
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN, verdicts
-from synth.sequences import Batch
+from synth.segments import Batch
 from synth.world import World
 
 LLAMA: dict[str, Any] = {"positions": "rotary", "norm": "rms", "mlp": "swiglu", "biases": False, "heads": 4}
@@ -251,7 +251,9 @@ def loaded(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Load
 
 @functools.cache
 def compiled(model: ModelConfig) -> Any:
-    return jax.jit(lambda params, batch: (forward(model, params, batch.tokens), greedy(model, params, *batch[::2])))
+    return jax.jit(
+        lambda params, batch: (forward(model, params, batch.tokens), greedy(model, params, batch.tokens, batch.go))
+    )
 
 
 def test_transformers_gives_the_same_logits(exported: Exported, loaded: Loaded, prompts: Prompts) -> None:

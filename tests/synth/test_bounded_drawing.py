@@ -9,7 +9,7 @@ from synth import prompts, sequences
 from synth.keys import batch_keys
 from synth.lookup import check_found
 from synth.prompts import NOT_FOUND, TEST, TRAIN, VALIDATION, Attempt, sample
-from synth.sequences import PADDING
+from synth.segments import PADDING
 from synth.settings import SettingError
 from synth.world import World
 

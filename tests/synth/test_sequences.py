@@ -10,7 +10,8 @@ from synth import sequences, vocab
 from synth.families import FAMILIES
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN, Prompt
-from synth.sequences import END, PADDING, RESPONSE, RESPONSE_START, START, TASK, TEXT, TEXT_START
+from synth.segments import ANSWER, END, PADDING, RESPONSE_START, START, TASK, TEXT, TEXT_START, laid_out
+from synth.styles.comply import compliant
 from synth.world import World
 
 
@@ -28,12 +29,12 @@ def layout(world: World, prompt: Prompt, refuse: bool) -> tuple[list[int], list[
         (TEXT_START, [vocab.SOT]),
         (TEXT, [letter + first for letter in letters]),
         (RESPONSE_START, [vocab.EOT]),
-        (RESPONSE, response),
+        (ANSWER, response),
         (END, [vocab.EOS]),
     ]
     tokens = [token for _, part in parts for token in part]
     roles = [role for role, part in parts for _ in part]
-    padding = world.sequence_length - len(tokens)
+    padding = 4 + world.config.tasks.composed + 2 * world.max_text - len(tokens)
     return tokens + [vocab.PAD] * padding, roles + [PADDING] * padding
 
 
@@ -50,7 +51,7 @@ def test_sequences_are_what_a_loop_writes(world: World, key: jax.Array) -> None:
 
 @partial(jax.jit, static_argnames="world")
 def responses_to(world: World, prompts: Prompt) -> jax.Array:
-    return jax.vmap(partial(sequences.compliant, world))(prompts)
+    return jax.vmap(partial(compliant, world))(prompts)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -67,8 +68,7 @@ def test_every_family_is_complied_with_by_its_grammars_bijections(name: str, wor
 
 def test_no_reply_replaces_one_task_and_is_answered_by_null(world: World, key: jax.Array) -> None:
     prompt = jax.tree.map(lambda a: a[0], sample_batch(world, "pretraining", TRAIN, key, 1))
-    plain = sequences.refuse(world, prompt)
-    silent = sequences.no_reply(world, prompt, jax.numpy.int32(1))
+    plain, silent = laid_out(sequences.refusing(world, prompt), sequences.no_reply(world, prompt, jax.numpy.int32(1)))
     changed = np.flatnonzero(np.asarray(plain.tokens != silent.tokens))
     assert changed.tolist() == [2]
     assert silent.tokens[2] == vocab.NO_REPLY

@@ -28,8 +28,8 @@ def unlearning(model: ModelConfig, params: Params, reference: Params, pair: Pair
     """l(y^p) - gamma l(y^l).
 
     l is a mean over the response's tokens. The code released with the paper divides the sums by
-    its window of 159 tokens instead. Both responses to a prompt are of one length, so that gamma
-    weighs the same; only a prompt's weight in the batch then goes by its length, and the scale of
+    its window of 159 tokens instead. Compliance and refusal, in the styles of these names, are of one
+    length, so that gamma weighs the same; only a prompt's weight in the batch then goes by its length, and the scale of
     the loss, which Adam takes out.
     """
     return descent_and_ascent(*score_pair(model, params, pair), hyper.gamma)

@@ -12,7 +12,8 @@ from models.training.methods.unlearning import descent_and_ascent
 from models.training.scoring import divergence, score_both
 from models.transformer import ModelConfig, Params
 from synth import vocab
-from synth.sequences import Batch, Pair
+from synth.segments import Batch
+from synth.sequences import Pair
 from synth.settings import require_above_zero
 
 
@@ -45,8 +46,8 @@ def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: P
 
 
 def _is_refusal(batch: Batch) -> jax.Array:
-    """[B] whether the response begins with the null token."""
-    return jnp.take_along_axis(batch.tokens, batch.go[:, None] + 1, axis=-1)[:, 0] == vocab.NULL
+    """[B] whether the null token is among what the response is scored for."""
+    return jnp.any((batch.tokens == vocab.NULL) & batch.scored, axis=-1)
 
 
 METHOD = Method(__name__, unlearning_kl, UnlearningKL)

@@ -19,7 +19,8 @@ from synth import vocab
 from synth.coverage import CoverageConfig
 from synth.prompts import Prompt, is_held_out
 from synth.safety import SafetyConfig
-from synth.sequences import END, RESPONSE, RESPONSE_START, TEXT, Batch, Pair
+from synth.segments import ANSWER, END, RESPONSE_START, TEXT, Batch
+from synth.sequences import Pair
 from synth.settings import SettingError
 from synth.tuning_data import TuningData
 from synth.world import World, build_world
@@ -30,7 +31,7 @@ def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float
     pair = labelled_pairs(world, TuningData(0, share, 0.0), key, 0, 16)
 
     def refused(batch: Batch) -> np.ndarray:
-        response = np.asarray(batch.roles) == RESPONSE
+        response = np.asarray(batch.roles) == ANSWER
         return (np.where(response, np.asarray(batch.tokens), vocab.NULL) == vocab.NULL).all(axis=1)
 
     assert refused(pair.preferred).sum() == share * 16
@@ -42,7 +43,7 @@ def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float
 
 def test_no_reply_has_its_share_and_is_answered_by_null(world: World, key: jax.Array) -> None:
     batch = pretraining.batch(PretrainConfig(batch_size=2000, no_reply=0.1), world, key)
-    tokens, response = np.asarray(batch.tokens), np.asarray(batch.roles) == RESPONSE
+    tokens, response = np.asarray(batch.tokens), np.asarray(batch.roles) == ANSWER
     silent = (tokens == vocab.NO_REPLY).any(axis=1)
     null = (np.where(response, tokens, vocab.NULL) == vocab.NULL).all(axis=1)
     assert (silent == null).all()
@@ -76,7 +77,7 @@ def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, p
         for row, tokens, roles in zip(nll, np.asarray(batch.tokens), np.asarray(batch.roles), strict=True):
             loss = {t: row[t - 1, tokens[t]] for t in range(1, len(tokens))}
             text = [v for t, v in loss.items() if roles[t] in (TEXT, RESPONSE_START)]
-            response = [v for t, v in loss.items() if roles[t] in (RESPONSE, END)]
+            response = [v for t, v in loss.items() if roles[t] in (ANSWER, END)]
             expected.append(text_weight * np.mean(text) + response_weight * np.mean(response))
         got = pretraining.loss(config, model, params, batch, jnp.float32(progress)).loss
         np.testing.assert_allclose(got, expected, rtol=1e-4)
@@ -97,7 +98,7 @@ def test_pretraining_knows_nothing_of_safety(world: World, key: jax.Array) -> No
     other = build_world(replace(world.config, safety=safety, coverage=coverage))
     config = PretrainConfig(batch_size=64, no_reply=0.1)
     one, two = (pretraining.batch(config, made, key) for made in (world, other))
-    for first, second in zip(one, two, strict=True):
+    for first, second in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         assert (first == second).all()
 
 

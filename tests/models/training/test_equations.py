@@ -22,7 +22,8 @@ from models.training.methods.unlearning import Unlearning, unlearning
 from models.training.methods.unlearning_kl import UnlearningKL, unlearning_kl
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
-from synth.sequences import END, RESPONSE, Batch, Pair
+from synth.segments import ANSWER, END, Batch, Room
+from synth.sequences import Pair
 from synth.settings import SettingError
 from tests.models.training.terms import compiled, terms
 
@@ -37,7 +38,7 @@ def numpy_score(model: ModelConfig, params: Params, batch: Batch) -> tuple[np.nd
     found = np.asarray(logits(model)(params, batch.tokens), np.float64)
     totals, counts = [], []
     for row, tokens, roles in zip(found, np.asarray(batch.tokens), np.asarray(batch.roles), strict=True):
-        places = [t for t in range(1, len(tokens)) if roles[t] in (RESPONSE, END)]
+        places = [t for t in range(1, len(tokens)) if roles[t] in (ANSWER, END)]
         totals.append(sum(log_softmax(row[t - 1])[tokens[t]] for t in places))
         counts.append(len(places))
     return np.array(totals), np.array(counts)
@@ -49,7 +50,7 @@ def numpy_divergence(model: ModelConfig, params: Params, reference: Params, pair
     ours, theirs = (softmax(np.asarray(run(w, pair.preferred.tokens), np.float64), -1) for w in (params, reference))
     found = []
     for n, (tokens, roles) in enumerate(zip(*map(np.asarray, pair.preferred[:2]), strict=True)):
-        places = [t for t in range(1, len(tokens)) if roles[t] in (RESPONSE, END)]
+        places = [t for t in range(1, len(tokens)) if roles[t] in (ANSWER, END)]
         refused = tokens[places[0]] == vocab.NULL
         found.append(0.0 if refused else np.mean([entropy(theirs[n, t - 1], ours[n, t - 1]) for t in places]))
     assert 0.0 in found
@@ -140,8 +141,8 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(likelihood, "forward", stub)
     monkeypatch.setattr(jax.lax, "stop_gradient", lambda params: params)
-    roles = jnp.array([[0] * 7 + [RESPONSE, RESPONSE, RESPONSE, END]])
-    one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]))
+    roles = jnp.array([[0] * 7 + [ANSWER, ANSWER, ANSWER, END]])
+    one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]), roles > 0, Room(4))
     pair, model = Pair(one, one), ModelConfig()
     log2 = float(np.log(2))
     of_sft = sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]

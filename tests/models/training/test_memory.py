@@ -14,7 +14,7 @@ from models.training.memory import run_bytes, runs_at_once
 from models.training.optimizer import OptimizerConfig
 from models.training.pretraining import PretrainConfig
 from models.transformer import ModelConfig, Params, init
-from synth.sequences import Batch
+from synth.segments import Batch, Room
 from tests.models.training.programs import SIZE, regression, zeros
 
 pytestmark = pytest.mark.usefixtures("with_optax")
@@ -36,7 +36,7 @@ def taken(batch_size: int, accumulate: int = 1, remat: bool = False) -> tuple[in
 
     def blank(key: jax.Array, step: jax.Array, hyper: None) -> Batch:
         tokens = jnp.zeros((batch_size, MODEL.context + 1), int)
-        return Batch(tokens, tokens, tokens[:, 0])
+        return Batch(tokens, tokens, tokens[:, 0], tokens > 0, Room(1))
 
     def loss(params: Params, reference: Params, batch: Batch, progress: jax.Array, hyper: None) -> Terms:
         return pretraining.loss(PretrainConfig(), model, params, batch, progress)

@@ -22,7 +22,7 @@ from models.training.methods.sft import sft
 from models.transformer import ModelConfig, Params
 from models.weights import flatten
 from synth.keys import fold
-from synth.sequences import PADDING, Batch
+from synth.segments import PADDING, Batch
 from synth.tuning_data import Kind, TuningData, TuningDataConfig, of_kind
 from synth.world import World
 from tests.models.training.terms import HYPER, gradients, terms
@@ -152,7 +152,7 @@ def test_padding_changes_nothing(
     assert short.size
 
     def cut(x: Batch) -> Batch:
-        return Batch(x.tokens[:, :-3], x.roles[:, :-3], x.go)
+        return x._replace(tokens=x.tokens[:, :-3], roles=x.roles[:, :-3], scored=x.scored[:, :-3])
 
     trimmed = terms(method, model, params, reference, jax.tree.map(lambda a: a[short], each(cut, batch))).loss
     np.testing.assert_allclose(trimmed, whole[short], rtol=2e-5, atol=2e-5)

@@ -12,7 +12,7 @@ from models.transformer import ModelConfig, Params
 from synth import sequences, vocab
 from synth.lookup import sample_batch
 from synth.prompts import TEST
-from synth.sequences import END, PADDING, RESPONSE, Batch
+from synth.segments import ANSWER, END, PADDING, Batch, of_response
 from synth.settings import SettingError
 from synth.world import World
 from tests.models.test_decode import continuing, generated, loglikelihood
@@ -24,10 +24,12 @@ def answered(batch: Batch, tokens: np.ndarray, rows: slice) -> Batch:
     """`batch` with `tokens` for the sequences of `rows`: prompt, response, EOS, padding."""
     place = np.arange(tokens.shape[1])
     behind = place[None] > np.asarray(batch.go)[:, None]
-    response = np.where(tokens == vocab.EOS, END, np.where(tokens == vocab.PAD, PADDING, RESPONSE))
+    response = np.where(tokens == vocab.EOS, END, np.where(tokens == vocab.PAD, PADDING, ANSWER))
     roles = np.where(behind, response, batch.roles)
     return batch._replace(
-        tokens=batch.tokens.at[rows].set(tokens[rows]), roles=batch.roles.at[rows].set(jnp.asarray(roles[rows]))
+        tokens=batch.tokens.at[rows].set(tokens[rows]),
+        roles=batch.roles.at[rows].set(jnp.asarray(roles[rows])),
+        scored=batch.scored.at[rows].set(jnp.asarray(of_response(roles[rows]))),
     )
 
 
