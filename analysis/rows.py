@@ -80,6 +80,10 @@ class Subject(NamedTuple):
     """For the measurements' controls"""
     groups: Mapping[str, np.ndarray] = MappingProxyType({})
     """By family, [N, groups] bool: the concept groups that each prompt's text was derived from, where they are known"""
+    name: str = ""
+    """By which method it was tuned, where there are `others`"""
+    others: Mapping[str, Params] = MappingProxyType({})
+    """By method, the other models that it is compared with, where there are any"""
 
     @property
     def untouched(self) -> bool:
