@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -99,7 +100,7 @@ class Made(NamedTuple, Generic[E]):
     most: int | None = None
     """How many of the first prompts it may be tried on, where others went into it"""
     same: tuple[str, Label] | None = None
-    """The method and the label of the same edit, seen from another model"""
+    """If it is the same edit seen from another model, by which method that is tuned, and the label there"""
 
 
 class Kind(NamedTuple):
@@ -112,5 +113,5 @@ class Kind(NamedTuple):
     one that its tuning started from; "paths" of a model and the `Subject.others`"""
     edits: Callable[[Subject, Any], Iterator[Made[Any]]]
     """All of them, from a model that has been tuned and the settings of that measurement"""
-    controls: Mapping[str, str] = {}
+    controls: Mapping[str, str] = MappingProxyType({})
     """By intervention, the random one of equal rank or norm that stands beside it"""

@@ -7,11 +7,10 @@ from collections.abc import Collection, Mapping
 
 import jax
 
-from analysis.edit import Label
 from analysis.edits.lookup import edits_of
 from analysis.edits.mixtures import PathsConfig
 from analysis.rows import Result, Subject
-from analysis.scores import Scores, results_of, stacked, tried
+from analysis.scores import Known, results_of, stacked, tried
 from models.transformer import ModelConfig, Params
 from synth.sequences import Prompts
 
@@ -30,14 +29,14 @@ def measure(
     Nothing is said of two `controls` together.
     """
     batch = stacked(prompts, config.prompts)
-    known: dict[tuple[str, Label], list[Scores]] = {}
+    known: Known = {}
     results: dict[str, list[Result]] = {}
     for method, params in tuned.items():
         others = {name: of for name, of in tuned.items() if name != method and not {method, name} <= set(controls)}
         subject = Subject(model, params, reference, prompts, {}, {}, key, name=method, others=others)
-        results[method] = []
-        for one in edits_of("paths", subject, config):
-            found = (known.get(one.same) if one.same else None) or tried([one], batch)[one.label]
-            known[method, one.label] = found
-            results[method] += results_of(list(prompts), found, **one.label._asdict())
+        found = tried(edits_of("paths", subject, config), batch, known)
+        known |= {(method, label): draws for label, draws in found.items()}
+        results[method] = [
+            result for label, draws in found.items() for result in results_of(list(prompts), draws, **label._asdict())
+        ]
     return results

@@ -1,6 +1,6 @@
 """How a model or an edit of models answers prompts: given responses by teacher forcing, and its own, generated."""
 
-import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -65,16 +65,29 @@ def generated(edit: Edit, prompts: Prompts) -> jax.Array:
     return found
 
 
-def tried(edits: Iterable[Made[Any]], prompts: Prompts) -> dict[Label, list[Scores]]:
-    """Scores of each edit, by its label one per draw; what edits read is read once for all that follow one another."""
+Known = dict[tuple[str, Label], list[Scores]]
+"""By method and label, what was found before"""
+
+
+def tried(edits: Iterable[Made[Any]], prompts: Prompts, known: Known | None = None) -> dict[Label, list[Scores]]:
+    """Scores of each edit, by its label one per draw.
+
+    What several edits read that follow one another is read once, and an edit that is the same as one of `known` is
+    not tried again.
+    """
     found: dict[Label, list[Scores]] = {}
-    prompts_of = functools.cache(lambda most: jax.tree.map(lambda x: x[:, :most], prompts))
-    known: tuple[Reads | None, Any] = None, None
+    last: tuple[Reads | None, int | None] = None, None
+    given, seen = prompts, None
     for one in edits:
-        given = prompts_of(one.most)
-        if known[0] is not one.reads:
-            known = one.reads, None if one.reads is None else read(one.reads, given)
-        found.setdefault(one.label, []).append(scores(one.make(), given, known[1]))
+        draws = found.setdefault(one.label, [])
+        if known and one.same in known:
+            draws += known[one.same]
+            continue
+        if last[0] is not one.reads or last[1] != one.most:
+            last = one.reads, one.most
+            given = prompts if one.most is None else jax.tree.map(operator.itemgetter(np.s_[:, : one.most]), prompts)
+            seen = None if one.reads is None else read(one.reads, given)
+        draws.append(scores(one.make(), given, seen))
     return found
 
 

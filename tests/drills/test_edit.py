@@ -15,15 +15,12 @@ from analysis.edits import EDITS
 from analysis.edits.mixtures import PathsConfig
 from analysis.rows import Samples, Subject
 from analysis.scores import generated, stacked
-from experiments.settings.config import load
-from experiments.study.plan import plan
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.lookup import sample_batch
 from synth.prompts import HELD_OUT
 from synth.sequences import END, RESPONSE, Prompts
 from synth.world import World
-from tests.experiments.test_stages import ALL, keys
 from tests.models.one_by_one import one_by_one
 
 
@@ -48,14 +45,10 @@ def edits(subject: Subject, config: PathsConfig) -> Iterator[Made[Steered]]:
             yield Made(Label("steer", strength, other), partial(Steered, of, strength, subject.model))
 
 
-@pytest.fixture(autouse=True)
-def row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EDITS, "steered", Kind(__name__, "paths", edits))
-
-
 def test_it_is_judged_and_generated_from_as_any_model_is(
-    world: World, model: ModelConfig, params: Params, key: jax.Array
+    world: World, model: ModelConfig, params: Params, key: jax.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(EDITS, "steered", Kind(__name__, "paths", edits))
     both = {name: sequences.both(world, sample_batch(world, name, HELD_OUT, key, 5)) for name in ("safe", "unsafe")}
     prompts = {name: Prompts(*of) for name, of in both.items()}
     rng = np.random.default_rng(3)
@@ -85,10 +78,3 @@ def test_it_is_judged_and_generated_from_as_any_model_is(
         np.testing.assert_allclose(odds.values, logp[0] - logp[1], rtol=1e-4, atol=1e-4)
         for row, go, response in zip(both.complying.tokens, both.complying.go, said[i], strict=True):
             assert response.tolist() == one_by_one(mixed, row.tolist(), int(go))
-
-
-def test_it_is_tried_where_models_are_compared_and_makes_nothing_else_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    after = keys(plan(load([*ALL])))
-    monkeypatch.delitem(EDITS, "steered")
-    before = keys(plan(load([*ALL])))
-    assert {name for name in before if before[name] != after[name]} == {"paths"}

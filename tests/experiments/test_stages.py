@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from analysis import edits, suite
+from analysis.edit import Kind
 from analysis.suite import MEASUREMENTS
 from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.config import load
@@ -117,6 +118,13 @@ def test_a_row_more_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     after = keys(plan(load([*ALL])))
     assert before == {name: after[name] for name in before}
     assert {name.split()[1] for name in after.keys() - before.keys()} == {"another"}
+
+
+def test_an_edit_more_changes_the_key_of_the_measurement_that_tries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(plan(load([*ALL])))
+    monkeypatch.setitem(edits.EDITS, "another", Kind(__name__, "paths", edits.mixtures.edits))
+    after = keys(plan(load([*ALL])))
+    assert {name for name in before if before[name] != after[name]} == {"paths"}
 
 
 def test_code_of_a_row_changes_what_uses_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
