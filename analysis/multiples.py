@@ -1,44 +1,28 @@
-"""W + alpha dW: what a model does, and what it holds, as a change is undone, halved or taken further.
+"""What a model does, and what it holds, as its change is undone, halved or taken further (`analysis/edits/multiples`).
 
-arXiv 2407.10264, Eq. A.3, Figs. A.72-85; the dW of one method in the model of another, Figs. A.73-74.
+arXiv 2407.10264, Figs. A.72 and A.75-85.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from analysis.clusters import ROUNDING, row, separation, spread, unusable
 from analysis.discriminant import fisher
-from analysis.interventions import InterventionsConfig
+from analysis.edits.lookup import edits_of
+from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import sines, span
 from analysis.observe import observe_last
 from analysis.rows import Result, Subject
 from analysis.scores import results_of, scores, stacked
 from analysis.sensitivity import NOT_FINITE, of_families
 from analysis.separability import NO_SPREAD, spectral_share
-from models.transformer import Params
 
 FAMILIES = ("safe", "unsafe")
 
 SITE = "mlp.post_last"
 """Where activations are measured: the paper's site, before any token of a response has been read."""
-
-
-def scaled(untuned: Params, tuned: Params, alpha: float) -> Params:
-    """W + alpha dW for every weight (Eq. A.3): `untuned` to the bit at 0, `tuned` at 1."""
-    return jax.tree.map(lambda w, t: (1 - alpha) * w + alpha * t, untuned, tuned)
-
-
-def between(tuned_a: Params, tuned_b: Params, alpha: float) -> Params:
-    """On the line from one tuned model to another (Fig. A.73)."""
-    return scaled(tuned_a, tuned_b, alpha)
-
-
-def transfer(tuned: Params, other_untuned: Params, other_tuned: Params, alpha: float) -> Params:
-    """W_ST + alpha dW' with the dW' of another method (Fig. A.74)."""
-    return jax.tree.map(lambda w, u, t: w + alpha * (t - u), tuned, other_untuned, other_tuned)
 
 
 def measure(subject: Subject, config: InterventionsConfig, ridge: float) -> list[Result]:
@@ -59,17 +43,16 @@ def measure(subject: Subject, config: InterventionsConfig, ridge: float) -> list
     }
     bases = _bases(observe_last(model, subject.reference, chosen, config.scan_prompts))
     results: list[Result] = []
-    for alpha in config.alphas:
-        params = scaled(subject.reference, subject.params, alpha)
-        where: dict[str, Any] = {"intervention": "alpha", "strength": alpha}
-        results += results_of(list(subject.prompts), [scores(model, params, tried)], **where)
-        seen = observe_last(model, params, chosen, config.scan_prompts)
+    for one in edits_of("multiples", subject, config):
+        edit, where = one.make(), one.label._asdict()
+        results += results_of(list(subject.prompts), [scores(edit, tried)], **where)
+        seen = observe_last(model, edit.params, chosen, config.scan_prompts)
         for layer in range(model.layers):
             acts = {family: np.asarray(last["mlp.post"][:, layer], float) for family, last in seen.items()}
-            at: dict[str, Any] = {"layer": layer + 1, "module": SITE, **where}
+            at: dict[str, Any] = where | {"layer": layer + 1, "module": SITE}
             results += _apart(acts["safe"], acts["unsafe"], ridge, at)
             results += _angles(acts, {family: basis[layer] for family, basis in bases.items()}, at)
-        for family, values in of_families(model, params, chosen, config.scan_prompts).items():
+        for family, values in of_families(model, edit.params, chosen, config.scan_prompts).items():
             mean = values.mean() if np.isfinite(values).all() else np.nan
             results.append(row("lipschitz", mean, len(values), NOT_FINITE, family=family, **where))
     return results

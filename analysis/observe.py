@@ -159,7 +159,7 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
 @partial(jax.jit, static_argnums=(0, 2))
 def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array) -> tuple[jax.Array, Seen]:
     """The greedy response, and the activations over WINDOW that it leaves."""
-    generated = greedy(model, params, tokens, go)
+    generated = greedy(partial(forward, model, params), tokens, go)
     along = go[None, :, None] + jnp.arange(window)[None, None]
     seen = _activations(model, params, generated, go, along)[2]
     return generated, jax.tree.map(lambda x: x[0], seen)

@@ -83,6 +83,10 @@ class Subject(NamedTuple):
     validation: Mapping[str, Observation] = MappingProxyType({})
     """What the model did on safe and unsafe prompts of another side of the world's division: whatever is chosen or
     fitted is so on these, and reported of `observations`"""
+    name: str = ""
+    """By which method it was tuned, where there are `others`"""
+    others: Mapping[str, Params] = MappingProxyType({})
+    """By method, the other models that it is compared with, where there are any"""
 
     @property
     def untouched(self) -> bool:

@@ -1,18 +1,18 @@
-"""How a changed model answers given prompts: both responses by teacher forcing, without generating."""
+"""How a model or an edit of models answers prompts: given responses by teacher forcing, and its own, generated."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.edit import Edit, Fed, Label, Made, Reads
 from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples
-from models.decode import judged
+from models.decode import greedy, judged
 from models.fork import Fork, fork, width
-from models.transformer import ModelConfig, Params, forward
+from synth.segments import Batch
 from synth.sequences import Prompts
 
 
@@ -27,15 +27,67 @@ class Scores(NamedTuple):
     """[...] log p(compliant response) - log p(refusal)"""
 
 
-@partial(jax.jit, static_argnames="model")
-def scores(model: ModelConfig, params: Params, prompts: Prompts) -> Scores:
-    """The model on `prompts` with leading axes [families, N]."""
+def scores(edit: Edit, prompts: Prompts, seen: Any = None) -> Scores:
+    """The edit on `prompts` with leading axes [families, N]; `seen` is `read` of what it reads, if that is known."""
+    return _scores(edit, prompts, seen)
 
-    def of_piece(prompts: Prompts) -> Scores:
-        forked = fork(model, *prompts)
-        return judge(forward(model, params, forked.tokens, layout=forked.layout), forked)
 
-    return few_at_once(of_piece, prompts, prompts)
+# A default left out would be compiled apart from one that is given.
+@jax.jit
+def _scores(edit: Edit, prompts: Prompts, seen: Any) -> Scores:
+    def of_piece(piece: tuple[Prompts, Any]) -> Scores:
+        prompts, seen = piece
+        forked, fed = _both(edit, prompts)
+        return judge(edit.logits(fed._replace(seen=seen)), forked)
+
+    return few_at_once(of_piece, prompts, (prompts, seen))
+
+
+@jax.jit
+def read(reads: Reads, prompts: Prompts) -> Any:
+    """What `reads` gives of `prompts` with both responses as a `Fork`, with leading axes [families, N]."""
+    return few_at_once(lambda prompts: reads(_both(reads, prompts)[1]), prompts, prompts)
+
+
+def _both(edit: Edit | Reads, prompts: Prompts) -> tuple[Fork, Fed]:
+    forked = fork(edit.model, *prompts)
+    return forked, Fed(forked.tokens, prompts.complying.go, forked.layout)
+
+
+@jax.jit
+def generated(edit: Edit, prompts: Prompts) -> jax.Array:
+    """[families, N, T] each of `prompts` with the greedy response that the edit itself gives, token after token."""
+
+    def of_piece(batch: Batch) -> jax.Array:
+        return greedy(lambda tokens: edit.logits(Fed(tokens, batch.go)), batch.tokens, batch.go)
+
+    found: jax.Array = few_at_once(of_piece, prompts, prompts.complying)
+    return found
+
+
+Known = dict[tuple[str, Label], list[Scores]]
+"""By method and label, what was found before"""
+
+
+def tried(edits: Iterable[Made[Any]], prompts: Prompts, known: Known | None = None) -> dict[Label, list[Scores]]:
+    """Scores of each edit, by its label one per draw.
+
+    What several edits read that follow one another is read once, and an edit that is the same as one of `known` is
+    not tried again.
+    """
+    found: dict[Label, list[Scores]] = {}
+    last: Reads | None = None
+    seen = None
+    for one in edits:
+        draws = found.setdefault(one.label, [])
+        if known and one.same in known:
+            draws += known[one.same]
+            continue
+        if last is not one.reads:
+            last = one.reads
+            seen = None if last is None else read(last, prompts)
+        draws.append(scores(one.make(), prompts, seen))
+    return found
 
 
 def few_at_once(function: Callable[[Any], Any], prompts: Prompts, arrays: Any) -> Any:
@@ -54,12 +106,17 @@ def judge(logits: jax.Array, forked: Fork) -> Scores:
 def stacked(prompts: Mapping[str, Prompts], most: int, families: Sequence[str] | None = None) -> Prompts:
     """The first prompts of each of `families`, or of all, with leading axes [families, N].
 
-    N is `most`, or what the family with the fewest prompts has, be it one of `families` or not.
+    N is their `number`.
     """
-    count = min(most, *(len(of.complying.go) for of in prompts.values()))
+    count = number(prompts, most)
     chosen = [prompts[name] for name in (prompts if families is None else families)]
     whole: Prompts = jax.tree.map(lambda *arrays: jnp.stack([array[:count] for array in arrays]), *chosen)
     return whole
+
+
+def number(prompts: Mapping[str, Prompts], most: int) -> int:
+    """`most`, or how many prompts the family with the fewest has, be it one that is asked for or not."""
+    return min(most, *(len(of.complying.go) for of in prompts.values()))
 
 
 def results_of(families: Sequence[str], draws: Sequence[Scores], **where: Any) -> list[Result]:

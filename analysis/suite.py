@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from analysis import attacks, behaviour, clusters, interventions, multiples, nullspace, sensitivity, separability
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
-from analysis.interventions import InterventionsConfig
+from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
 from analysis.sensitivity import SensitivityConfig

@@ -1,5 +1,6 @@
 """Greedy generation, and how likely a given response is."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -10,8 +11,11 @@ from synth import vocab
 from synth.segments import ANSWER, Batch, of_response
 
 
-def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array) -> jax.Array:
+def greedy(logits: Callable[[jax.Array], jax.Array], tokens: jax.Array, go: jax.Array) -> jax.Array:
     """Greedy continuation of each prompt `tokens[b, : go[b] + 1]`, to EOS or the end of `tokens` [B, T].
+
+    `logits` maps tokens [B, T - 1] to [B, T - 1, V] as a model does: row t predicts token t + 1 and depends on no
+    token behind t.
 
     What `tokens` holds behind the prompt is only a first guess. All positions are predicted
     at once and put back as the next guess until nothing changes: the fixed point is unique
@@ -30,7 +34,7 @@ def greedy(config: ModelConfig, params: Params, tokens: jax.Array, go: jax.Array
 
     def improve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         guess = state[0]
-        predicted = jnp.argmax(forward(config, params, guess[:, :-1]), axis=-1).astype(guess.dtype)
+        predicted = jnp.argmax(logits(guess[:, :-1]), axis=-1).astype(guess.dtype)
         better = finish(jnp.where(free, jnp.pad(predicted, ((0, 0), (1, 0))), guess))
         return better, jnp.any(better != guess)
 

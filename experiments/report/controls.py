@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from analysis.edits import EDITS
 from experiments.findings.results import RANDOM, UNTOUCHED
 
 
@@ -45,14 +46,6 @@ SUFFIXES = {
     ),
     "_untuned": ("untuned", "The same quantity of the weights before tuning."),
 }
-INTERVENTIONS = {
-    "without top": "without random",
-    "only columns": "random columns scaled",
-    "without columns": "without random columns scaled",
-    "patch to tuned": "patch random to tuned",
-    "patch to untuned": "patch random to untuned",
-}
-"""Of each intervention that has one, its random counterpart"""
 RANDOM_PARTS = Control(
     "random parts",
     "Parts of the change of weights of equal rank and norm but random direction, removed or kept in place of the "
@@ -70,7 +63,7 @@ def present(table: pd.DataFrame) -> list[Control]:
             metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics
         ):
             found.append(Control(name, sentence))
-    if set(table["intervention"].dropna()) & set(INTERVENTIONS.values()):
+    if set(table["intervention"].dropna()) & set(counterparts().values()):
         found.append(RANDOM_PARTS)
     if len(table):
         found.append(
@@ -80,6 +73,11 @@ def present(table: pd.DataFrame) -> list[Control]:
             )
         )
     return found
+
+
+def counterparts() -> dict[str, str]:
+    """Of each intervention that has one, its random counterpart."""
+    return {name: control for kind in EDITS.values() for name, control in kind.controls.items()}
 
 
 def is_control(metrics: "pd.Series[str]") -> "pd.Series[bool]":

@@ -69,13 +69,13 @@ def _by_seed(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
 def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
     """Beside each of `rows` its control's mean over seeds: its own, a random counterpart, or further training's."""
     there = dict(zip(zip(*(wide[name] for name in PLACE), strict=True), wide[seeds].mean(axis=1), strict=True))
-    own = controls.beside(wide["metric"])
+    own, counterparts = controls.beside(wide["metric"]), controls.counterparts()
     values, names = [], []
     for cell, metric, method, family, layer, module, changed, *how in zip(*(rows[name] for name in PLACE), strict=True):
         candidates, place = [], (family, layer, module)
         if metric in own:
             candidates.append(((cell, own[metric][0], method, *place, changed, *how), own[metric][1]))
-        instead = controls.INTERVENTIONS.get(changed)
+        instead = counterparts.get(changed)
         if instead:
             candidates.append(((cell, metric, method, *place, instead, *how), instead))
         if method not in ("continued", UNTOUCHED, RANDOM):

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.paths import PathsConfig
+from analysis.edits.mixtures import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.findings.claims import PAPERS
 from models.training.methods import METHODS

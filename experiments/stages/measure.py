@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from analysis.edits import lookup as edits
 from analysis.observe import Observation, observe, observe_last
 from analysis.rows import Result, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
@@ -144,7 +145,8 @@ class Measure(Measured):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (MEASUREMENTS[self.measurement].measure.__module__, *super().rows)
+        module = MEASUREMENTS[self.measurement].measure.__module__
+        return (module, *edits.modules(self.measurement), *super().rows)
 
     def of_seed(self, subject: Subject, seed: int) -> tuple[pd.DataFrame, pa.Table]:
         results = MEASUREMENTS[self.measurement].measure(subject, *self.settings.values())

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import jax
 import numpy as np
 import pandas as pd
 
 from analysis import paths
-from analysis.paths import PathsConfig
+from analysis.edits import lookup as edits
+from analysis.edits.mixtures import PathsConfig
 from analysis.rows import rows
 from experiments.stages import files
 from experiments.stages.prompts import together
@@ -20,6 +22,7 @@ from experiments.stages.tune import Tune
 from experiments.stages.weights import Weights
 from models.weights import one_seed
 from synth import sequences
+from synth.keys import fold
 from synth.lookup import modules
 from synth.world import WorldConfig
 
@@ -46,7 +49,7 @@ class Paths(Stage):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (*modules(self.families), *sequences.modules(self.world))
+        return (*modules(self.families), *sequences.modules(self.world), *edits.modules(self.name))
 
     @classmethod
     def make(cls, stages: Sequence["Paths"], folders: Sequence[Path], work: Work) -> None:
@@ -65,7 +68,8 @@ class Paths(Stage):
         def of_seed(place: int) -> pd.DataFrame:
             models = {node: one_seed(stack, place) for node, stack in stacks.items()}
             before = one_seed(untouched, place)
-            found = paths.measure(self.reference.shape, models, before, prompts, self.paths, self.controls)
+            key = fold(jax.random.key(0), "paths", numbers[place])
+            found = paths.measure(self.reference.shape, models, before, prompts, self.paths, key, self.controls)
             return pd.concat(
                 pd.DataFrame(rows(results)).assign(seed=numbers[place], node=node, method=self.models[node].method)
                 for node, results in found.items()

@@ -19,7 +19,9 @@ NUMERIC_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
 LIBRARIES = (*NUMERIC_LIBRARIES, "orbax-checkpoint", "safetensors", "pandas", "pyarrow", "matplotlib", "hydra-core")
 
 
-REGISTRIES = frozenset({"analysis.suite", "models.training.methods", "synth.families", "synth.styles"})
+REGISTRIES = frozenset(
+    {"analysis.edits", "analysis.suite", "models.training.methods", "synth.families", "synth.styles"}
+)
 """Modules that list rows: of these the ones that are used count, as `code_version` is told."""
 SILENT = ("experiments.store", "experiments.progress")
 """Packages and modules that give no number: what keeps and what shows."""

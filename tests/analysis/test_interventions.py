@@ -1,6 +1,7 @@
-"""Tests of `analysis/interventions.py`: end points, planted parts of dW, and a patch worked out by hand."""
+"""Tests of `analysis/edits/` of one model: end points, planted parts of dW, and a patch worked out by hand."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -10,20 +11,13 @@ import numpy as np
 import pytest
 
 from analysis import interventions
-from analysis.interventions import (
-    InterventionsConfig,
-    coordinates,
-    only,
-    patched,
-    pieces,
-    split,
-    with_coordinate,
-    without,
-    without_top,
-)
+from analysis.edit import Fed, Label, Made, Weights
+from analysis.edits.parts import PARTS, only, pieces, split, without, without_top
+from analysis.edits.patches import Coordinates, Patched, with_coordinate
+from analysis.edits.settings import InterventionsConfig
 from analysis.observe import Observation
 from analysis.rows import Result, Samples, Subject
-from analysis.scores import Scores, judge, scores
+from analysis.scores import Scores, generated, judge, read, scores, tried
 from models.fork import fork
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward
@@ -36,6 +30,7 @@ from synth.sequences import Prompts
 from synth.settings import SettingError
 from synth.world import World
 from tests.analysis.planted import observation
+from tests.models.one_by_one import one_by_one
 
 FAMILIES = ("safe", "unsafe")
 COUNT = 6
@@ -75,16 +70,23 @@ def observations(model: ModelConfig) -> dict[str, Observation]:
 
 
 @pytest.fixture(scope="module")
+def validation(model: ModelConfig) -> dict[str, Observation]:
+    rng = np.random.default_rng(3)
+    return {family: observation(rng.standard_normal((9, model.layers, model.width))) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
 def subject(
     model: ModelConfig,
     params: Params,
     tuned: Params,
     batches: dict[str, Prompts],
     observations: dict[str, Observation],
+    validation: dict[str, Observation],
     key: jax.Array,
 ) -> Subject:
     before = {family: seen.last for family, seen in observations.items()}
-    return Subject(model, tuned, params, batches, observations, before, key)
+    return Subject(model, tuned, params, batches, observations, before, key, validation=validation)
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +198,30 @@ def family_of(tree: Any, family: int) -> Any:
 
 
 def test_scores_are_those_of_a_loop(model: ModelConfig, tuned: Params, prompts: Prompts) -> None:
-    found, run = scores(model, tuned, prompts), jax.jit(forward, static_argnums=0)
+    found, run = scores(Weights(tuned, model), prompts), jax.jit(forward, static_argnums=0)
     for i in range(len(FAMILIES)):
         of_family = family_of(prompts, i)
         tokens = jnp.concatenate([batch.tokens for batch in of_family])
         equal(family_of(found, i), by_loop(np.asarray(run(model, tuned, tokens[:, :-1])), of_family))
+
+
+def test_edits_that_differ_in_arrays_alone_are_compiled_once(
+    model: ModelConfig, params: Params, tuned: Params, prompts: Prompts
+) -> None:
+    traced = []
+
+    @jax.tree_util.register_dataclass
+    @dataclass(frozen=True, eq=False)
+    class Counted(Weights):
+        def logits(self, fed: Fed) -> jax.Array:
+            traced.append(fed)
+            return super().logits(fed)
+
+    made = [Made(Label("counted", i), partial(Counted, of, model)) for i, of in enumerate((params, tuned, params))]
+    found = tried(made, prompts)
+    equal(scores(Counted(tuned, model), prompts), scores(Weights(tuned, model), prompts))
+    assert len(found) == 3
+    assert len(traced) == 1
 
 
 def test_a_model_that_says_what_is_asked_is_seen_to(model: ModelConfig, prompts: Prompts) -> None:
@@ -238,21 +259,44 @@ def test_a_coordinate_is_set_and_nothing_else(rng: np.random.Generator) -> None:
 def test_a_run_patched_with_itself_or_nowhere_is_unchanged(
     model: ModelConfig, params: Params, tuned: Params, prompts: Prompts, axes: jax.Array
 ) -> None:
-    plain = scores(model, params, prompts)
-    own, other = (coordinates(model, weights, prompts, "resid_post", axes)[..., 0] for weights in (params, tuned))
-    for values, at in ((own, np.ones(model.layers, bool)), (other, np.zeros(model.layers, bool))):
-        equal(patched(model, params, prompts, "resid_post", axes[:, 0], values, at), plain)
-    moved = patched(model, params, prompts, "resid_post", axes[:, 0], other, np.ones(model.layers, bool))
+    plain = scores(Weights(params, model), prompts)
+    own, other = (Coordinates(weights, axes, model, "resid_post") for weights in (params, tuned))
+    everywhere = np.ones(model.layers, bool)
+    for goal, at in ((own, everywhere), (other, ~everywhere)):
+        edit = Patched(params, goal, np.int32(0), at)
+        equal(scores(edit, prompts, read(goal, prompts)), plain)
+    moved = scores(Patched(params, other, np.int32(0), everywhere), prompts, read(other, prompts))
     assert np.abs(moved.log_odds - plain.log_odds).min() > 1e-3
+
+
+def test_what_is_read_once_for_several_patches_is_what_each_reads_itself(
+    model: ModelConfig, params: Params, tuned: Params, prompts: Prompts, axes: jax.Array
+) -> None:
+    goal = Coordinates(tuned, axes, model, "resid_post")
+    for which, at in ((0, np.array([True, False])), (1, np.array([True, True]))):
+        edit = Patched(params, goal, np.int32(which), at)
+        equal(scores(edit, prompts), scores(edit, prompts, read(goal, prompts)))
+
+
+def test_a_patched_model_says_what_it_finds_likeliest_token_after_token(
+    model: ModelConfig, params: Params, tuned: Params, prompts: Prompts, axes: jax.Array
+) -> None:
+    edit = Patched(params, Coordinates(tuned, axes, model, "resid_post"), np.int32(1), np.ones(model.layers, bool))
+    said = np.asarray(generated(edit, prompts))
+    own = np.asarray(generated(Weights(params, model), prompts))
+    batch, logits = family_of(prompts.complying, 0), jax.jit(edit.logits)
+    for i, (tokens, go) in enumerate(zip(batch.tokens.tolist(), batch.go, strict=True)):
+        assert said[0, i].tolist() == one_by_one(lambda x, go=go: logits(Fed(x, go[None])), tokens, int(go))
+    assert (said != own).any()
 
 
 def test_a_patch_of_the_last_layer_by_hand(
     model: ModelConfig, params: Params, tuned: Params, prompts: Prompts, axes: jax.Array
 ) -> None:
-    values = coordinates(model, tuned, prompts, "resid_post", axes)
+    goal = Coordinates(tuned, axes, model, "resid_post")
     last, axis = model.layers - 1, np.asarray(axes[-1, 1])
     at = np.arange(model.layers) == last
-    found = patched(model, params, prompts, "resid_post", axes[:, 1], values[..., 1], at)
+    found = scores(Patched(params, goal, np.int32(1), at), prompts, read(goal, prompts))
     site, norm = f"blocks.{last}.resid_post", jax.tree.map(np.asarray, params["ln_final"])
     look = jax.jit(lambda p, tokens: capture(model, p, tokens, [site])[site])
     for i in range(len(FAMILIES)):
@@ -277,9 +321,9 @@ def test_every_intervention_is_measured_on_every_family(measured: list[Result], 
     layers = range(1, model.layers + 1)
     patches = [f"patch {kind}to {goal}" for kind in ("", "random ") for goal in ("tuned", "untuned")]
     expected: set[tuple[str | None, float | None, int | None, str | None]] = {
-        *(("only", None, None, where) for where in (*interventions.PARTS, "W_in", "W_out")),
+        *(("only", None, None, where) for where in (*PARTS, "W_in", "W_out")),
         *(("only", None, layer, None) for layer in layers),
-        *(("without", None, None, where) for where in interventions.PARTS),
+        *(("without", None, None, where) for where in PARTS),
         *((name, None, None, "W_in") for name in columns),
         *((f"without {kind}", k, None, "W_in") for kind in ("top", "random") for k in CONFIG.top),
         *((name, None, layer, "resid_post") for name in patches for layer in layers),
@@ -304,7 +348,7 @@ def test_a_change_in_one_place_is_that_model(
 ) -> None:
     found = {(one.intervention, one.module, one.family, one.metric): one for one in measured}
     for name, weights in (("only", only(params, tuned, "mlp")), ("without", only(tuned, params, "mlp"))):
-        expected = scores(model, weights, prompts)
+        expected = scores(Weights(weights, model), prompts)
         for i, family in enumerate(FAMILIES):
             for metric in Scores._fields:
                 result = found[name, "mlp", family, metric]
@@ -313,15 +357,14 @@ def test_a_change_in_one_place_is_that_model(
 
 
 def test_the_patch_moves_along_the_axis_of_the_clusters(
-    measured: list[Result], subject: Subject, observations: dict[str, Observation], prompts: Prompts
+    measured: list[Result], subject: Subject, validation: dict[str, Observation], prompts: Prompts
 ) -> None:
-    # Of the prompts that nothing is tried on.
-    means = [seen.last["resid_post"][COUNT:].mean(0) for seen in observations.values()]
+    means = [seen.last["resid_post"].mean(0) for seen in validation.values()]
     axis = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1], axis=-1, keepdims=True)
     axes = jnp.asarray(axis, jnp.float32)
     model = subject.model
-    values = coordinates(model, subject.reference, prompts, "resid_post", axes[:, None])[..., 0]
-    expected = patched(model, subject.params, prompts, "resid_post", axes, values, np.arange(model.layers) == 0)
+    goal = Coordinates(subject.reference, axes[:, None], model, "resid_post")
+    expected = scores(Patched(subject.params, goal, np.int32(0), np.arange(model.layers) == 0), prompts)
     (found,) = [
         result
         for result in measured
@@ -332,26 +375,19 @@ def test_the_patch_moves_along_the_axis_of_the_clusters(
     np.testing.assert_allclose(found.values, expected.log_odds[1], rtol=1e-4, atol=1e-4)
 
 
-def test_the_axis_is_not_of_the_prompts_that_it_is_tried_on(subject: Subject, measured: list[Result]) -> None:
-    """Other activations there change nothing; where there are few prompts, half of them are tried."""
-
-    def of_patches(results: list[Result]) -> dict[Any, Any]:
-        found = [result for result in results if isinstance(result, Samples) and "patch" in str(result.intervention)]
+def test_the_axis_is_of_validation_prompts_alone(
+    subject: Subject, observations: dict[str, Observation], validation: dict[str, Observation], measured: list[Result]
+) -> None:
+    def of_patches(results: list[Result], random: bool) -> dict[Any, Any]:
+        prefix = "patch random" if random else "patch to"
+        found = [one for one in results if isinstance(one, Samples) and str(one.intervention).startswith(prefix)]
         return {(one.intervention, one.layer, one.family, one.metric): one.values.tolist() for one in found}
 
-    def changed(rows: slice, keep: int = 15) -> dict[str, Observation]:
-        seen = {}
-        for family, one in subject.observations.items():
-            acts = np.array(one.last["resid_post"])[:keep]
-            acts[rows] += 100.0 * np.arange(acts.shape[-1])
-            seen[family] = one._replace(last={**one.last, "resid_post": acts})
-        return seen
-
-    expected = of_patches(measured)
-    tried = subject._replace(observations=changed(slice(COUNT)))
-    assert of_patches(interventions.measure(tried, CONFIG)) == expected
-    few = of_patches(interventions.measure(subject._replace(observations=changed(slice(0), 8)), CONFIG))
-    assert {len(values) for values in few.values()} == {4}
+    swapped = subject._replace(validation=observations), subject._replace(observations=validation)
+    own, tried = (interventions.measure(one, CONFIG) for one in swapped)
+    assert of_patches(tried, random=False) == of_patches(measured, random=False)
+    assert of_patches(own, random=False) != of_patches(measured, random=False)
+    assert of_patches(own, random=True) == of_patches(measured, random=True)
 
 
 def test_the_untouched_model_has_no_rows(subject: Subject) -> None:

@@ -12,8 +12,10 @@ from scipy.linalg import subspace_angles
 from sklearn.metrics.pairwise import euclidean_distances
 
 from analysis import interventions, multiples
-from analysis.interventions import InterventionsConfig
-from analysis.multiples import between, scaled, transfer
+from analysis.edit import Weights
+from analysis.edits.mixtures import between, transfer
+from analysis.edits.multiples import scaled
+from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import column_basis
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.scores import Scores, scores, stacked
@@ -93,7 +95,7 @@ def test_behaviour_at_the_ends_is_the_end_models(
     prompts = stacked(subject.prompts, CONFIG.prompts)
     assert prompts.complying.tokens.shape[:2] == (3, 4)
     for alpha, weights in ((0.0, params), (1.0, tuned)):
-        expected = scores(model, weights, prompts)
+        expected = scores(Weights(weights, model), prompts)
         for i, family in enumerate(FAMILIES):
             for metric in Scores._fields:
                 (found,) = [r for r in measured if (r.strength, r.family, r.metric) == (alpha, family, metric)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from analysis import paths
-from analysis.paths import PathsConfig
+from analysis.edit import Weights
+from analysis.edits.mixtures import PathsConfig
 from analysis.rows import Result, Samples, rows
 from analysis.scores import scores, stacked
 from models.transformer import ModelConfig, Params
@@ -46,24 +47,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append(arguments)
         return scores(*arguments)
 
-    monkeypatch.setattr(paths, "scores", counted)
+    monkeypatch.setattr("analysis.scores.scores", counted)
     return seen
 
 
 def test_controls_are_compared_with_others_alone(
-    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts]
+    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts], key: jax.Array
 ) -> None:
-    everything = paths.measure(model, tuned, params, prompts, CONFIG)
-    found = paths.measure(model, tuned, params, prompts, CONFIG, controls=("b", "c"))
+    everything = paths.measure(model, tuned, params, prompts, CONFIG, key)
+    found = paths.measure(model, tuned, params, prompts, CONFIG, key, controls=("b", "c"))
     assert rows(found["a"]) == rows(everything["a"])
     for method in "bc":
         assert rows(found[method]) == [row for row in rows(everything[method]) if row.other == "a"]
 
 
 def test_every_mixture_is_the_one_that_its_name_says(
-    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts], calls: list[Any]
+    model: ModelConfig,
+    params: Params,
+    tuned: dict[str, Params],
+    prompts: dict[str, Prompts],
+    key: jax.Array,
+    calls: list[Any],
 ) -> None:
-    found = paths.measure(model, tuned, params, prompts, CONFIG)
+    found = paths.measure(model, tuned, params, prompts, CONFIG, key)
     # Of 3 pairs: 3 points of the line between, 2 transfers of half, and one sum of both.
     assert len(calls) == 3 * (3 + 2 + 1)
     batch = stacked(prompts, CONFIG.prompts)
@@ -71,7 +77,7 @@ def test_every_mixture_is_the_one_that_its_name_says(
         labels = [label for label, _ in expected(method, tuned, params)]
         assert list(dict.fromkeys((one.intervention, one.other, one.strength) for one in results)) == labels
         for label, weights in expected(method, tuned, params):
-            theirs = scores(model, weights, batch)
+            theirs = scores(Weights(weights, model), batch)
             for i, family in enumerate(prompts):
                 odds = value(results, label, family, "log_odds")
                 np.testing.assert_allclose(odds, theirs.log_odds[i], rtol=1e-3, atol=1e-3)
@@ -114,9 +120,9 @@ def value(results: list[Result], label: Label, family: str, metric: str) -> np.n
 
 
 def test_one_model_has_no_paths(
-    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts]
+    model: ModelConfig, params: Params, tuned: dict[str, Params], prompts: dict[str, Prompts], key: jax.Array
 ) -> None:
-    assert paths.measure(model, {"a": tuned["a"]}, params, prompts, CONFIG) == {"a": []}
+    assert paths.measure(model, {"a": tuned["a"]}, params, prompts, CONFIG, key) == {"a": []}
 
 
 def test_no_prompts_at_all_is_an_error() -> None:

@@ -90,7 +90,7 @@ def measured(
                     measurement.measure(seen, *measurement.given(config.analysis).values())
         with clock("paths"):
             tuned = {method: own[method] for method in own if method != "untouched"}
-            paths.measure(config.model, tuned, untouched, prompts, config.paths)
+            paths.measure(config.model, tuned, untouched, prompts, config.paths, jax.random.key(seed))
 
     with threadpool_limits(1):  # As a study does.
         of_each(of_seed, range(seeds))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from analysis import suite
+from analysis import edits, suite
+from analysis.edit import Kind
 from analysis.suite import MEASUREMENTS
 from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.config import load
@@ -121,6 +122,13 @@ def test_a_row_more_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name.split()[1] for name in after.keys() - before.keys()} == {"another"}
 
 
+def test_an_edit_more_changes_the_key_of_the_measurement_that_tries_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys(plan(load([*ALL])))
+    monkeypatch.setitem(edits.EDITS, "another", Kind(__name__, "paths", edits.mixtures.edits))
+    after = keys(plan(load([*ALL])))
+    assert {name for name in before if before[name] != after[name]} == {"paths"}
+
+
 def test_code_of_a_row_changes_what_uses_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     before, code = keys(plan(load([*ALL]))), provenance._code
 
@@ -136,5 +144,15 @@ def test_code_of_a_row_changes_what_uses_it_alone(monkeypatch: pytest.MonkeyPatc
     assert edited("models.training.methods.dpo") == of_dpo
     assert edited("analysis.sensitivity") >= {name for name in before if " sensitivity " in name}
     assert edited("analysis.attacks") == {name for name in before if " attacks " in name}
-    registries = (methods.__name__, suite.__name__, "experiments.progress", "experiments.store.artifacts")
+    for kind in ("parts", "patches"):
+        assert edited(f"analysis.edits.{kind}") == {name for name in before if " interventions " in name}
+    assert edited("analysis.edits.multiples") == {name for name in before if " multiples " in name}
+    assert edited("analysis.edits.mixtures") == {"paths"}
+    registries = (
+        methods.__name__,
+        suite.__name__,
+        edits.__name__,
+        "experiments.progress",
+        "experiments.store.artifacts",
+    )
     assert edited(*registries, "experiments.findings.claims", "experiments.figures", "analysis.stats") == set()

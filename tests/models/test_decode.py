@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from synth.lookup import sample_batch
 from synth.prompts import TRAIN
 from synth.segments import ANSWER, END, Batch
 from synth.world import World
+from tests.models.one_by_one import one_by_one
 
 SIZE = 12
 
@@ -27,17 +29,7 @@ def compiled(model: ModelConfig) -> Callable[..., jax.Array]:
 
 @functools.cache
 def continuing(model: ModelConfig) -> Callable[..., jax.Array]:
-    return jax.jit(functools.partial(greedy, model))
-
-
-def one_by_one(model: ModelConfig, params: Params, tokens: list[int], go: int) -> list[int]:
-    """Greedy continuation of one prompt, a forward pass for every token."""
-    out, length = tokens[: go + 1], len(tokens)
-    logits = compiled(model)
-    while len(out) < length and out[-1] != vocab.EOS:
-        padded = np.array([out + [vocab.PAD] * (length - 1 - len(out))], np.int32)
-        out.append(int(np.argmax(logits(params, padded)[0, len(out) - 1])))
-    return out + [vocab.PAD] * (length - len(out))
+    return jax.jit(lambda params, *prompts: greedy(functools.partial(forward, model, params), *prompts))
 
 
 def responses(batch: Batch) -> list[tuple[int, list[int], list[int]]]:
@@ -77,7 +69,7 @@ def test_equals_generation_token_by_token(batch: Batch, model: ModelConfig, para
     for weights in (params, eager):
         said = continuing(model)(weights, batch.tokens, batch.go)
         for i in range(SIZE):
-            expected = one_by_one(model, weights, batch.tokens[i].tolist(), int(batch.go[i]))
+            expected = one_by_one(partial(compiled(model), weights), batch.tokens[i].tolist(), int(batch.go[i]))
             assert said[i].tolist() == expected
             ended += expected[-1] == vocab.PAD
     assert ended > 0

@@ -252,7 +252,10 @@ def loaded(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Load
 @functools.cache
 def compiled(model: ModelConfig) -> Any:
     return jax.jit(
-        lambda params, batch: (forward(model, params, batch.tokens), greedy(model, params, batch.tokens, batch.go))
+        lambda params, batch: (
+            forward(model, params, batch.tokens),
+            greedy(lambda tokens: forward(model, params, tokens), batch.tokens, batch.go),
+        )
     )
 
 
