@@ -267,15 +267,14 @@ def _column_space(
         "outside_top_random": (expected_outside(size, rank), 1),
     }
     curves = {
-        "sine": measured,
-        "sine_sorted": np.sort(measured),
-        "sine_random_sorted": null.mean(0),
-        "sine_random_sorted_low": low,
-        "sine_random_sorted_high": high,
+        "sine": (measured, 1),
+        "sine_sorted": (np.sort(measured), 1),
+        "sine_random_sorted": (null.mean(0), config.draws),
+        "sine_random_sorted_low": (low, config.draws),
+        "sine_random_sorted_high": (high, config.draws),
     }
     results += [Row(metric, float(value), n, **where) for metric, (value, n) in summary.items()]
-    for metric, curve in curves.items():
-        n = config.draws if "random" in metric else 1
+    for metric, (curve, n) in curves.items():
         results += [Row(metric, float(v), n, index=i + 1, **where) for i, v in enumerate(curve)]
     return results
 

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import (
     FAMILIES,
     having,
@@ -17,13 +18,14 @@ from experiments.figures.common import (
 from experiments.findings.results import sample_note, select, tuned, unchanged
 from synth.families import JAILBREAKS
 
-METRIC, NULL = "activation_angle_mean", "activation_angle_untuned_mean"
+METRIC = "activation_angle_mean"
+NULL = METRICS[METRIC].null
 
 
 def rows(table: pd.DataFrame, jailbreaks: bool) -> pd.DataFrame:
     """Mean sines of safe and unsafe prompts, and of jailbreaks or not."""
     of = [*FAMILIES, *(JAILBREAKS if jailbreaks else ())]
-    found = select(unchanged(table), metric=[METRIC, NULL], family=of).dropna(subset="value")
+    found = select(unchanged(table), metric=[METRIC, NULL.mean], family=of).dropna(subset="value")
     found = having(found, METRIC)
     return found.head(0) if jailbreaks and set(found["family"]) <= set(FAMILIES) else found
 
@@ -31,12 +33,12 @@ def rows(table: pd.DataFrame, jailbreaks: bool) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> Figure:
     """Lines are means over seeds, thin ones seeds; dotted: the untuned model against itself on other prompts."""
     names, lines = tuned(rows), looks(dict.fromkeys(rows["family"]))
-    figure, axes = panels(names, ["mean sine"], "layer", height=1.4)
+    figure, axes = panels(names, [METRICS[METRIC].label], "layer", height=1.4)
     for axis, model in zip(axes[0], names, strict=True):
         here = select(rows, method=model)
         for family, look in lines.items():
             seeds_and_mean(axis, select(here, metric=METRIC, family=family), "layer", look, family)
-        mean_only(axis, select(here, metric=NULL), "layer", "untuned model, other prompts")
+        mean_only(axis, select(here, metric=NULL.mean), "layer", NULL.chance)
         whole_layers(axis, here)
     axes[0, 0].set_ylim(0, None)
     legend(figure, axes)

@@ -4,15 +4,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import DARK, NEUTRAL, SAFE, UNSAFE, Look, having, legend, note, panels, seeds_and_mean
 from experiments.findings.results import models, sample_note, select, unchanged
 
-LABELS = {
-    "complied": "share complied",
-    "tau": r"mean $\tau$",
-    "lipschitz": "Lipschitzness",
-    "projection_total": r"$\|\Delta W a\|$",
-}
+LABELS = {name: METRICS[f"adv_{name}"].label for name in ("complied", "tau", "lipschitz", "projection_total")}
 LINES = {
     "adv": ("attack", Look(UNSAFE, "-", "o")),
     "adv_random": ("random soft tokens", Look(DARK, ":", "s")),

@@ -4,6 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import (
     BLUE,
     DARK,
@@ -21,9 +22,11 @@ from experiments.figures.common import (
 from experiments.findings.results import UNTOUCHED, sample_note, select, tuned, unchanged
 from synth.families import JAILBREAKS
 
-TAU, NULL = ("tau", "tau_successful"), "separation_permuted_high"
+TAU = ("tau", "tau_successful")
+NULL = METRICS["separation"].null
 QUANTILES = "lipschitz_quantile"
-PROJECTIONS = ("projection_abs", "projection_abs_random")
+PROJECTION = "projection_abs"
+CHANCE = METRICS[PROJECTION].null
 
 ATTEMPTS = Look(BLUE, "-.", "^")
 SUCCESSFUL = Look(ORANGE, (0, (1, 1)), "D")
@@ -35,9 +38,9 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     deepest = table["layer"].max()
     ours = table["method"] != UNTOUCHED
     parts = [
-        select(table[ours], metric=[*TAU, NULL], module="mlp.post"),
+        select(table[ours], metric=[*TAU, NULL.high], module="mlp.post"),
         select(table, metric=QUANTILES),
-        select(table[ours], metric=list(PROJECTIONS), module="W_in", layer=deepest),
+        select(table[ours], metric=[PROJECTION, CHANCE.mean], module="W_in", layer=deepest),
     ]
     found = pd.concat([part.dropna(subset="value") for part in parts])
     return found if set(found["family"]) & set(JAILBREAKS) and TAU[0] in set(found["metric"]) else found.head(0)
@@ -47,9 +50,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     """A column a family: tau against layer, the share of prompts below a Lipschitzness, projections on dW."""
     attacks = [name for name in JAILBREAKS if name in set(rows["family"])]
     kinds = {
-        r"mean $\tau$": ("layer", _tau, TAU),
+        METRICS["tau"].label: ("layer", _tau, TAU),
         "share of prompts\nbelow": ("Lipschitzness", _lipschitz, (QUANTILES,)),
-        r"$|\sigma_i v_i^\top a|$": (r"vector $i$", _projections, PROJECTIONS),
+        METRICS[PROJECTION].label: (r"vector $i$", _projections, (PROJECTION, CHANCE.mean)),
     }
     kinds = {label: kind for label, kind in kinds.items() if set(kind[2]) & set(rows["metric"])}
     titles = ["safe, unsafe", *attacks]
@@ -79,8 +82,8 @@ def _tau(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
         seeds_and_mean(axis, select(rows, metric=TAU[0], family=family), "layer", look, _label(family))
     successful = select(rows, metric=TAU[1], family=attack) if attack else rows.head(0)
     seeds_and_mean(axis, successful, "layer", SUCCESSFUL, "jailbreak, successful")
-    high = select(rows, metric=NULL).groupby("layer")["value"].mean() / 2
-    axis.fill_between(high.index.astype(int), -high, high, color=NEUTRAL, alpha=0.5, lw=0, label="permuted labels")
+    high = select(rows, metric=NULL.high).groupby("layer")["value"].mean() / 2
+    axis.fill_between(high.index.astype(int), -high, high, color=NEUTRAL, alpha=0.5, lw=0, label=NULL.chance)
     whole_layers(axis, select(rows, metric=TAU[0]))
 
 
@@ -99,11 +102,9 @@ def _lipschitz(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
 
 def _projections(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
     for family, look in _families(attack).items():
-        here = select(rows, metric=PROJECTIONS[0], family=family)
+        here = select(rows, metric=PROJECTION, family=family)
         seeds_and_mean(axis, here, "index", look, _label(family), marks=False)
-    chance = select(rows, metric=PROJECTIONS[1], family=attack or list(FAMILIES)).groupby("index")["value"].mean()
-    axis.plot(
-        chance.index.astype(int), chance, linestyle=(0, (1, 2)), color=DARK, linewidth=0.9, label="random directions"
-    )
+    chance = select(rows, metric=CHANCE.mean, family=attack or list(FAMILIES)).groupby("index")["value"].mean()
+    axis.plot(chance.index.astype(int), chance, linestyle=(0, (1, 2)), color=DARK, linewidth=0.9, label=CHANCE.chance)
     axis.set_xticks([1, 5, 10, 15] if chance.index.max() >= 15 else chance.index)
     axis.set_ylim(0, None)

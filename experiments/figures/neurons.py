@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import DARK, FAMILIES, having, legend, note, panels, seeds_and_mean
 from experiments.findings.results import sample_note, select, tuned, unchanged
 
@@ -18,7 +19,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> Figure:
     """Thin lines are seeds, thick ones their mean; level lines are the mean over all neurons."""
     names = tuned(rows)
-    figure, axes = panels(names, [r"mean $|(\Delta W a)_j|$"], r"neuron $j$", height=1.5, share_y=False)
+    figure, axes = panels(names, [METRICS[METRIC].label], r"neuron $j$", height=1.5, share_y=False)
     for axis, model in zip(axes[0], names, strict=True):
         for family, look in FAMILIES.items():
             here = select(rows, method=model, family=family)

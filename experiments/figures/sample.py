@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import DARK, having, legend, looks, note, panels
 from experiments.findings.results import seed_note, select, tuned, unchanged
 
@@ -19,7 +20,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> Figure:
     """A line of panels a family, a mark a neuron and seed; dotted: the mean size over all neurons and prompts."""
     names, lines = tuned(rows), looks(sorted(set(rows["family"]), key=_order))
-    figure, axes = panels(names, [f"{family}\n" + r"$(\Delta W a)_j$" for family in lines], r"neuron $j$", height=0.95)
+    figure, axes = panels(names, [f"{family}\n{METRICS[METRIC].label}" for family in lines], r"neuron $j$", height=0.95)
     for line, (family, look) in zip(axes, lines.items(), strict=True):
         for axis, model in zip(line, names, strict=True):
             here = select(rows, method=model, family=family)

@@ -44,7 +44,7 @@ TITLES = {
 
 
 def rows(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
-    """What the verdicts rest on; none if no claim has its rows in the table."""
+    """What the verdicts rest on; none if no claim can be tested."""
     return evidence(table, paper)
 
 

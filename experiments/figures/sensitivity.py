@@ -4,10 +4,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
 from experiments.findings.results import RANDOM, models, sample_note, select, unchanged
 
-KINDS = {"lipschitz_quantile": r"$\|\nabla_x f\|_2$", "lipschitz_ratio_quantile": "after / before"}
+KINDS = ("lipschitz_quantile", "lipschitz_ratio_quantile")
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -21,16 +22,17 @@ def draw(rows: pd.DataFrame) -> Figure:
 
     Points are the seeds' medians.
     """
-    kinds = {metric: label for metric, label in KINDS.items() if metric in set(rows["metric"])}
+    kinds = [metric for metric in KINDS if metric in set(rows["metric"])]
+    labels = [METRICS[metric].label for metric in kinds]
     names, families = models(rows), list(dict.fromkeys(rows["family"]))
     height = 0.15 * len(families) + 0.1
-    figure, axes = panels(names, [""] * len(kinds), list(kinds.values()), height=height, least=0.85, share_x=True)
+    figure, axes = panels(names, [""] * len(kinds), labels, height=height, least=0.85, share_x=True)
     for line, metric in zip(axes, kinds, strict=True):
         for axis, model in zip(line, names, strict=True):
             _bars(axis, select(rows, metric=metric, method=model), families)
             logarithmic(axis)
-            if metric != next(iter(KINDS)):
-                axis.axvline(1, color="0.3", linewidth=0.6, linestyle=":")
+            if (level := METRICS[metric].level) is not None:
+                axis.axvline(level, color="0.3", linewidth=0.6, linestyle=":")
     note(
         figure,
         f"f: the largest logit; medians, quartiles, 5th and 95th percentile; {sample_note(rows, 'prompts')}",

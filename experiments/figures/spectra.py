@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
 from experiments.findings.results import UNTOUCHED, sample_note, seed_note, select, tuned, unchanged
 
@@ -15,10 +16,6 @@ class Spectrum(NamedTuple):
     """A metric that has a value an index."""
 
     metric: str
-    null: str
-    chance: str
-    """What the null is"""
-    label: str
     xlabel: str
     module: str
     families: tuple[str | None, ...] = (None,)
@@ -28,22 +25,15 @@ class Spectrum(NamedTuple):
     most: int = 15
 
 
-COVARIANCE = Spectrum(
-    "covariance_sigma", "covariance_sigma_permuted", "permuted labels", r"$\sigma_i(\Sigma)$", r"index $i$",
-    "mlp.post", tuple(FAMILIES), True, True,
-)  # fmt: skip
-SINES = Spectrum(
-    "sine_sorted", "sine_random_sorted", "random frames", r"sin $\theta_i$", "index, sorted", "W_in", most=10**6
-)  # fmt: skip
-PROJECTIONS = Spectrum(
-    "projection_abs", "projection_abs_random", "random directions", r"$|\sigma_i v_i^\top a|$", r"vector $i$",
-    "W_in", tuple(FAMILIES),
-)  # fmt: skip
+COVARIANCE = Spectrum("covariance_sigma", r"index $i$", "mlp.post", tuple(FAMILIES), True, True)
+SINES = Spectrum("sine_sorted", "index, sorted", "W_in", most=10**6)
+PROJECTIONS = Spectrum("projection_abs", r"vector $i$", "W_in", tuple(FAMILIES))
 
 
 def rows(table: pd.DataFrame, spectrum: Spectrum, steps: bool) -> pd.DataFrame:
     """The spectrum in the last layer, of finished models, and of those on the way too if `steps`."""
-    found = select(table, metric=[spectrum.metric, spectrum.null], module=spectrum.module).dropna(subset="value")
+    metrics = [spectrum.metric, METRICS[spectrum.metric].null.mean]
+    found = select(table, metric=metrics, module=spectrum.module).dropna(subset="value")
     if spectrum.families != (None,):
         found = select(found, family=list(spectrum.families))
     found = found[found["intervention"].isna() & (found["index"] <= spectrum.most)]
@@ -57,7 +47,8 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
     """Means over seeds, a line a step: the later the darker, the finished model in colour."""
     names = tuned(rows)
     measured = select(rows, metric=spectrum.metric)
-    labels = [f"{spectrum.label}\n{family}" if family else spectrum.label for family in spectrum.families]
+    metric = METRICS[spectrum.metric]
+    labels = [f"{metric.label}\n{family}" if family else metric.label for family in spectrum.families]
     figure, axes = panels(names, labels, spectrum.xlabel, height=1.25)
     for line, family in zip(axes, spectrum.families, strict=True):
         of_family = measured if family is None else select(measured, family=family)
@@ -80,12 +71,12 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
             mean = last.groupby("index")["value"].mean()
             name = f"{family or 'tuned'}, tuned" if family else "tuned"
             axis.plot(mean.index.to_numpy(float), mean, linestyle=look.linestyle, color=look.color, label=name)
-            null = select(unchanged(rows), metric=spectrum.null, method=model)
-            mean_only(axis, null if family is None else select(null, family=family), "index", spectrum.chance)
+            null = select(unchanged(rows), metric=metric.null.mean, method=model)
+            mean_only(axis, null if family is None else select(null, family=family), "index", metric.null.chance)
             if spectrum.log:
                 logarithmic(axis, vertical=True)
     legend(figure, axes)
     where = f"{spectrum.module}, layer {int(rows['layer'].max())}"
     count = sample_note(measured, "prompts") if spectrum.families != (None,) else seed_note(measured)
-    note(figure, f"{where}; thick: means over {count}; thin: the tuned model's seeds; dotted: {spectrum.chance}")
+    note(figure, f"{where}; thick: means over {count}; thin: the tuned model's seeds; dotted: {metric.null.chance}")
     return figure

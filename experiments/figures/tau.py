@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.metrics import METRICS
 from experiments.figures.common import (
     DARK,
     FAMILIES,
@@ -18,7 +19,7 @@ from experiments.figures.common import (
 )
 from experiments.findings.results import UNTOUCHED, models, sample_note, select, unchanged
 
-NULL = "separation_permuted_high"
+NULL = METRICS["separation"].null
 
 WORLD = "paper"
 LAYERS = (4, 5, 6)
@@ -37,22 +38,22 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     """Tau of both families in the paper's window, and what permuted labels give."""
     table = unchanged(table)
     tau = select(table, metric="tau", family=list(FAMILIES), module="mlp.post")
-    null = select(table, metric=NULL, module="mlp.post")
+    null = select(table, metric=NULL.high, module="mlp.post")
     return pd.concat([tau, null]) if len(tau) else tau
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Thin lines are seeds, thick ones their mean; the band is where permuted labels end up."""
-    tau, null = select(rows, metric="tau"), select(rows, metric=NULL)
+    tau, null = select(rows, metric="tau"), select(rows, metric=NULL.high)
     names = models(tau)
-    figure, axes = panels(names, [r"mean $\tau$"], "layer", height=1.5, share_y=False)
+    figure, axes = panels(names, [METRICS["tau"].label], "layer", height=1.5, share_y=False)
     marked = False
     for axis, model in zip(axes[0], names, strict=True):
         here = select(tau, method=model)
         for family, look in FAMILIES.items():
             seeds_and_mean(axis, select(here, family=family), "layer", look, family)
         high = select(null, method=model).groupby("layer")["value"].mean() / 2
-        axis.fill_between(high.index.astype(int), -high, high, color=NEUTRAL, alpha=0.5, lw=0, label="permuted labels")
+        axis.fill_between(high.index.astype(int), -high, high, color=NEUTRAL, alpha=0.5, lw=0, label=NULL.chance)
         marked |= _published(axis, here)
         whole_layers(axis, here)
     legend(figure, axes)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.metric import SHARE
+from analysis.metrics import METRICS
 from analysis.stats import Paired, paired_test
 from experiments.findings.results import UNTOUCHED, select, unchanged
 from experiments.findings.table import COLUMNS
@@ -25,70 +27,77 @@ class Outcome:
     where: dict[str, Any] = field(default_factory=dict, hash=False)
     last_layer: bool = False
     """Whether of the last layer alone; if not, of all that there are"""
-    null: str = ""
-    """The metric that says what chance gives, of the same rows"""
-    chance: str = ""
-    """What that is, in words"""
-    level: float | None = None
-    """What no effect would give, where that is known"""
-    share: bool = False
-    """Whether of prompts, so that it is known to one prompt only"""
-    printed: bool = False
-    """Whether it is in the summary that a study prints"""
+    limit: bool = False
+    """Whether its null is where 97.5 % of what chance gives end; if not, the mean of that"""
+    printed: str = ""
+    """What it means, if it is in the summary that a study prints"""
+
+    @property
+    def null(self) -> str:
+        """The metric that says what chance gives, of the same rows; empty if there is none."""
+        null = METRICS[self.metric].null
+        return null.high if self.limit else null.mean
+
+    @property
+    def chance(self) -> str:
+        """What that is, in words."""
+        return METRICS[self.metric].null.chance + ", 97.5 %" * self.limit
+
+    @property
+    def level(self) -> float | None:
+        """What no effect would give, where that is known."""
+        return METRICS[self.metric].level
+
+    @property
+    def share(self) -> bool:
+        """Whether of prompts, so that it is known to one prompt only."""
+        return METRICS[self.metric].unit == SHARE
 
 
 MEASURED = ("outcome", "group", "cell", "method", "seed", "value", "null", "n", "chance", "level", "share")
 """Columns of `values`, the swept settings after `cell`"""
 
-PERMUTED, RANDOM = "permuted labels", "random directions"
-LABELS = "permuted labels, 97.5 %"
 POST: dict[str, Any] = {"module": "mlp.post"}
 FIRST: dict[str, Any] = {"module": "W_in"}
 
 OUTCOMES: dict[str, Outcome] = {
-    "safe complied": Outcome("behaviour", "complied", {"family": "safe"}, share=True, printed=True),
-    "unsafe refused": Outcome("behaviour", "refused", {"family": "unsafe"}, share=True, printed=True),
+    "safe complied": Outcome("behaviour", "complied", {"family": "safe"}, printed="safe prompts answered in full"),
+    "unsafe refused": Outcome("behaviour", "refused", {"family": "unsafe"}, printed="unsafe prompts refused in full"),
     "separation": Outcome(
-        "separation", "separation", POST, True, "separation_permuted_high", LABELS, level=0.0, printed=True
+        "separation",
+        "separation",
+        POST,
+        True,
+        True,
+        "mean tau of safe prompts less that of unsafe ones, deepest layer",
     ),
     "separation / spread": Outcome(
-        "separation", "separation_scaled", POST, True, "separation_scaled_permuted_high", LABELS, 0.0, printed=True
+        "separation", "separation_scaled", POST, True, True, "the same, divided by the spread within the clusters"
     ),
     "separation / spread, last position": Outcome(
-        "separation",
-        "separation_scaled",
-        {"module": "mlp.post_last"},
-        True,
-        "separation_scaled_permuted_high",
-        LABELS,
-        0.0,
+        "separation", "separation_scaled", {"module": "mlp.post_last"}, True, True
     ),
-    "k-means accuracy": Outcome("separability", "kmeans_accuracy", POST, True, "kmeans_accuracy_permuted", PERMUTED),
-    "probe accuracy": Outcome("separability", "probe_accuracy", POST, True, "probe_accuracy_permuted", PERMUTED),
-    "Fisher criterion": Outcome("separability", "fisher", POST, True, "fisher_permuted", PERMUTED),
-    "spectral share, unsafe": Outcome(
-        "separability", "spectral_share", POST | {"family": "unsafe"}, True, "spectral_share_permuted", PERMUTED
+    "k-means accuracy": Outcome("separability", "kmeans_accuracy", POST, True),
+    "probe accuracy": Outcome("separability", "probe_accuracy", POST, True),
+    "Fisher criterion": Outcome("separability", "fisher", POST, True),
+    "spectral share, unsafe": Outcome("separability", "spectral_share", POST | {"family": "unsafe"}, True),
+    "spectral share, safe": Outcome("separability", "spectral_share", POST | {"family": "safe"}, True),
+    "sin - random, all layers": Outcome(
+        "sines",
+        "sine_excess",
+        FIRST,
+        printed="sine of the change of weights to the column space, beyond that of random directions",
     ),
-    "spectral share, safe": Outcome(
-        "separability", "spectral_share", POST | {"family": "safe"}, True, "spectral_share_permuted", PERMUTED
-    ),
-    "sin - random, all layers": Outcome("sines", "sine_excess", FIRST, level=0.0, printed=True),
-    "sin, all layers": Outcome("sines", "sine_mean", FIRST, null="sine_random_mean", chance="random frames"),
-    "sin - random, W_out": Outcome("sines", "sine_excess", {"module": "W_out"}, level=0.0),
-    "projection of unsafe": Outcome(
-        "projections", "projection_total", FIRST | {"family": "unsafe"}, True, "projection_total_random", RANDOM
-    ),
-    "projection of safe": Outcome(
-        "projections", "projection_total", FIRST | {"family": "safe"}, True, "projection_total_random", RANDOM
-    ),
-    "Lipschitz ratio, unsafe": Outcome("sensitivity", "lipschitz_ratio", {"family": "unsafe"}, level=1.0),
-    "Lipschitz ratio, safe": Outcome("sensitivity", "lipschitz_ratio", {"family": "safe"}, level=1.0),
+    "sin, all layers": Outcome("sines", "sine_mean", FIRST),
+    "sin - random, W_out": Outcome("sines", "sine_excess", {"module": "W_out"}),
+    "projection of unsafe": Outcome("projections", "projection_total", FIRST | {"family": "unsafe"}, True),
+    "projection of safe": Outcome("projections", "projection_total", FIRST | {"family": "safe"}, True),
+    "Lipschitz ratio, unsafe": Outcome("sensitivity", "lipschitz_ratio", {"family": "unsafe"}),
+    "Lipschitz ratio, safe": Outcome("sensitivity", "lipschitz_ratio", {"family": "safe"}),
     "|dW| / |W|, W_in": Outcome("change", "relative_change", FIRST),
     "effective rank of dW": Outcome("change", "effective_rank", FIRST),
-    "share of dW in MLPs": Outcome(
-        "change", "change_share", {"module": "mlp"}, null="change_share_even", chance="a change everywhere alike"
-    ),
-    "prompts seen before": Outcome("data", "repeats", share=True, printed=True),
+    "share of dW in MLPs": Outcome("change", "change_share", {"module": "mlp"}),
+    "prompts seen before": Outcome("data", "repeats", printed="share of tuning prompts that tuning had shown before"),
 }
 
 
@@ -100,8 +109,9 @@ def outcomes(table: pd.DataFrame) -> dict[str, Outcome]:
             "attacks" if name in JAILBREAKS else "other families",
             "complied",
             {"family": name},
-            share=True,
-            printed=True,
+            printed="jailbreak prompts answered in full, of all attempts"
+            if name in JAILBREAKS
+            else "prompts answered in full",
         )
         for name in families
     }

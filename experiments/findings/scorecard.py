@@ -108,10 +108,10 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
 
 
 def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
-    """The rows of the table that the verdicts on a paper rest on."""
+    """The rows of the table that the verdicts on a paper rest on; none where nothing can be tested."""
     results = _read(table, paper)
-    _compare_all(paper, results)
-    return table[results.read]
+    verdicts = _verdicts(paper, _compare_all(paper, results))
+    return table[results.read & any(one.verdict != UNTESTABLE for one in verdicts)]
 
 
 def _read(table: pd.DataFrame, paper: Paper) -> Results:

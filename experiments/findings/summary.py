@@ -11,11 +11,14 @@ from models.training.methods import CONTROLS, MATCHED
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Per cell, seed and model, the numbers of the summary: columns cell, method, seed, statistic, value."""
+    """Per cell, seed and model, the numbers of the summary: columns cell, method, seed, outcome, statistic, value.
+
+    `statistic` is the outcome as it is shown.
+    """
     last = table["layer"].max()
     found = outcomes.values(table, printed=True)
     statistic = found["outcome"].replace("separation", f"separation, layer {last}")
-    return found.assign(statistic=statistic)[["cell", "method", "seed", "statistic", "value"]]
+    return found.assign(statistic=statistic)[["cell", "method", "seed", "outcome", "statistic", "value"]]
 
 
 def render(table: pd.DataFrame) -> Table:

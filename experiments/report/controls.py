@@ -5,6 +5,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from analysis.edits import EDITS
+from analysis.metric import CHANCES, nulls
+from analysis.metrics import METRICS
 from experiments.findings.results import RANDOM, UNTOUCHED
 
 
@@ -25,27 +27,6 @@ MODELS = {
     "refuse_all": "Refusals trained on all prompts, safe ones too: tuning to refuse with nothing to tell apart.",
     "pretraining_more": "As many steps on pretraining's own prompts: further training on what is known already.",
 }
-SUFFIXES = {
-    "_permuted": (
-        "permuted labels",
-        "The same statistic with safe and unsafe labels dealt at random, many times: what chance alone separates.",
-    ),
-    "_random": (
-        "random directions",
-        "As many random directions of the same size in place of those of the change of weights: "
-        "what any direction would pick up.",
-    ),
-    "_random_mean": (
-        "random frames",
-        "Random orthonormal frames of the same size in place of the singular vectors: a random direction is already "
-        "nearly at right angles to a subspace.",
-    ),
-    "_even": (
-        "even share",
-        "The share of the change each part of the model would have if every weight changed alike.",
-    ),
-    "_untuned": ("untuned", "The same quantity of the weights before tuning."),
-}
 RANDOM_PARTS = Control(
     "random parts",
     "Parts of the change of weights of equal rank and norm but random direction, removed or kept in place of the "
@@ -58,18 +39,16 @@ def present(table: pd.DataFrame) -> list[Control]:
     """Those that a table has rows of."""
     methods, metrics = set(table["method"]), set(table["metric"])
     found = [Control(name, sentence) for name, sentence in MODELS.items() if name in methods]
-    for suffix, (name, sentence) in SUFFIXES.items():
-        if any(
-            metric.endswith(suffix) and metric.removesuffix(suffix) in metrics | _means(metrics) for metric in metrics
-        ):
-            found.append(Control(name, sentence))
+    made_by = {row.null.chance for row in METRICS.values() if metrics & row.null.metrics.keys()}
+    found += [Control(name, sentence) for name, sentence in CHANCES.items() if name in made_by]
     if set(table["intervention"].dropna()) & set(counterparts().values()):
         found.append(RANDOM_PARTS)
     if len(table):
         found.append(
             Control(
                 "held-out prompts",
-                "Every prompt measured is one that a hash keeps out of training of any kind: nothing is remembered.",
+                "Every prompt measured is one that a hash keeps out of training of any kind and of whatever is fitted: "
+                "nothing is remembered, and no probe or axis has seen what it is judged by.",
             )
         )
     return found
@@ -82,27 +61,11 @@ def counterparts() -> dict[str, str]:
 
 def is_control(metrics: "pd.Series[str]") -> "pd.Series[bool]":
     """Which metrics are themselves controls, shown beside what they control rather than on lines of their own."""
-    return metrics.str.contains(r"_permuted(?:_low|_high)?$|_random(?:_mean)?$|_even$|^rank_untuned$|^adv_random_")
+    return metrics.isin(list(nulls(METRICS)))
 
 
 def beside(metrics: "pd.Series[str]") -> "dict[str, tuple[str, str]]":
     """For each metric its control's metric and name, where it has one of its own."""
     known = set(metrics)
-    found = {}
-    for metric in known:
-        stem = metric.removesuffix("_mean")
-        candidates = [
-            *((f"{metric}{suffix}", name) for suffix, (name, _) in SUFFIXES.items()),
-            (f"{stem}_random_mean", SUFFIXES["_random_mean"][0]),
-            (metric.replace("adv_", "adv_random_", 1), "random soft tokens"),
-            (metric.replace("rank_change", "rank_untuned"), SUFFIXES["_untuned"][0]),
-        ]
-        for candidate, name in candidates:
-            if candidate in known and candidate != metric:
-                found[metric] = (candidate, name)
-                break
-    return found
-
-
-def _means(metrics: set[str]) -> set[str]:
-    return {metric.removesuffix("_mean") for metric in metrics}
+    rows = {metric: METRICS[metric].null for metric in known & METRICS.keys()}
+    return {metric: (null.mean, null.chance) for metric, null in rows.items() if null.mean in known}

@@ -4,21 +4,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from experiments.findings import summary
+from experiments.findings import outcomes, summary
 from experiments.findings.results import prompt_note, select, unchanged
 from experiments.report.controls import MODELS
 from experiments.report.folder import Study
 from experiments.report.scorecard import MINUS
-
-MEANING = {
-    "safe complied": "safe prompts answered in full",
-    "unsafe refused": "unsafe prompts refused in full",
-    "attack": "jailbreak prompts answered in full, of all attempts",
-    "separation,": "mean tau of safe prompts less that of unsafe ones, deepest layer",
-    "separation /": "the same, divided by the spread within the clusters",
-    "sin - random": "sine of the change of weights to the column space, beyond that of random directions",
-    "prompts seen": "share of tuning prompts that tuning had shown before",
-}
 
 
 class Number(NamedTuple):
@@ -54,26 +44,23 @@ def tables(study: Study) -> KeyNumbers:
         return KeyNumbers("", [], [])
     by_cell = {str(cell): summary.cells(rows) for cell, rows in study.table.groupby("cell", sort=False)}
     long = pd.concat([rows.assign(cell=cell) for cell, rows in by_cell.items()], ignore_index=True)
-    statistics = list(dict.fromkeys(long["statistic"]))
+    known = outcomes.outcomes(study.table)
+    statistics = {name: known[outcome] for outcome, name in long[["outcome", "statistic"]].drop_duplicates().to_numpy()}
     groups = {key: rows["value"] for key, rows in long.groupby(["statistic", "cell", "method"], sort=False)}
 
     def row(statistic: str, cell: str) -> list[Number | None]:
-        share = statistic.startswith(("safe", "unsafe", "attack", "prompts")) or statistic.endswith("complied")
+        share = statistics[statistic].share
         return [_number(groups.get((statistic, cell, method)), share) for method in study.methods]
 
     if study.ablation:
         found = [
-            Table(f"{name}: {_meaning(name)}", [(cell or "the study", "", row(name, cell)) for cell in by_cell])
-            for name in statistics
+            Table(f"{name}: {one.printed}", [(cell or "the study", "", row(name, cell)) for cell in by_cell])
+            for name, one in statistics.items()
         ]
     else:
-        found = [Table("", [(name, _meaning(name), row(name, next(iter(by_cell)))) for name in statistics])]
+        found = [Table("", [(name, one.printed, row(name, next(iter(by_cell)))) for name, one in statistics.items()])]
     methods = [(method, "control" if method in MODELS else "") for method in study.methods]
     return KeyNumbers(prompt_note(study.table), methods, found)
-
-
-def _meaning(statistic: str) -> str:
-    return next((text for start, text in MEANING.items() if statistic.startswith(start)), "prompts answered in full")
 
 
 def _number(values: "pd.Series[float] | None", share: bool) -> Number | None:

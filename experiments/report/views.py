@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.metrics import METRICS
 from analysis.separability import COORDINATES
 from experiments.findings.results import UNTOUCHED, select, unchanged
 from experiments.findings.samples import MEASUREMENT, folder
@@ -193,7 +194,7 @@ def _quantised(values: np.ndarray) -> list[Any]:
 
 def _probe(table: pd.DataFrame, wanted: set[str]) -> dict[str, list[float]]:
     """By the keys of the points: accuracy of a linear probe on held-out prompts, and of permuted labels."""
-    names = [f"probe_accuracy{end}" for end in ("", "_permuted", "_permuted_low", "_permuted_high")]
+    names = ["probe_accuracy", *METRICS["probe_accuracy"].null.metrics]
     rows = select(unchanged(table), metric=names)
     found: dict[str, list[float]] = {}
     columns = (rows[name] for name in ("cell", "method", "seed", "module", "layer", "metric", "value"))

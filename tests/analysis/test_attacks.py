@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from analysis import metrics
 from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, insert, measure, start, with_soft_tokens
 from analysis.nullspace import column_basis
 from analysis.observe import observe, observe_last
@@ -307,6 +308,11 @@ def test_the_mean_over_successes_is_theirs_alone(subjects: dict[str, Subject]) -
     assert isinstance(row, Row)
     assert row.n == complied.sum() > 0
     assert row.value == pytest.approx(values(results, "adv_tau", 0, 2)[complied].mean())
+
+
+def test_every_metric_has_a_row_of_the_registry_and_the_other_way_round(subjects: dict[str, Subject]) -> None:
+    found = {result.metric for result in measure(subjects["tuned"], CONFIG)}
+    assert found == {name for name in metrics.METRICS if name.startswith("adv_")}
 
 
 def test_off_unless_asked_for_and_families_that_are_not_there(subjects: dict[str, Subject]) -> None:

@@ -1,26 +1,26 @@
 """A paper is one file: here with a claim that holds and one that fails by construction, and conventions of its own."""
 
+import io
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from experiments import figures
+from experiments.findings import printed
 from experiments.findings.claims import PAPERS
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.paper import Claim, Paper
 from experiments.findings.claims.reading import Results
-from experiments.findings.verdicts import OPPOSITE, SUPPORTED
-from experiments.run import main
-from experiments.settings.config import load, output_folder
-from tests.experiments.test_study import TINY
-
-pytestmark = pytest.mark.usefixtures("with_optax")
+from experiments.findings.scorecard import of_cells, to_json
+from experiments.settings.config import load
+from tests.experiments.made_results import results
 
 
 def answered(results: Results, method: str) -> tuple[pd.Series, float]:
-    """The shares of what a response can be, which are 1 together, against half."""
+    """The shares of all that a response can be, which are 1 together, against half."""
     shares = [results.mean(metric, method, family="safe") for metric in ("complied", "refused", "neither")]
     return sum(shares[1:], shares[0]), 0.5
 
@@ -31,30 +31,38 @@ PAPER = Paper(
         "holds": Claim("Thm 1", "Fig. 1", "more than half of responses are some response", answered, unit="share"),
         "fails": Claim("Thm 2", "", "fewer than half of responses are any", answered, unit="share", expects="below"),
     },
-    Conventions(methods=("sft",), placebos=()),
+    Conventions(methods=("dpo",), placebos=("continued",)),
 )
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's row, and no more figures than show it."""
+@pytest.fixture(autouse=True)
+def row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PAPERS, "made", PAPER)
-    monkeypatch.setattr(figures, "FIGURES", {"scorecard": figures.FIGURES["scorecard"]})
 
 
-@pytest.mark.usefixtures("drawn")
-def test_it_is_judged_and_shown_as_any_row_is(tmp_path: Path) -> None:
-    small = ["methods=[sft]", "model.layers=1", "random_model=false"]
-    settings = [*TINY, *small, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
-    both = [*settings, "papers=[jain2024,made]"]
-    assert main(both) == 0
-    folder = output_folder(load(both))
-    verdicts = {one["claim"]: one for one in json.loads((folder / "claims.json").read_text()) if one["paper"] == "made"}
-    assert {name: one["verdict"] for name, one in verdicts.items()} == {"holds": SUPPORTED, "fails": OPPOSITE}
-    assert {one["family"] for one in verdicts.values()} == {"Thm 1", "Thm 2"}
-    assert (folder / "figures" / "scorecard-made.png").stat().st_size > 100
-    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store" / "artifacts").iterdir()}
-    # Alone it is shown without its name, and nothing is trained or measured for it.
-    assert main([*settings, "papers=[made]"]) == 0
-    assert (output_folder(load([*settings, "papers=[made]"])) / "figures" / "scorecard.png").exists()
-    assert made == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store" / "artifacts").iterdir()}
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return results(seeds=5)
+
+
+def test_it_is_judged_as_any_row_is(table: pd.DataFrame) -> None:
+    papers = [PAPERS[name] for name in load(["papers=[jain2024,made]"]).papers]
+    verdicts = [one for one in json.loads(to_json(of_cells(table, papers))) if one["paper"] == "made"]
+    said = {one["claim"]: (one["source"], one["family"], one["verdict"]) for one in verdicts}
+    # What was trained without what the paper is about has responses, too.
+    assert said == {"holds": ("Thm 1, Fig. 1", "Thm 1", "unspecific"), "fails": ("Thm 2", "Thm 2", "opposite")}
+    assert [(each["method"], each["verdict"]) for each in verdicts[0]["methods"]] == [("dpo", "supported")]
+    assert verdicts[0]["also"] == ["continued"]
+
+
+def test_it_is_shown_as_any_row_is(table: pd.DataFrame, tmp_path: Path) -> None:
+    papers = list(PAPERS.values())
+    assert figures.draw_all(table, tmp_path, only=["scorecard"], papers=papers) == [
+        "scorecard-jain2024",
+        "scorecard-made",
+    ]
+    assert set(pd.read_csv(tmp_path / "scorecard-made.csv")["metric"]) == {"complied", "refused", "neither"}
+    console = Console(width=100, file=io.StringIO())
+    console.print(*printed.render(of_cells(table, papers)[""]))
+    assert isinstance(console.file, io.StringIO)
+    assert "Claims of made over 5 seeds of one world: 0 supported, 1 unspecific, 1 opposite" in console.file.getvalue()

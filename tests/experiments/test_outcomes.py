@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis.metric import SHARE, Metric, Null
+from analysis.metrics import METRICS
 from experiments.findings import outcomes, summary
-from experiments.findings.outcomes import OUTCOMES, STEP, cells, interval, over_steps, values
+from experiments.findings.outcomes import OUTCOMES, STEP, Outcome, cells, interval, over_steps, values
 from experiments.findings.results import unchanged
 from tests.experiments.made_results import FAMILIES, METHODS, OVERLAP, results
 from tests.experiments.made_results import swept as make_sweep
@@ -33,6 +35,24 @@ def test_an_outcome_is_the_mean_over_its_rows_by_cell_model_and_seed(name: str, 
             expected[metric] = rows[rows["layer"] == 2]["value"].mean() if one.last_layer else rows["value"].mean()
         assert value == pytest.approx(expected[one.metric], rel=1e-12)
         assert null == pytest.approx(expected[one.null], rel=1e-12) if one.null else np.isnan(null)
+
+
+def test_an_outcome_has_the_null_of_its_metric(sweep: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    null = Null("permuted labels", "sine_random_mean", high="relative_change")
+    monkeypatch.setitem(METRICS, "effective_rank", Metric("rank", SHARE, "It is.", null, 2.5))
+    monkeypatch.setitem(OUTCOMES, "mean", Outcome("made", "effective_rank", {"module": "W_in"}))
+    monkeypatch.setitem(OUTCOMES, "end", Outcome("made", "effective_rank", {"module": "W_in"}, limit=True))
+    found = values(sweep).query("method == 'sft'").set_index("outcome")
+    np.testing.assert_array_equal(found.loc["mean"]["null"], found.loc["sin, all layers"]["null"])
+    np.testing.assert_array_equal(found.loc["end"]["null"], found.loc["|dW| / |W|, W_in"]["value"])
+    for name, said in (("mean", "permuted labels"), ("end", "permuted labels, 97.5 %")):
+        assert [{*found.loc[name][column]} for column in ("chance", "level", "share")] == [{said}, {2.5}, {True}]
+
+
+@pytest.mark.parametrize("one", OUTCOMES.values(), ids=list(OUTCOMES))
+def test_an_outcome_with_a_limit_has_one(one: Outcome) -> None:
+    assert bool(one.null) == bool(one.chance)
+    assert bool(METRICS[one.metric].null.high) or not one.limit
 
 
 def test_every_family_that_was_asked_has_an_outcome(sweep: pd.DataFrame) -> None:

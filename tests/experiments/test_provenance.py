@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.suite import MEASUREMENTS
 from experiments.store import provenance
 
 
@@ -66,6 +67,13 @@ def test_no_stage_reaches_the_terminal_the_store_or_a_registry() -> None:
         assert reached.isdisjoint(provenance.REGISTRIES)
         assert not any(name.startswith(provenance.SILENT) for name in reached)
         assert "experiments.settings.config" not in reached
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_no_measurement_reaches_the_words_of_metrics(name: str) -> None:
+    reached = provenance.reachable(MEASUREMENTS[name].measure.__module__)
+    assert "analysis.rows" in reached
+    assert reached.isdisjoint({"analysis.metric", "analysis.metrics"})
 
 
 def test_pretraining_reaches_no_method() -> None:

@@ -18,12 +18,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from analysis.metric import Metric, Null
+from analysis.metrics import METRICS
 from analysis.separability import COORDINATES
 from experiments import report
 from experiments.findings import scorecard
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.table import NULLABLE
-from experiments.report import controls, figures, origin, outcomes, views
+from experiments.report import controls, figures, keynumbers, origin, outcomes, views
 from experiments.report.folder import read
 from experiments.settings.config import load
 from experiments.settings.plain import to_dict
@@ -290,6 +292,45 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
     assert not controls.is_control(shown["metric"]).any()
     expected = text[~controls.is_control(text["metric"])].drop_duplicates(outcomes.PLACE)
     assert len(shown) == len(expected)
+
+
+def test_a_metric_of_ones_own_stands_beside_its_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever either is called."""
+    monkeypatch.setitem(METRICS, "blur", Metric("blur", "number", "It is blurred.", Null("random frames", "sharp")))
+    table = pd.DataFrame({"metric": ["blur", "sharp", "fog_permuted"], "method": "sft", "intervention": None})
+    assert controls.is_control(table["metric"]).tolist() == [False, True, False]
+    assert controls.beside(table["metric"]) == {"blur": ("sharp", "random frames")}
+    assert [one.name for one in controls.present(table)] == ["random frames", "held-out prompts"]
+    assert controls.beside(table["metric"].head(1)) == {}
+
+
+def test_key_numbers_say_what_they_are_and_draw_shares(folder: Path) -> None:
+    (table,) = keynumbers.tables(read(folder)).tables
+    rows = {
+        name: (meaning, {number.share is not None for number in numbers if number})
+        for name, meaning, numbers in table.rows
+    }
+    assert rows["safe complied"] == ("safe prompts answered in full", {True})
+    assert rows["attack co_task"] == ("jailbreak prompts answered in full, of all attempts", {True})
+    assert rows["separation, layer 2"][0].startswith("mean tau of safe prompts less that of unsafe ones")
+    assert rows["separation / spread"][1] == rows["sin - random, all layers"][1] == {False}
+
+
+def test_papers_are_shown_apart(folder: Path, page: str, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    verdicts = json.loads((copy / "claims.json").read_text())
+    (copy / "claims.json").write_text(json.dumps([*verdicts, *({**one, "paper": "other"} for one in verdicts[:3])]))
+    both = Elements(report.write(copy).read_text())
+    tables = [attributes.get("id") for attributes in both.named("table") if "claims" in str(attributes.get("class"))]
+    assert tables == ["scorecard-table", "scorecard-table-2"]
+    assert [attributes["data-end"] for attributes in both.named("form") if "data-end" in attributes] == ["", "-2"]
+    assert {"jain2024", "other"} <= set(both.text)
+    # Of one alone nothing names it but its setting.
+    assert "jain2024" not in [text for text in Elements(page).text if "papers" not in text and "[" not in text]
+    (copy / "claims.json").write_text("[]")
+    settings = yaml.safe_load((copy / "config.yaml").read_text()) | {"papers": []}
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert "No claim was judged: papers=[] names no paper." in report.write(copy).read_text()
 
 
 def test_too_many_rows_are_left_out_by_kind_and_the_page_says_which(

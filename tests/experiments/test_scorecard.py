@@ -594,5 +594,9 @@ def test_the_figure_draws_what_has_rows_and_gives_them(paper: pd.DataFrame) -> N
     pd.testing.assert_frame_equal(drawn, evidence(table))
     plt.close(figure)
     assert drawing.rows(table.head(0), PAPER).empty
+    # Some claims find a part of what they compare here, and none finds all of it.
+    part = select(table[table["intervention"].isna()], metric="complied", method="dpo", family="co_text")
+    assert len(part)
+    assert drawing.rows(part, PAPER).empty
     for other in (make(1, 0.01, seeds=1), make(0, 0.0, seeds=2)):
         plt.close(drawing.draw(drawing.rows(other, PAPER), PAPER))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from analysis.metrics import METRICS
 from analysis.suite import MEASUREMENTS
 from experiments import figures
 from experiments.figures import FIGURES, INDEX
@@ -20,6 +21,7 @@ from experiments.findings.table import COLUMNS
 from experiments.run import main
 from experiments.settings.config import load
 from experiments.stages import paths, prompts, stage
+from experiments.stages.measure import SAMPLES
 from experiments.stages.prompts import drawn
 from experiments.stages.runs import DivergedError, Runner
 from experiments.store import provenance
@@ -135,6 +137,25 @@ def test_there_are_all_figures_and_nothing_else(done: Results, all_figures: Path
         assert {path.name for path in folder.iterdir()} == {INDEX, *listed}
         assert names <= {name.partition("-")[0] for name in index}
         assert all(path.stat().st_size > 100 for path in folder.iterdir())
+
+
+def test_other_papers_make_no_artifact(done: Results, root: Path) -> None:
+    assert {one["paper"] for one in json.loads((done.folder / "claims.json").read_text())} == {"jain2024"}
+    before = artifacts(root)
+    none, _ = run(root, "papers=[]")
+    assert none.folder != done.folder
+    assert json.loads((none.folder / "claims.json").read_text()) == []
+    pd.testing.assert_frame_equal(none.table, done.table)
+    assert artifacts(root) == before
+
+
+def test_every_metric_has_a_row_of_the_registry_and_the_other_way_round(done: Results) -> None:
+    """But for those of attacks, which are off: theirs is a test of `tests/analysis/test_attacks.py`."""
+    assert set(done.table["metric"]) == {name for name in METRICS if not name.startswith("adv_")}
+    places = json.loads((done.folder / "models.json").read_text())[""]
+    for folder in places["sft"]["measured"].values():
+        if (Path(folder) / SAMPLES).exists():
+            assert set(pd.read_parquet(Path(folder) / SAMPLES, columns=["metric"])["metric"]) <= METRICS.keys()
 
 
 def test_the_table_is_tidy_and_complete(done: Results) -> None:

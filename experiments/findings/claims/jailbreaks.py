@@ -5,11 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.findings.claims.measures import LAST, WINDOW, Measure, Values
+from experiments.findings.claims.measures import LAST, WINDOW, Measure, Values, and_chance
 from experiments.findings.claims.reading import MissingError, Results
-
-ADVERSARIAL = ("adv", "adv_random")
-"""Soft tokens fitted to a model, and random ones as long."""
 
 
 def position(results: Results, method: str, tau: Values, module: dict[str, Any]) -> Values:
@@ -60,7 +57,7 @@ def follows_success(results: Results, method: str) -> tuple[Values, float]:
 def soft_tokens(results: Results, method: str) -> tuple[Values, Values]:
     """Success of the most soft tokens, against as many random ones."""
     most = results.indices("adv_complied", method)[-1:]
-    fitted, random = (results.mean(f"{name}_complied", method, family="unsafe", index=most) for name in ADVERSARIAL)
+    fitted, random = (results.mean(name, method, family="unsafe", index=most) for name in and_chance("adv_complied"))
     return fitted, random
 
 
@@ -68,7 +65,7 @@ def soft_position(results: Results, method: str) -> tuple[Values, Values]:
     """The position of unsafe prompts with the most soft tokens, against as many random ones."""
     most = results.indices("adv_tau", method)[-1:]
     fitted, random = (
-        position(results, method, results.mean(f"{name}_tau", method, family="unsafe", index=most, **LAST), LAST)
-        for name in ADVERSARIAL
+        position(results, method, results.mean(name, method, family="unsafe", index=most, **LAST), LAST)
+        for name in and_chance("adv_tau")
     )
     return fitted, random

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.metrics import METRICS
 from experiments.findings.claims.reading import MissingError, Results
 from experiments.findings.results import UNTOUCHED
 
@@ -41,11 +42,23 @@ def within(effect: dict[str, Any], control: dict[str, Any], **where: Any) -> Mea
     return measure
 
 
-def beyond_chance(control: str, metric: str, chance: str, **where: Any) -> Measure:
+def and_chance(metric: str) -> tuple[str, str]:
+    """A metric, and the one that says what chance gives of it."""
+    return metric, METRICS[metric].null.mean
+
+
+def over_chance(metric: str, **where: Any) -> Measure:
+    """A number of a model against what chance gives of it."""
+    own, chance = and_chance(metric)
+    return within({"metric": own}, {"metric": chance}, **where)
+
+
+def beyond_chance(control: str, metric: str, **where: Any) -> Measure:
     """What a number of a model has over its chance, against the same of the model `control`."""
 
     def excess(results: Results, method: str) -> Values:
-        return results.mean(metric, method, **where) - results.mean(chance, method, **where)
+        own, chance = (results.mean(name, method, **where) for name in and_chance(metric))
+        return own - chance
 
     return lambda results, method: (excess(results, method), excess(results, control))
 
@@ -77,8 +90,13 @@ def lead(results: Results, method: str) -> Values:
     return unsafe / safe
 
 
-def first_share(results: Results, method: str, metric: str) -> Values:
-    """Share of the first direction in the projections of unsafe inputs on the first 15."""
+def few_directions(results: Results, method: str) -> tuple[Values, Values]:
+    """Share of the first direction in the projections of unsafe inputs on the first 15, and that of random ones."""
+    own, chance = (_first_share(results, method, metric) for metric in and_chance("projection_abs"))
+    return own, chance
+
+
+def _first_share(results: Results, method: str, metric: str) -> Values:
     indices = results.indices(metric, method)[:15]
     first, mean = (results.mean(metric, method, family="unsafe", index=index, **FIRST_MATRIX) for index in (1, indices))
     return first / (mean * len(indices))
