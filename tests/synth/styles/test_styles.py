@@ -17,7 +17,7 @@ from synth import sequences, styles, vocab
 from synth.judging import judge
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN, Prompt
-from synth.segments import ANSWER, TRACE, of_response, size_of
+from synth.segments import ANSWER, TRACE, laid_out, of_response, size_of
 from synth.styles import STYLES, late_refusal
 from synth.styles.comply import compliant
 from synth.world import StylesConfig, World, build_world
@@ -108,6 +108,17 @@ def test_a_late_refusal_follows_any_number_of_letters_which_are_not_scored(world
     # The other response is what it was, in more room.
     plain = sequences.both(world, asked).complying
     np.testing.assert_array_equal(prompts.complying.tokens[:, : plain.tokens.shape[1]], plain.tokens)
+
+
+@EVERY
+def test_no_reply_is_answered_by_the_null_token_however_a_world_refuses(name: str, world: World, asked: Prompt) -> None:
+    own, slot = in_style(world, name), jnp.int32(0)
+    silent, plain = (
+        jax.vmap(lambda p, of=of: laid_out(sequences.no_reply(of, p, slot))[0])(asked) for of in (own, world)
+    )
+    np.testing.assert_array_equal(silent.tokens, plain.tokens)
+    null = np.where(silent.roles == ANSWER, silent.tokens, vocab.NULL) == vocab.NULL
+    assert null.all()
 
 
 def test_where_a_late_refusal_begins_is_the_models_own(world: World, asked: Prompt) -> None:
