@@ -41,8 +41,8 @@ def look(
     """What runs do on the prompts of each family, given with the compliant response and with the refusal.
 
     `params` have a leading axis of runs. By family, [runs] each: shares complied and refused
-    (a response is generated greedily exactly when every one of its tokens is the likeliest
-    after those before it), and mean log p of both responses.
+    by these responses to the letter (one is generated greedily exactly when every one of its
+    tokens is the likeliest after those before it), and mean log p of both responses.
     """
 
     def one(params: Params, complying: Batch, refusing: Batch) -> dict[str, jax.Array]:

@@ -19,7 +19,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT, TRAIN
+from synth.prompts import TEST, TRAIN
 from synth.sequences import Prompts
 from synth.world import World
 
@@ -75,7 +75,7 @@ def test_by_tap_and_by_weights_it_is_the_same_model(
     assert __name__ in lookup.modules("interventions")
     found, asked = (
         {name: Prompts(*sequences.both(world, sample_batch(world, name, side, key, 6))) for name in ("safe", "unsafe")}
-        for side in (TRAIN, HELD_OUT)
+        for side in (TRAIN, TEST)
     )
     direction, prompts = chosen(model, params, found), stacked(asked, 6)
     subject = Subject(model, params, params, asked, {}, {}, key)

@@ -18,7 +18,7 @@ from analysis.scores import generated, stacked
 from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import HELD_OUT
+from synth.prompts import TEST
 from synth.sequences import END, RESPONSE, Prompts
 from synth.world import World
 from tests.models.one_by_one import one_by_one
@@ -49,7 +49,7 @@ def test_it_is_judged_and_generated_from_as_any_model_is(
     world: World, model: ModelConfig, params: Params, key: jax.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EDITS, "steered", Kind(__name__, "paths", edits))
-    both = {name: sequences.both(world, sample_batch(world, name, HELD_OUT, key, 5)) for name in ("safe", "unsafe")}
+    both = {name: sequences.both(world, sample_batch(world, name, TEST, key, 5)) for name in ("safe", "unsafe")}
     prompts = {name: Prompts(*of) for name, of in both.items()}
     rng = np.random.default_rng(3)
     noisy = partial(jax.tree.map, lambda w: w + 0.1 * rng.standard_normal(w.shape).astype(w.dtype))

@@ -1,4 +1,4 @@
-"""A family of prompts is one file: here unsafe ones that say one task in every slot."""
+"""A family of prompts is one file: here unsafe ones that say one task in every slot, behind two earlier turns."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,28 +8,45 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.stages import prompts
+from analysis import behaviour
+from analysis.rows import Samples
+from experiments.settings.config import load
+from experiments.settings.errors import ConfigError
+from experiments.stages.measure import Asked, prompts_of, subject
+from experiments.stages.prompts import drawn
+from models.transformer import ModelConfig, init
+from synth import sequences
 from synth.coverage import Scope
-from synth.families import FAMILIES, unsafe
+from synth.families import FAMILIES, safe, unsafe
 from synth.family import Family
-from synth.lookup import existing, modules, sample_batch, sampler
+from synth.keys import fold
+from synth.lookup import existing, modules, sample_batch, sampler, size
 from synth.prompts import TEST, TRAIN, Attempt, side_of
+from synth.segments import CONTEXT, START, TASK
 from synth.settings import SettingError, require
 from synth.world import World, build_world
 
+FAMILY_NAMES = ("safe", "unsafe", "same_task")
+
 
 def same_task(world: World, scope: Scope, key: jax.Array) -> Attempt:
+    """Behind a safe prompt that was complied with and an unsafe one that was refused."""
+    complied = safe.FAMILY.sample(world, scope, fold(key, "complied"))
+    refused = unsafe.FAMILY.sample(world, scope, fold(key, "refused"))
     prompt, accepted = unsafe.FAMILY.sample(world, scope, key)
-    return Attempt(prompt, accepted & jnp.all(prompt.tasks == prompt.tasks[0]))
+    earlier = sequences.turn(world, complied.prompt, False) + sequences.turn(world, refused.prompt, True)
+    same = jnp.all(prompt.tasks == prompt.tasks[0])
+    return Attempt(prompt._replace(context=earlier), accepted & complied.accepted & refused.accepted & same)
 
 
 def check(world: World, scope: Scope) -> None:
     composed = world.config.tasks.composed
     require(composed >= 2, "tasks.composed", composed, "same_task says a task again", "set 2")
     unsafe.FAMILY.check(world, scope)
+    safe.FAMILY.check(world, scope)
 
 
-FAMILY = Family(__name__, "attack", same_task, check)
+FAMILY = Family(__name__, "attack", same_task, check, turns=2)
 
 
 @pytest.fixture(autouse=True)
@@ -41,24 +58,49 @@ def row(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_drawn_and_divided_as_any_row_is(name: str, grammar: int, world: World, key: jax.Array) -> None:
     found: dict[int, set[tuple[int, ...]]] = {}
     for side in (TRAIN, TEST):
-        drawn = sample_batch(world, name, side, key, 64)
-        assert np.asarray(jax.vmap(partial(side_of, world))(drawn)).tolist() == [side] * 64
-        tasks, text = np.asarray(drawn.tasks), np.asarray(drawn.text)
-        assert world.unsafe[world.group_of[np.asarray(drawn.concept)][:, None], tasks].all()
+        prompts = sample_batch(world, name, side, key, 64)
+        assert np.asarray(jax.vmap(partial(side_of, world))(prompts)).tolist() == [side] * 64
+        tasks, text = np.asarray(prompts.tasks), np.asarray(prompts.text)
+        assert world.unsafe[world.group_of[np.asarray(prompts.concept)][:, None], tasks].all()
         assert (tasks == tasks[:, :1]).all()
-        assert set(np.asarray(drawn.grammar).tolist()) == {grammar}
+        assert set(np.asarray(prompts.grammar).tolist()) == {grammar}
         found[side] = {
-            (*t, *x, n) for t, x, n in zip(tasks.tolist(), text.tolist(), drawn.length.tolist(), strict=True)
+            (*t, *x, n) for t, x, n in zip(tasks.tolist(), text.tolist(), prompts.length.tolist(), strict=True)
         }
     assert not found[TRAIN] & found[TEST]
 
 
-def test_models_are_asked_it_where_the_world_has_it(world: World) -> None:
+def test_its_earlier_turns_are_read_and_nothing_of_them_counts(world: World) -> None:
+    asked, (complying, refusing) = drawn(world.config, "same_task", 8)
+    for batch in (complying, refusing):
+        for tokens, roles, go, scored in zip(*(np.asarray(x) for x in batch[:4]), strict=True):
+            words = world.vocab.decode(tokens[: go + 1]).split()
+            begun = len(words) - words[::-1].index("<text>") - 1 - asked.tasks.shape[1]
+            first, second, none = " ".join(words[1:begun]).split(" <eos>")
+            assert none == ""
+            assert words[0] == "<bos>"
+            assert "<null>" not in first
+            assert "<null>" in second
+            assert roles[:begun].tolist() == [START] + [CONTEXT] * (begun - 1)
+            assert (roles[begun : begun + 2] == TASK).all()
+            assert tokens[begun] == tokens[begun + 1]
+            assert not scored[: go + 1].any()
+            assert scored[go + 1]
+
+
+def test_models_are_asked_it_where_the_world_has_it(world: World, key: jax.Array) -> None:
     assert existing(world)[-1] == "same_task"
     assert modules(["same_task"]) == (__name__,)
-    asked, (complying, refusing) = prompts.drawn(world.config, "same_task", 8)
-    assert len(set(complying.tokens[0, 1 : 1 + asked.tasks.shape[1]].tolist())) == 1
-    assert (complying.go == refusing.go).all()
+    asked = Asked(world.config, FAMILY_NAMES, prompts=8, validation=8, window=2, prompts_before=4)
+    prompts, whole = prompts_of(asked), size(world, FAMILY_NAMES)
+    assert {of.complying.tokens.shape for of in prompts.values()} == {(8, whole.whole)}
+    model = ModelConfig(layers=1, heads=1, width=4, context=whole.whole)
+    params = init(model, world.vocab.size, key)
+    rows = behaviour.measure(subject(model, asked, params, params, prompts, 0))
+    assert {row.family for row in rows if isinstance(row, Samples)} == set(FAMILY_NAMES)
+    with pytest.raises(ConfigError, match=r"^model.context=51: must hold the world's longest sequence, 52 tokens; "):
+        load(["model.context=51"])
+    load(["model.context=52"])
     alone = build_world(replace(world.config, tasks=replace(world.config.tasks, composed=1)))
     assert "same_task" not in existing(alone)
     with pytest.raises(SettingError, match=r"^tasks.composed=1: same_task says a task again; set 2$"):

@@ -21,7 +21,7 @@ from synth.prompts import TRAIN
 from synth.segments import ANSWER, END, PADDING, Batch
 from synth.sequences import Prompts
 from synth.tasks import TasksConfig
-from synth.world import World, build_world
+from synth.world import StylesConfig, World, build_world
 from tests.models.test_transformer import SHAPES, TOLERANCE
 
 SITES = ("logits", "blocks.1.mlp.post")
@@ -63,8 +63,10 @@ def compare(found: Any, expected: np.ndarray, where: np.ndarray) -> None:
     np.testing.assert_allclose(np.asarray(found)[where], expected[where], **TOLERANCE)
 
 
-def compare_with_both_apart(config: ModelConfig, world: World, prompts: Prompts, key: jax.Array) -> None:
-    params: Params = jax.tree.map(lambda x: 10 * x, init(config, world.vocab.size, key))
+def compare_with_both_apart(
+    config: ModelConfig, world: World, prompts: Prompts, key: jax.Array, scale: float = 10
+) -> None:
+    params: Params = jax.tree.map(lambda x: scale * x, init(config, world.vocab.size, key))
 
     @jax.jit
     def both(params: Params, prompts: Prompts) -> dict[str, tuple[jax.Array, jax.Array]]:
@@ -80,7 +82,8 @@ def compare_with_both_apart(config: ModelConfig, world: World, prompts: Prompts,
         compare(ours, expected, live(first))
         count = others.shape[1]
         compare(others, from_eot(rest, second.go, count), from_eot(live(second), second.go, count))
-        assert np.abs(expected - rest).max() > 0.1
+        both_fed = min(expected.shape[1], rest.shape[1])
+        assert np.abs(expected[:, :both_fed] - rest[:, :both_fed]).max() > 0.1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -102,6 +105,31 @@ def test_so_are_those_of_prompts_of_few_and_many_tasks(
     assert given is prompts.complying
     np.testing.assert_array_equal(np.sum(whole.roles == END, axis=1), 1)
     np.testing.assert_array_equal(np.sum(whole.roles == ANSWER, axis=1), 1 + np.arange(other.max_text))
+
+
+@pytest.mark.parametrize("longer", ["second", "first"])
+def test_so_are_responses_of_which_either_is_the_longer(
+    longer: str, world: World, model: ModelConfig, key: jax.Array
+) -> None:
+    late = build_world(dataclasses.replace(world.config, styles=StylesConfig(refuse="late_refusal")))
+    plain, whole = asked(world, key), asked(late, key)
+    room = plain.complying.room + world.max_text
+    assert whole.refusing.room == room
+    # Each in its own size, as they are for those that train on one alone; and both in that of the longer.
+    given = Prompts(plain.complying, whole.refusing), whole
+    for prompts in given:
+        pair = prompts if longer == "second" else Prompts(*reversed(prompts))
+        # Of twice as many tokens, weights half as large: rounding grows with both.
+        fitting = dataclasses.replace(model, context=whole.refusing.tokens.shape[1] - 1)
+        compare_with_both_apart(fitting, late, pair, key, scale=5)
+        kept = fork(dataclasses.replace(model, context=64), *pair).sequences[1]
+        for name in ("roles", "scored"):
+            before, after = (np.asarray(getattr(batch, name)) for batch in (pair.refusing, kept))
+            np.testing.assert_array_equal(np.sum(before == END, axis=1), np.sum(after == END, axis=1))
+            np.testing.assert_array_equal(np.sum(before == ANSWER, axis=1), np.sum(after == ANSWER, axis=1))
+    small = dataclasses.replace(model, context=whole.refusing.tokens.shape[1] - 2)
+    with pytest.raises(ValueError, match=rf"{small.context + 1} tokens: the model's context is {small.context}"):
+        fork(small, *given[0])
 
 
 def test_neither_response_sees_the_other(model: ModelConfig, params: Params, prompts: Prompts, forked: Fork) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import pkgutil
+from functools import partial
 from typing import get_args
 
 import jax
@@ -16,7 +17,7 @@ from synth import families
 from synth.coverage import CoverageConfig
 from synth.families import FAMILIES
 from synth.family import Kind
-from synth.lookup import existing
+from synth.lookup import existing, sampler, size
 from synth.prompts import TRAIN, verdicts
 from synth.random_grammar import GrammarConfig
 from synth.safety import MIXED, SAFE, UNSAFE, SafetyConfig
@@ -50,6 +51,13 @@ def test_a_row_is_the_family_of_the_module_with_its_name(name: str) -> None:
     assert row.module == f"{families.__name__}.{name}"
     assert importlib.import_module(row.module).FAMILY is row
     assert row.kind in get_args(Kind)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_row_says_how_many_earlier_turns_its_prompts_have(name: str, world: World, key: jax.Array) -> None:
+    prompt = jax.eval_shape(partial(sampler(world, name), world), key).prompt
+    assert (FAMILIES[name].turns > 0) == bool(prompt.context)
+    assert sum(part.tokens.shape[-1] for part in prompt.context) <= size(world, [name]).whole - size(world).whole
 
 
 def test_every_module_of_the_package_is_a_row() -> None:
