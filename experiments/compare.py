@@ -67,7 +67,7 @@ def read(name: str, folder: Path) -> Finished:
 
 
 def outcomes(results: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of the summary, by cell: columns cell, method, seed, statistic, value, resolution."""
+    """The numbers of the summary, by cell: columns cell, node, seed, statistic, value, resolution."""
     found = values(results, printed=True).rename(columns={"outcome": "statistic"})
     return found.assign(resolution=found["share"] / found["n"])
 
@@ -111,11 +111,11 @@ def _run(config: CompareConfig, reporter: Reporter) -> None:
 
 
 def _nothing_shared(config: CompareConfig, a: Finished, b: Finished) -> str:
-    for column in ("cell", "method"):
+    for column, what in (("cell", "cell"), ("node", "model")):
         ours, theirs = (list(dict.fromkeys(study.outcomes[column])) for study in (a, b))
         if not set(ours) & set(theirs):
             has = [", ".join(name or "none" for name in names) for names in (ours, theirs)]
-            return f"b={config.b}: shares no {column} with a: a has {has[0]}, b has {has[1]}; name studies that do"
+            return f"b={config.b}: shares no {what} with a: a has {has[0]}, b has {has[1]}; name studies that do"
     return f"b={config.b}: every model that is in both is the same one, so that there is nothing to compare"
 
 
@@ -135,7 +135,7 @@ def _outcomes(compared: pd.DataFrame) -> Table:
     )
     last = ("", "")
     for row in compared.itertuples():
-        now = (str(row.statistic), str(row.method))
+        now = (str(row.statistic), str(row.node))
         if last[0] and now[0] != last[0]:
             out.add_section()
         labels = [now[0] if now[0] != last[0] else "", now[1] if now != last else "", *[str(row.cell)] * cells]

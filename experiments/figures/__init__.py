@@ -256,7 +256,7 @@ def jobs(
         # For each part of its name a table, and what else its functions are given.
         parts: dict[str, tuple[pd.DataFrame, tuple[Paper, ...]]] = {name: (given, ())}
         if drawing.each_method:
-            parts = {f"{name}-{method}": (select(given, method=[UNTOUCHED, method]), ()) for method in tuned(table)}
+            parts = {f"{name}-{method}": (select(given, node=[UNTOUCHED, method]), ()) for method in tuned(table)}
         elif drawing.each_paper:
             parts = {_named(name, paper, papers): (given, (paper,)) for paper in papers}
         for part, (of_part, told) in parts.items():

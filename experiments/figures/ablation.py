@@ -60,7 +60,7 @@ def draw(values: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
         _panel(axis, select(values, outcome=name), order, x)
         _ticks(axis, order, x, numbers is not None)
     legend(figure, axes)
-    seeds = _range(values.groupby(["outcome", "cell", "method"])["seed"].nunique())
+    seeds = _range(values.groupby(["outcome", "cell", "node"])["seed"].nunique())
     text = f"{', '.join(property_names)}; mean and 95 % t-interval over {seeds} seed{'s' * (seeds != '1')}"
     nulls = [chance for chance in dict.fromkeys(values["chance"]) if chance]
     text += f"; dotted in each line's colour: {', '.join(nulls)}" * bool(nulls)
@@ -88,7 +88,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, order: Sequence[str], x: np.ndarray) 
     lines = [model for model in models(rows) if model not in (UNTOUCHED, BAND)]
     for model in models(rows):
         look = method_look(model)
-        at = summary(select(rows, method=model), order, share).iloc[right]
+        at = summary(select(rows, node=model), order, share).iloc[right]
         if model == UNTOUCHED:
             axis.plot(x[right], at["mean"], color="black", linewidth=0.7, label=model)
         elif model == BAND:

@@ -27,7 +27,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, below, "PC 1", height=1.2, share_y=False)
     for column, model in enumerate(names):
         for family, look in families.items():
-            of_family = select(rows, method=model, family=family)
+            of_family = select(rows, node=model, family=family)
             x = _along(of_family, "PC 1")
             for axis, name in zip(axes[:, column], below, strict=True):
                 y = _along(of_family, name).reindex(x.index)

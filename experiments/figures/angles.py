@@ -35,7 +35,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     names, lines = tuned(rows), looks(dict.fromkeys(rows["family"]))
     figure, axes = panels(names, [METRICS[METRIC].label], "layer", height=1.4)
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(rows, method=model)
+        here = select(rows, node=model)
         for family, look in lines.items():
             seeds_and_mean(axis, select(here, metric=METRIC, family=family), "layer", look, family)
         mean_only(axis, select(here, metric=NULL.mean), "layer", NULL.chance)

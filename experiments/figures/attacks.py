@@ -42,7 +42,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, list(LABELS.values()), "soft tokens", share_y=False)
     for line, quantity in zip(axes, LABELS, strict=True):
         for axis, model in zip(line, names, strict=True):
-            _panel(axis, select(rows, method=model), quantity)
+            _panel(axis, select(rows, node=model), quantity)
     for axis in axes[0]:
         axis.set_ylim(-0.03, 1.03)
     legend(figure, axes)

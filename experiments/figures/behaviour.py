@@ -24,7 +24,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     width = 0.8 / len(seeds)
     for axis, family in zip(axes[0], families, strict=True):
         for m, model in enumerate(names):
-            here = select(rows, family=family, method=model).pivot(index="seed", columns="metric", values="value")
+            here = select(rows, family=family, node=model).pivot(index="seed", columns="metric", values="value")
             x = m + (np.arange(len(seeds)) - (len(seeds) - 1) / 2) * width
             bottom = np.zeros(len(seeds))
             for part, (colour, hatch) in PARTS.items():

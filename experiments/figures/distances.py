@@ -33,13 +33,13 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(titles, list(kinds), METRICS[METRIC].label, height=1.25, least=1.2)
     for line, families in zip(axes, kinds.values(), strict=True):
         of_families = select(rows, metric="complied", family=families)
-        complied = of_families.groupby(["method", "seed"], sort=False)["value"].mean()
+        complied = of_families.groupby(["node", "seed"], sort=False)["value"].mean()
         for axis, layer in zip(line, layers, strict=True):
             null = select(rows, metric=NULL.high, layer=layer)["value"]
             axis.axvspan(null.min(), null.max(), color=NEUTRAL, alpha=0.4, lw=0, label=NULL.chance)
             at_layer = select(distances, layer=layer)
             for model in models(distances):
-                x = select(at_layer, method=model).set_index("seed")["value"]
+                x = select(at_layer, node=model).set_index("seed")["value"]
                 look = method_look(model)
                 y = complied.get(model)
                 if y is not None:

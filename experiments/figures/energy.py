@@ -44,9 +44,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     for line, module in zip(axes, modules, strict=True):
         of_matrix = select(rows, module=module)
         for axis, model in zip(line, names, strict=True):
-            here = select(of_matrix, method=model)
+            here = select(of_matrix, node=model)
             if control and model != control:
-                level = select(of_matrix, method=control, metric="outside_energy").groupby("layer")["value"].mean()
+                level = select(of_matrix, node=control, metric="outside_energy").groupby("layer")["value"].mean()
                 look = {"color": NEUTRAL, "marker": "d", "markersize": 2.5}
                 axis.plot(level.index.to_numpy(float), level, **look, label=f"all of it, {control}")
             for metric, (look_of, label) in LINES.items():

@@ -35,10 +35,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, labels, "layer", height=1.4, share_y=False)
     for line, group in zip(axes, groups, strict=True):
         for axis, model in zip(line, names, strict=True):
-            here = select(tau, method=model, index=group)
+            here = select(tau, node=model, index=group)
             for family, look in looks(dict.fromkeys(tau["family"])).items():
                 seeds_and_mean(axis, select(here, family=family), "layer", look, family)
-            high = select(null, method=model).groupby("layer")["value"].mean() / 2
+            high = select(null, node=model).groupby("layer")["value"].mean() / 2
             at = high.index.astype(int)
             axis.fill_between(at, -high, high, color=NEUTRAL, alpha=0.5, lw=0, label=NULL.chance)
             whole_layers(axis, tau)

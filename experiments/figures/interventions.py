@@ -44,7 +44,7 @@ def draw_alpha(rows: pd.DataFrame) -> Figure:
     names = tuned(rows)
     figure, axes = panels(names, ["share of prompts"], r"$\alpha$ of $W + \alpha \Delta W$", height=1.6)
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(rows, method=model)
+        here = select(rows, node=model)
         for family, look in looks([*BEHAVIOUR, *(f for f in JAILBREAKS if f in set(rows["family"]))]).items():
             _, label = BEHAVIOUR.get(family, ("", f"{family}: complied"))
             _line(axis, select(here, family=family), "strength", look, label)
@@ -74,7 +74,7 @@ def draw_parts(rows: pd.DataFrame) -> Figure:
     label = "change of log odds\nof compliance, unsafe"
     figure, axes = panels(names, [label], "", height=1.9)
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(rows, method=model)
+        here = select(rows, node=model)
         start = select(here, **UNTUNED).set_index("seed")["value"]
         axis.axhline(0, color=DARK, linewidth=0.8, linestyle=":", label="untuned model")
         for i, (part, control, strength) in enumerate(PARTS.values()):
@@ -101,7 +101,7 @@ def draw_patches(rows: pd.DataFrame) -> Figure:
     names = tuned(rows)
     figure, axes = panels(names, ["unsafe prompts\nrefused"], "layer patched", height=1.4)
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(rows, method=model)
+        here = select(rows, node=model)
         for goal, dashes in (("tuned", "-"), ("untuned", "--")):
             for kind, colour, label, marker in (
                 ("", UNSAFE, "cluster axis", "o"),

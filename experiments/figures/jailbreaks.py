@@ -36,7 +36,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
     """Tau, Lipschitzness and projections of every family, of a method and the untouched model."""
     table = select(unchanged(table), family=[*FAMILIES, *JAILBREAKS, float("nan")])
     deepest = table["layer"].max()
-    ours = table["method"] != UNTOUCHED
+    ours = table["node"] != UNTOUCHED
     parts = [
         select(table[ours], metric=[*TAU, NULL.high], module="mlp.post"),
         select(table, metric=QUANTILES),
@@ -91,10 +91,10 @@ def _lipschitz(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
     (method,) = tuned(rows)
     found = select(rows, metric=QUANTILES)
     for family, look in _families(attack).items():
-        at = select(found, family=family, method=method).groupby("index")["value"].mean()
+        at = select(found, family=family, node=method).groupby("index")["value"].mean()
         axis.plot(at, at.index.astype(float) / 100, **look._asdict(), markersize=2.5, label=_label(family))
     if attack:
-        at = select(found, family=attack, method=UNTOUCHED).groupby("index")["value"].mean()
+        at = select(found, family=attack, node=UNTOUCHED).groupby("index")["value"].mean()
         axis.plot(at, at.index.astype(float) / 100, ":", color=DARK, linewidth=0.9, label="jailbreak, before tuning")
     logarithmic(axis)
     axis.set_ylim(0, 1)

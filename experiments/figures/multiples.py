@@ -30,7 +30,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, labels, xlabel, height=0.95, share_y=False)
     for line, metric in zip(axes, metrics, strict=True):
         for axis, model in zip(line, names, strict=True):
-            here = select(rows, method=model, metric=metric)
+            here = select(rows, node=model, metric=metric)
             if metric in ("separation_scaled", "fisher"):
                 seeds_and_mean(axis, here, "strength", BOTH, "safe against unsafe")
             else:

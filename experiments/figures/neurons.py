@@ -22,7 +22,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, [METRICS[METRIC].label], r"neuron $j$", height=1.5, share_y=False)
     for axis, model in zip(axes[0], names, strict=True):
         for family, look in FAMILIES.items():
-            here = select(rows, method=model, family=family)
+            here = select(rows, node=model, family=family)
             seeds_and_mean(axis, select(here, metric=METRIC), "index", look, family, marks=False)
             level = select(here, metric=NULL)["value"].mean()
             width = 0.8 if look.linestyle == "-" else 1.6

@@ -20,7 +20,7 @@ def rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     """Behaviour on the way of this kind, and at its ends."""
     found = changed(table, ["alpha", kind], metric=["complied", "refused"])
     on_way = select(found, intervention=kind)
-    ends = select(found, method=list(dict.fromkeys(on_way["method"])), **ITSELF)
+    ends = select(found, node=list(dict.fromkeys(on_way["node"])), **ITSELF)
     both = pd.concat([on_way, ends])
     unsafe = both["family"] == "unsafe"
     return both[(unsafe & (both["metric"] == "refused")) | (~unsafe & (both["metric"] == "complied"))]
@@ -36,12 +36,12 @@ def draw(rows: pd.DataFrame, kind: str) -> Figure:
     groups = [["safe"], ["unsafe"], list(JAILBREAKS)]
     for line, families in zip(axes, groups, strict=True):
         for axis, model in zip(line, names, strict=True):
-            here = select(on_way, method=model, family=families)
-            start = select(ends, method=model, family=families).assign(strength=0.0)
+            here = select(on_way, node=model, family=families)
+            start = select(ends, node=model, family=families).assign(strength=0.0)
             for other in dict.fromkeys(here["other"]):
                 way = [start, select(here, other=other)]
                 if kind == "between":
-                    way.append(select(ends, method=other, family=families).assign(strength=1.0))
+                    way.append(select(ends, node=other, family=families).assign(strength=1.0))
                 by_seed = pd.concat(way).groupby(["seed", "strength"])["value"].mean().reset_index()
                 seeds_and_mean(axis, by_seed, "strength", method_look(other), f"{_way(kind)} {other}")
             axis.set_ylim(-0.03, 1.03)

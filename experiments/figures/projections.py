@@ -26,7 +26,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     names, lines = tuned(rows), looks(dict.fromkeys(measured["family"]))
     figure, axes = panels(names, [f"mean {METRICS[METRIC].label}"], r"singular vector $i$", height=1.5, share_y=False)
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(measured, method=model)
+        here = select(measured, node=model)
         for family, look in lines.items():
             one = select(here, family=family)
             if len(lines) > len(FAMILIES):
@@ -34,7 +34,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 axis.plot(mean.index.astype(int), mean, linestyle=look.linestyle, color=look.color, label=family)
             else:
                 seeds_and_mean(axis, one, "index", look, family, marks=False)
-        mean_only(axis, select(null, method=model, family=list(FAMILIES)), "index", NULL.chance)
+        mean_only(axis, select(null, node=model, family=list(FAMILIES)), "index", NULL.chance)
         axis.set_xticks([1, 5, 10, 15] if here["index"].max() >= 15 else sorted(here["index"].unique()))
         axis.set_ylim(0, None)
     legend(figure, axes)

@@ -23,7 +23,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, [f"{family}\n{METRICS[METRIC].label}" for family in lines], r"neuron $j$", height=0.95)
     for line, (family, look) in zip(axes, lines.items(), strict=True):
         for axis, model in zip(line, names, strict=True):
-            here = select(rows, method=model, family=family)
+            here = select(rows, node=model, family=family)
             for i, (_, seed) in enumerate(select(here, metric=METRIC).groupby("seed")):
                 of_family = family if i == 0 else None
                 axis.plot(

@@ -14,7 +14,7 @@ KINDS = ("lipschitz_quantile", "lipschitz_ratio_quantile")
 def rows(table: pd.DataFrame) -> pd.DataFrame:
     """Percentiles of local Lipschitzness, and of its ratio to that of the untouched model."""
     table = unchanged(table)
-    return select(table[table["method"] != RANDOM], metric=list(KINDS)).dropna(subset="value")
+    return select(table[table["node"] != RANDOM], metric=list(KINDS)).dropna(subset="value")
 
 
 def draw(rows: pd.DataFrame) -> Figure:
@@ -29,7 +29,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, [""] * len(kinds), labels, height=height, least=0.85, share_x=True)
     for line, metric in zip(axes, kinds, strict=True):
         for axis, model in zip(line, names, strict=True):
-            _bars(axis, select(rows, metric=metric, method=model), families)
+            _bars(axis, select(rows, metric=metric, node=model), families)
             logarithmic(axis)
             if (level := METRICS[metric].level) is not None:
                 axis.axvline(level, color="0.3", linewidth=0.6, linestyle=":")

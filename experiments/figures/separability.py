@@ -43,7 +43,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, labels, "layer", height=1.1, least=0.8)
     for i, site in enumerate(sites):
         for column, model in enumerate(names):
-            here = select(rows, module=site, method=model)
+            here = select(rows, module=site, node=model)
             for metric, (look, label) in ACCURACIES.items():
                 _against_layer(axes[2 * i, column], here, metric, look, label)
             for family, look in FAMILIES.items():

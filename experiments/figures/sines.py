@@ -24,7 +24,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     draws = int(select(rows, metric=NULL.mean)["n"].max())
     for line, layer in zip(axes, layers, strict=True):
         for axis, model in zip(line, names, strict=True):
-            here = select(rows, layer=layer, method=model)
+            here = select(rows, layer=layer, node=model)
             for seed in sorted(here["seed"].unique()):
                 wide = select(here, seed=seed).pivot(index="index", columns="metric", values="value")
                 index = wide.index.astype(int)

@@ -53,10 +53,10 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
     for line, family in zip(axes, spectrum.families, strict=True):
         of_family = measured if family is None else select(measured, family=family)
         for axis, model in zip(line, names, strict=True):
-            here = select(of_family, method=model)
+            here = select(of_family, node=model)
             steps = sorted(set(here["step"].dropna()))
             stages = [(f"step {step}", select(here, step=step)) for step in steps]
-            before = select(of_family, method=UNTOUCHED)
+            before = select(of_family, node=UNTOUCHED)
             stages = [("untouched", unchanged(before))] * spectrum.start + stages
             greys = plt.get_cmap("Greys")(np.linspace(0.4, 0.9, max(1, len(stages))))
             for (label, stage), grey in zip(stages, greys, strict=True):
@@ -71,7 +71,7 @@ def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
             mean = last.groupby("index")["value"].mean()
             name = f"{family or 'tuned'}, tuned" if family else "tuned"
             axis.plot(mean.index.to_numpy(float), mean, linestyle=look.linestyle, color=look.color, label=name)
-            null = select(unchanged(rows), metric=metric.null.mean, method=model)
+            null = select(unchanged(rows), metric=metric.null.mean, node=model)
             mean_only(axis, null if family is None else select(null, family=family), "index", metric.null.chance)
             if spectrum.log:
                 logarithmic(axis, vertical=True)

@@ -23,7 +23,7 @@ Columns = dict[str, tuple[str, str]]
 
 def rows(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Shares of the prompts of each family; none unless two families at least are there."""
-    table = unchanged(table[table["method"] != RANDOM])
+    table = unchanged(table[table["node"] != RANDOM])
     found = pd.concat([select(table, metric=metric, family=family) for family, (metric, _) in columns.items()])
     return found if found["family"].nunique() > 1 else found.head(0)
 
@@ -57,7 +57,7 @@ def _entries(rows: pd.DataFrame, columns: Columns, form: str, alone: str) -> tup
     there = [family for family in columns if family in set(rows["family"])]
     heads = ["Method", "Learning rate", *(columns[family][1] for family in there)]
     lines = []
-    for (method, rate), of_method in rows.groupby(["method", "learning_rate"], sort=False, observed=True):
+    for (method, rate), of_method in rows.groupby(["node", "learning_rate"], sort=False, observed=True):
         entries = []
         for family in there:
             percent = interval(100 * select(of_method, family=family)["value"])

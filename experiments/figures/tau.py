@@ -49,10 +49,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure, axes = panels(names, [METRICS["tau"].label], "layer", height=1.5, share_y=False)
     marked = False
     for axis, model in zip(axes[0], names, strict=True):
-        here = select(tau, method=model)
+        here = select(tau, node=model)
         for family, look in FAMILIES.items():
             seeds_and_mean(axis, select(here, family=family), "layer", look, family)
-        high = select(null, method=model).groupby("layer")["value"].mean() / 2
+        high = select(null, node=model).groupby("layer")["value"].mean() / 2
         axis.fill_between(high.index.astype(int), -high, high, color=NEUTRAL, alpha=0.5, lw=0, label=NULL.chance)
         marked |= _published(axis, here)
         whole_layers(axis, here)
@@ -66,7 +66,7 @@ def _published(axis: Axes, tau: pd.DataFrame) -> bool:
     """Marks the paper's values if this is a model that it shows, in its world."""
     if set(tau["world"]) != {WORLD}:
         return False
-    method, rate, there = tau["method"].iloc[0], tau["learning_rate"].iloc[0], set(tau["layer"])
+    method, rate, there = tau["node"].iloc[0], tau["learning_rate"].iloc[0], set(tau["layer"])
     for (known, at), values in PUBLISHED.items():
         if known == method and (at is None or np.isclose(at, rate, rtol=1e-6)):
             for family, look in FAMILIES.items():

@@ -8,7 +8,7 @@ from analysis.stats import Paired, Unpaired, holm, paired_test, welch_test
 from experiments.findings.results import UNTOUCHED
 from experiments.settings.schema import SIDE_SETTINGS
 
-KEYS = ["cell", "statistic", "method"]
+KEYS = ["cell", "statistic", "node"]
 
 
 class Finished(NamedTuple):
@@ -53,7 +53,7 @@ def settings(a: Finished, b: Finished) -> list[Changed]:
 def outcomes(a: Finished, b: Finished) -> pd.DataFrame:
     """B - A of every outcome of every model that both have in cells of the same name.
 
-    Columns cell, statistic, method, a, b (means over the seeds compared), difference, low, high (of
+    Columns cell, statistic, node, a, b (means over the seeds compared), difference, low, high (of
     its 95 % interval, not corrected), p, p_holm (over all rows), paired, n_a, n_b (seeds). Where
     both descend from the same pretrained models, seeds are compared within themselves, else by
     Welch's test. Models that are the same in both are left out: no difference of theirs is one.
@@ -61,8 +61,8 @@ def outcomes(a: Finished, b: Finished) -> pd.DataFrame:
     ours, theirs = (_by_key(study.outcomes) for study in (a, b))
     rows = []
     for key in ours:
-        cell, _, method = key
-        if key in theirs and not same_model(a, b, cell, method):
+        cell, _, node = key
+        if key in theirs and not same_model(a, b, cell, node):
             paired = same_model(a, b, cell, UNTOUCHED, "weights")
             rows.append({**dict(zip(KEYS, key, strict=True)), **_compared(ours[key], theirs[key], paired)})
     columns = [*KEYS, "a", "b", "difference", "low", "high", "p", "p_holm", "paired", "n_a", "n_b"]
@@ -71,7 +71,7 @@ def outcomes(a: Finished, b: Finished) -> pd.DataFrame:
     # Cells of one outcome and model below each other, all in the order of the study.
     order = {name: {value: i for i, value in enumerate(table[name].unique())} for name in KEYS}
     table = table.sort_values(
-        ["statistic", "method", "cell"], key=lambda column: column.map(order[str(column.name)]), kind="stable"
+        ["statistic", "node", "cell"], key=lambda column: column.map(order[str(column.name)]), kind="stable"
     )
     return table.reset_index(drop=True)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.metric import SHARE
 from analysis.metrics import METRICS
 from analysis.stats import Paired, paired_test
-from experiments.findings.results import UNTOUCHED, select, unchanged
+from experiments.findings.results import select, unchanged
 from experiments.findings.table import COLUMNS
 from synth.families import JAILBREAKS
 
@@ -54,7 +54,7 @@ class Outcome:
         return METRICS[self.metric].unit == SHARE
 
 
-MEASURED = ("outcome", "group", "cell", "method", "seed", "value", "null", "n", "chance", "level", "share")
+MEASURED = ("outcome", "group", "cell", "node", "seed", "value", "null", "n", "chance", "level", "share")
 """Columns of `values`, the swept settings after `cell`"""
 
 POST: dict[str, Any] = {"module": "mlp.post"}
@@ -165,7 +165,7 @@ def values(table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
 
 
 def _means(rows: pd.DataFrame) -> pd.DataFrame:
-    groups = rows.groupby(["cell", "method", "seed"], sort=False, observed=True)
+    groups = rows.groupby(["cell", "node", "seed"], sort=False, observed=True)
     return pd.DataFrame({"value": groups["value"].mean(skipna=False), "n": groups["n"].min()})
 
 
@@ -181,14 +181,14 @@ def interval(values: pd.Series | np.ndarray, resolution: float = 0.0) -> Paired:
 def over_steps(table: pd.DataFrame) -> pd.DataFrame:
     """The models on the way as a sweep over the steps of tuning, a cell a step; no rows if there are none.
 
-    Step 0 is the untouched model, for every method that has a way, in what was measured on the way.
+    Step 0 is the model that each started from, in what was measured on the way.
     """
     on_way = table[table["step"].notna() & table["intervention"].isna()]
     # Each step is a finished model of the sweep.
     none = on_way["step"].mask(on_way["step"].notna())
     on_way = on_way.assign(step=none, **{STEP: on_way["step"].astype(int)})
-    known = select(table, method=UNTOUCHED, metric=list(on_way["metric"].unique()))
-    start = unchanged(known).assign(**{STEP: 0})
-    starts = [start.assign(method=method) for method in dict.fromkeys(on_way["method"])]
+    begun = unchanged(select(table, metric=list(on_way["metric"].unique()))).assign(**{STEP: 0})
+    pairs = on_way[["node", "start"]].drop_duplicates().itertuples(index=False)
+    starts = [select(begun, node=start).assign(node=node) for node, start in pairs]
     both = pd.concat([*starts, on_way]).sort_values(STEP, kind="stable")
     return both.assign(cell=both[STEP].astype(str))

@@ -30,7 +30,7 @@ def changed(table: pd.DataFrame, intervention: str | list[str], **where: object)
 
 def models(table: pd.DataFrame) -> list[str]:
     """The models in the order of the table, the untouched one first."""
-    return list(dict.fromkeys(table["method"]))
+    return list(dict.fromkeys(table["node"]))
 
 
 def tuned(table: pd.DataFrame) -> list[str]:

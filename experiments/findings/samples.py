@@ -46,16 +46,16 @@ def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     RANDOM.
     """
     metrics = sorted({metric for metric, _ in COORDINATES})
-    found = [pd.DataFrame(columns=["method", *COLUMNS])]
+    found = [pd.DataFrame(columns=["node", *COLUMNS])]
     for method, places in models.items():
         if method == RANDOM:
             continue
         try:
             measured = folder(places, MEASUREMENT)
             if not changed(measured):
-                found.append(read(measured, metrics, PROMPTS).assign(method=method))
+                found.append(read(measured, metrics, PROMPTS).assign(node=method))
         except (KeyError, OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)
-    shared = whole.groupby("seed")["method"].nunique()
+    shared = whole.groupby("seed")["node"].nunique()
     return whole[whole["seed"] == shared.idxmax()] if len(shared) else whole

@@ -92,12 +92,12 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
     for claim, one in paper.claims.items():
         if not one.across:
             continue
-        rows = unchanged(select(table[table["method"] != UNTOUCHED], metric=one.across))
+        rows = unchanged(select(table[table["node"] != UNTOUCHED], metric=one.across))
         settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
         for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
             for name, own in alike.groupby("cell", sort=False, observed=True):
                 lower = alike["learning_rate"] < own["learning_rate"].max()
-                slower = alike[lower & alike["method"].isin(own["method"])]
+                slower = alike[lower & alike["node"].isin(own["node"])]
                 # Of cells that are the same but for their name, one.
                 slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
                 if len(slower):
@@ -128,11 +128,11 @@ def _compare_all(paper: Paper, results: Results) -> Of:
 
 def _one_run(table: pd.DataFrame) -> pd.DataFrame:
     """The table. Raises ValueError where a method was tuned twice in a world at one learning rate: no seeds of one."""
-    runs = table[["study", "cell", "world", "world_seed", "model", "method", "learning_rate"]].drop_duplicates()
-    again = runs[runs.duplicated(["world_seed", "method", "learning_rate"]) & (runs["method"] != UNTOUCHED)]
+    runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
+    again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
     if len(again):
         raise ValueError(
-            f"{again.iloc[0]['method']} is in the table from several cells, worlds or architectures: "
+            f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
             "pass the rows of one at a time"
         )
     return table

@@ -11,14 +11,14 @@ from models.training.methods import CONTROLS, MATCHED
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Per cell, seed and model, the numbers of the summary: columns cell, method, seed, outcome, statistic, value.
+    """Per cell, seed and model, the numbers of the summary: columns cell, node, seed, outcome, statistic, value.
 
     `statistic` is the outcome as it is shown.
     """
     last = table["layer"].max()
     found = outcomes.values(table, printed=True)
     statistic = found["outcome"].replace("separation", f"separation, layer {last}")
-    return found.assign(statistic=statistic)[["cell", "method", "seed", "outcome", "statistic", "value"]]
+    return found.assign(statistic=statistic)[["cell", "node", "seed", "outcome", "statistic", "value"]]
 
 
 def render(table: pd.DataFrame) -> Table:
@@ -27,10 +27,10 @@ def render(table: pd.DataFrame) -> Table:
     The mean over seeds, and the range: below it, in a sweep behind it. Of several controls one has a column, the
     matched one if it is there: the report has all.
     """
-    table = table[table["method"] != RANDOM]
+    table = table[table["node"] != RANDOM]
     controls = [name for name in models(table) if name in CONTROLS]
     shown = MATCHED if MATCHED in controls else next(iter(controls), "")
-    table = table[~table["method"].isin(controls) | (table["method"] == shown)]
+    table = table[~table["node"].isin(controls) | (table["node"] == shown)]
     long, names = cells(table), models(table)
     over = prompt_note(table)
     of_sweep = outcomes.cells(table)
@@ -51,7 +51,7 @@ def render(table: pd.DataFrame) -> Table:
 
 
 def _cell(rows: pd.DataFrame, model: str, between: str) -> Text | str:
-    values = select(rows, method=model)["value"]
+    values = select(rows, node=model)["value"]
     if values.empty:
         return "-"
     return Text.assemble(f"{values.mean():.2f}{between}", (f"{values.min():.2f} {values.max():.2f}", "dim"))

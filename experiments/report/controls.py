@@ -37,7 +37,7 @@ FURTHER = "further training"
 
 def present(table: pd.DataFrame) -> list[Control]:
     """Those that a table has rows of."""
-    methods, metrics = set(table["method"]), set(table["metric"])
+    methods, metrics = set(table["node"]), set(table["metric"])
     found = [Control(name, sentence) for name, sentence in MODELS.items() if name in methods]
     made_by = {row.null.chance for row in METRICS.values() if metrics & row.null.metrics.keys()}
     found += [Control(name, sentence) for name, sentence in CHANCES.items() if name in made_by]

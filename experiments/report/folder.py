@@ -12,7 +12,7 @@ import yaml
 from experiments.findings.table import NULLABLE
 
 NEEDED = [
-    *("cell", "world_seed", "method", "seed", "family", "layer", "module"),
+    *("cell", "world_seed", "node", "seed", "family", "layer", "module"),
     *("intervention", "strength", "other", "step", "metric", "value", "n"),
 ]
 
@@ -84,7 +84,7 @@ def read(folder: Path) -> Study:
         verdicts=_json(folder / "claims.json", []),
         models=_json(folder / "models.json", {}),
         environment=NO_ENVIRONMENT | _json(folder / "env.json", {}),
-        methods=table["method"].unique().tolist(),
+        methods=table["node"].unique().tolist(),
         seeds=sorted(map(int, table["seed"].unique())),
     )
 

@@ -46,7 +46,7 @@ def tables(study: Study) -> KeyNumbers:
     long = pd.concat([rows.assign(cell=cell) for cell, rows in by_cell.items()], ignore_index=True)
     known = outcomes.outcomes(study.table)
     statistics = {name: known[outcome] for outcome, name in long[["outcome", "statistic"]].drop_duplicates().to_numpy()}
-    groups = {key: rows["value"] for key, rows in long.groupby(["statistic", "cell", "method"], sort=False)}
+    groups = {key: rows["value"] for key, rows in long.groupby(["statistic", "cell", "node"], sort=False)}
 
     def row(statistic: str, cell: str) -> list[Number | None]:
         share = statistics[statistic].share

@@ -13,7 +13,7 @@ LIMIT = 16_000
 """Rows on the page."""
 
 CHANGED = ["intervention", "strength", "other", "step"]
-PLACE = ["cell", "metric", "method", "family", "layer", "module", *CHANGED]
+PLACE = ["cell", "metric", "node", "family", "layer", "module", *CHANGED]
 FIRST_SITES = ("", "mlp.post", "mlp.post_last", "resid_post_last", "W_in")
 FIRST_METRICS = (
     "complied", "refused", "neither", "log_odds", "separation", "separation_scaled", "probe_accuracy",
@@ -44,7 +44,7 @@ def pack(study: Study) -> dict[str, Any]:
         codes, names = pd.factorize(shown[name])
         packed[name] = {"names": [str(one) for one in names], "codes": codes.tolist()}
     order = {name: i for i, name in enumerate(study.methods)}
-    packed["method"]["order"] = [order[name] for name in packed["method"]["names"]]
+    packed["node"]["order"] = [order[name] for name in packed["node"]["names"]]
     codes, names = pd.factorize(shown["control_name"])
     packed["control_name"] = {"names": names.tolist(), "codes": codes.tolist()}
     packed["control"] = _digits(shown["control"])

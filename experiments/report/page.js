@@ -78,8 +78,8 @@ const PAGE = 25, PRINTED = 150;
 const outcomes = read("outcomes-data");
 function results() {
   const form = byId("results-filter"), table = byId("results-table");
-  const places = ["cell", "metric", "method", "family", "layer", "module", "intervention", "strength", "other", "step"].filter((name) => outcomes[name].names.some((x) => x !== ""));
-  const titles = { cell: "cell", metric: "metric", method: "model", family: "family", layer: "layer", module: "site or matrix", intervention: "changed how", strength: "how much", other: "with", step: "at step" };
+  const places = ["cell", "metric", "node", "family", "layer", "module", "intervention", "strength", "other", "step"].filter((name) => outcomes[name].names.some((x) => x !== ""));
+  const titles = { cell: "cell", metric: "metric", node: "model", family: "family", layer: "layer", module: "site or matrix", intervention: "changed how", strength: "how much", other: "with", step: "at step" };
   const text = (name, row) => outcomes[name].names[outcomes[name].codes[row]];
   const seeds = outcomes.seeds;
   const stats = Array.from({ length: outcomes.rows }, (_, row) => {

@@ -197,7 +197,7 @@ def _probe(table: pd.DataFrame, wanted: set[str]) -> dict[str, list[float]]:
     names = ["probe_accuracy", *METRICS["probe_accuracy"].null.metrics]
     rows = select(unchanged(table), metric=names)
     found: dict[str, list[float]] = {}
-    columns = (rows[name] for name in ("cell", "method", "seed", "module", "layer", "metric", "value"))
+    columns = (rows[name] for name in ("cell", "node", "seed", "module", "layer", "metric", "value"))
     for cell, model, seed, module, layer, metric, value in zip(*columns, strict=True):
         key = f"{cell}|{model}|{seed}|{module}|{layer}"
         if key in wanted and np.isfinite(value):

@@ -71,7 +71,7 @@ def test_a_study_of_it_has_both_in_its_table(tmp_path: Path, monkeypatch: pytest
     table = study.run(config, Said()).table.set_index("metric")
     for metric in ("complied", "complied_trace"):
         rows = table.loc[[metric]]
-        assert set(rows["method"]) == {"untouched", "sft"}
+        assert set(rows["node"]) == {"untouched", "sft"}
         assert set(rows["family"]) >= {"safe", "unsafe"}
         assert rows["value"].between(0, 1).all()
     assert "refused_trace" not in table.index

@@ -168,7 +168,7 @@ def plain(strength: float) -> pd.DataFrame:
         parts += [_change] if method in TUNED else []
         parts += [_changed] if method in SAFETY else []
         rate = 2e-3 if method in TUNED else 5e-3
-        found += [{"learning_rate": rate, **row, "method": method} for part in parts for row in part(method, strength)]
+        found += [{"learning_rate": rate, **row, "node": method} for part in parts for row in part(method, strength)]
     return pd.DataFrame(found)
 
 
@@ -194,5 +194,5 @@ def make(strength: float, noise: float, seeds: int = 6, draw: int = 0, worlds: b
     added = table["metric"].isin(FIXED)
     table["value"] = np.where(added, table["value"] + noise * z / 4, table["value"] * np.exp(noise * z))
     table = table.assign(study="s", cell="", world="w", model="m", n=512, missing=None, step=None)
-    table = table.assign(node=table["method"], start=None)
+    table = table.assign(method=table["node"], start=None)
     return table[list(COLUMNS)].astype(NULLABLE)

@@ -123,7 +123,8 @@ def results(
     rng = np.random.default_rng(key)
     deep, found = range(1, layers + 1), []
     for method, seed in itertools.product((UNTOUCHED, *METHODS), range(seeds)):
-        fixed = {"study": "made", "cell": "", "world": world, "model": "m", "method": method, "seed": seed}
+        whose = {"node": method, "start": None if method == UNTOUCHED else UNTOUCHED, "method": method}
+        fixed = {"study": "made", "cell": "", "world": world, "model": "m", "seed": seed, **whose}
         rows = Rows(rng, learning_rate=5e-3 if method == UNTOUCHED else rate, **fixed)
         _behaviour(rows)
         _activations(rows, deep)
@@ -154,7 +155,7 @@ def points(prompts: int = 9, layers: int = 2) -> pd.DataFrame:
     at = FAMILIES, range(prompts), range(1, layers + 1), ("mlp.post", "resid_post_last")
     places = itertools.product((UNTOUCHED, *METHODS), *at, COORDINATES)
     found = [(*place[:-1], *place[-1], rng.uniform()) for place in places]
-    names = ["method", "family", "prompt", "layer", "module", "metric", "index", "value"]
+    names = ["node", "family", "prompt", "layer", "module", "metric", "index", "value"]
     return pd.DataFrame(found, columns=names).assign(seed=0)
 
 
@@ -165,5 +166,5 @@ def swept(
     tables = [results(key=i).assign(cell=str(name), **{setting: name}) for i, name in enumerate(names)]
     table = pd.concat(tables, ignore_index=True)
     for cell, method in missing:
-        table = table[(table["cell"] != str(cell)) | (table["method"] != method)]
+        table = table[(table["cell"] != str(cell)) | (table["node"] != method)]
     return table

@@ -24,7 +24,7 @@ def finished(
 ) -> Finished:
     """Values a seed by cell, statistic and model; the untouched model is the artifact pretrain-`weights`."""
     rows = [
-        {"cell": cell, "statistic": statistic, "method": method, "seed": seed, "value": value, "resolution": 0.0}
+        {"cell": cell, "statistic": statistic, "node": method, "seed": seed, "value": value, "resolution": 0.0}
         for (cell, statistic, method), of_seeds in values.items()
         for seed, value in enumerate(of_seeds)
     ]
@@ -89,9 +89,9 @@ def test_shares_that_agree_in_every_seed_are_known_to_one_prompt(weights: str) -
 
 def test_a_model_that_both_share_is_not_compared() -> None:
     values = {("", "refused", "untouched"): draw(0), ("", "refused", "sft"): draw(1)}
-    assert outcomes(finished(values), finished(values))["method"].tolist() == ["sft"]
+    assert outcomes(finished(values), finished(values))["node"].tolist() == ["sft"]
     other = finished(values, weights="2")
-    assert outcomes(finished(values), other)["method"].tolist() == ["untouched", "sft"]
+    assert outcomes(finished(values), other)["node"].tolist() == ["untouched", "sft"]
 
 
 def test_cells_of_one_name_are_compared_and_stand_together() -> None:
@@ -151,7 +151,7 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
         for seed in range(3)
         for metric, family in (("refused", "unsafe"), ("complied", "safe"))
     ]
-    table = pd.DataFrame(rows).assign(cell=cell, method=method, layer=1, module=None, intervention=None, n=8)
+    table = pd.DataFrame(rows).assign(cell=cell, node=method, layer=1, module=None, intervention=None, n=8)
     table = table.assign(strength=None, other=None, step=None)
     table.assign(world_seed=0).to_parquet(folder / "results.parquet", index=False)
     (folder / "DONE").write_text("")
@@ -260,7 +260,7 @@ def test_what_cannot_be_compared_is_one_line(
     expected = {
         str(tmp_path): "no study's output folder (config.yaml is not there); name one",
         f"{a}/../a": "is the same folder as a; name two studies",
-        str(dpo): "shares no method with a: a has sft, b has dpo; name studies that do",
+        str(dpo): "shares no model with a: a has sft, b has dpo; name studies that do",
         str(sweep): "shares no cell with a: a has none, b has 0.5; name studies that do",
         str(same): "every model that is in both is the same one, so that there is nothing to compare",
     }

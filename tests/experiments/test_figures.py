@@ -28,7 +28,7 @@ from tests.experiments.made_results import METHODS, points, results, swept
 __all__ = ["style"]
 
 KEYS = [
-    *("method", "seed", "family", "layer", "module", "index", "intervention", "strength", "other", "step"),
+    *("node", "seed", "family", "layer", "module", "index", "intervention", "strength", "other", "step"),
     *("metric", "value", "n"),
 ]
 
@@ -132,12 +132,12 @@ def test_a_figure_of_prompts_shows_each_of_them_once_a_model(drawn: Path) -> Non
         shown = given[(given["module"] == module) & (given["layer"] == given["layer"].max())].reset_index(drop=True)
         pd.testing.assert_frame_equal(rows[shown.columns], shown, check_dtype=False)
     figure = FIGURES["activations"].draw(FIGURES["activations"].rows(given))
-    models = list(dict.fromkeys(given["method"]))
+    models = list(dict.fromkeys(given["node"]))
     panels = [axis for axis in figure.axes if axis.get_visible()]
     assert [axis.get_title(loc="left") for axis in panels[: len(models)]] == models
     deepest = given[given["layer"] == given["layer"].max()]
     for i, axis in enumerate(panels):
-        place = {"method": models[i % len(models)], "module": "mlp.post", "family": "unsafe"}
+        place = {"node": models[i % len(models)], "module": "mlp.post", "family": "unsafe"}
         along = select(deepest, **place).pivot(index="prompt", columns=["metric", "index"], values="value")
         below = along["pca"][2] if i < len(models) else along["lda"].iloc[:, 0]
         expected = np.stack([along["pca"][1], below], axis=1)
@@ -212,7 +212,7 @@ def test_methods_and_families_are_told_apart_without_colour() -> None:
 
 def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
     figure = figure_of(table, "tau")
-    rows = select(unchanged(table), metric="tau", module="mlp.post", method="dpo", family="unsafe")
+    rows = select(unchanged(table), metric="tau", module="mlp.post", node="dpo", family="unsafe")
     x, y = line(figure, "dpo", "unsafe")
     assert x.tolist() == [1, 2]
     assert y == pytest.approx([rows[rows["layer"] == layer]["value"].mean() for layer in (1, 2)])
@@ -236,7 +236,7 @@ def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
 def test_lines_against_an_index_are_means_of_the_last_layer(
     name: str, metric: str, label: str, where: dict[str, str], table: pd.DataFrame
 ) -> None:
-    rows = select(unchanged(table), metric=metric, method="sft", layer=2, **where)
+    rows = select(unchanged(table), metric=metric, node="sft", layer=2, **where)
     indices = sorted(rows["index"].unique())
     x, y = line(figure_of(table, name), "sft", label)
     assert x.tolist() == indices
@@ -257,7 +257,7 @@ def drawn_line(axis: Axes, label: str) -> tuple[list[float], list[float]]:
 
 def test_energy_is_drawn_by_matrix_beside_the_matched_control_and_the_closed_form(table: pd.DataFrame) -> None:
     finished = unchanged(table)
-    with_matched = pd.concat([finished, select(finished, method="continued").assign(method="irrelevant")])
+    with_matched = pd.concat([finished, select(finished, node="continued").assign(node="irrelevant")])
     for given, control in ((finished, "continued"), (with_matched, "irrelevant")):
         figure = figure_of(given, "energy")
         for line, module in enumerate(("W_in", "W_out")):
@@ -269,7 +269,7 @@ def test_energy_is_drawn_by_matrix_beside_the_matched_control_and_the_closed_for
                 f"all of it, {control}": (control, "outside_energy"),
             }
             for label, (method, metric) in expected.items():
-                rows = select(given, method=method, metric=metric, module=module)
+                rows = select(given, node=method, metric=metric, module=module)
                 x, y = drawn_line(axis, label)
                 assert x == [1, 2]
                 assert y == pytest.approx(list(rows.groupby("layer")["value"].mean()))
@@ -280,7 +280,7 @@ def test_multiples_are_drawn_against_alpha_in_the_last_layer(table: pd.DataFrame
     figure = figure_of(table, "multiples")
     labels = {"separation_scaled": None, "fisher": None, "spectral_share": "unsafe", "lipschitz": "safe"}
     for metric, family in labels.items():
-        rows = select(table, method="sft", metric=metric, intervention="alpha")
+        rows = select(table, node="sft", metric=metric, intervention="alpha")
         rows = select(rows, family=family) if family else rows
         rows = rows if metric == "lipschitz" else select(rows, layer=2)
         place = ["separation_scaled", "fisher", "spectral_share", "activation_angle", "lipschitz"].index(metric)
@@ -293,14 +293,14 @@ def test_tau_by_group_is_drawn_a_group_a_line(table: pd.DataFrame) -> None:
     figure = figure_of(table, "tau_groups")
     for group in (1, 2):
         rows = select(unchanged(table), metric="tau_group", index=group, module="mlp.post")
-        rows = select(rows, method="untouched", family="co_task")
+        rows = select(rows, node="untouched", family="co_task")
         x, y = drawn_line(below(figure, "untouched", group - 1), "co_task")
         assert x == [1, 2]
         assert y == pytest.approx(list(rows.groupby("layer")["value"].mean()))
 
 
 def test_the_effect_on_one_prompt_has_its_sign_and_every_seed(table: pd.DataFrame) -> None:
-    rows = select(unchanged(table), metric="neuron_sample", method="sft", layer=2, family="unsafe")
+    rows = select(unchanged(table), metric="neuron_sample", node="sft", layer=2, family="unsafe")
     axis = below(figure_of(table, "neurons_sample"), "sft", 1)
     marks = [np.asarray(one.get_ydata(), float) for one in axis.get_lines() if one.get_linestyle() == "None"]
     expected = [seed.sort_values("index")["value"].to_numpy() for _, seed in rows.groupby("seed")]
@@ -349,7 +349,7 @@ def test_the_scorecard_rests_on_the_rows_it_keeps(table: pd.DataFrame) -> None:
 
 def test_the_tables_give_percent_with_spread(table: pd.DataFrame, drawn: Path) -> None:
     latex, markdown = ((drawn / f"table_a1.{kind}").read_text() for kind in ("tex", "md"))
-    rows = select(unchanged(table), metric="refused", family="unsafe", method="dpo")
+    rows = select(unchanged(table), metric="refused", family="unsafe", node="dpo")
     mean, spread = 100 * rows["value"].mean(), 100 * rows["value"].std(ddof=1)
     assert rf"{mean:.1f} $\pm$ {spread:.1f}" in latex
     assert f"{mean:.1f} ± {spread:.1f}" in markdown
@@ -392,8 +392,8 @@ def shown(figure: Figure) -> list[Any]:
 def test_no_text_of_a_panel_lies_on_another_where_there_are_many(table: pd.DataFrame, name: str, width: float) -> None:
     """Of as many methods as a study has by default."""
     methods = [*StudyConfig().methods[:7], "pretraining_more"]
-    models = [table[table["method"].isin(["untouched"])]]
-    models += [table[table["method"] == METHODS[i % 3]].assign(method=method) for i, method in enumerate(methods)]
+    models = [table[table["node"].isin(["untouched"])]]
+    models += [table[table["node"] == METHODS[i % 3]].assign(node=method) for i, method in enumerate(methods)]
     many = pd.concat(models, ignore_index=True)
     with plt.style.context([figures.STYLE, {"figure.figsize": (width, 3.0)}]):
         figure = FIGURES[name].draw(FIGURES[name].rows(many))

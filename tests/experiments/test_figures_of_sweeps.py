@@ -28,7 +28,7 @@ def sweep() -> pd.DataFrame:
 def test_an_ablation_shows_means_intervals_and_nulls_by_method(sweep: pd.DataFrame) -> None:
     found = values(sweep)
     for name in ("safe complied", "separation", "probe accuracy", "Lipschitz ratio, safe"):
-        rows = found[(found["outcome"] == name) & (found["method"] == "sft")]
+        rows = found[(found["outcome"] == name) & (found["node"] == "sft")]
         shown = ablation.summary(rows, ["0.0", "0.5", "1.0"], False)
         for cell, one in shown.iterrows():
             numbers = rows[rows["cell"] == cell]["value"].to_numpy()
@@ -39,7 +39,7 @@ def test_an_ablation_shows_means_intervals_and_nulls_by_method(sweep: pd.DataFra
     (axis,) = [axis for axis in figure.axes if axis.get_title(loc="left") == "separation"]
     (bars,) = [one for one in axis.containers if one.get_label() == "sft"]
     shown = ablation.summary(
-        found[(found["outcome"] == "separation") & (found["method"] == "sft")], ["0.0", "0.5", "1.0"], False
+        found[(found["outcome"] == "separation") & (found["node"] == "sft")], ["0.0", "0.5", "1.0"], False
     )
     assert np.asarray(bars.lines[0].get_ydata()) == pytest.approx(shown["mean"].to_numpy())
     ends = np.array([segment[:, 1] for segment in bars.lines[2][0].get_segments()])

@@ -23,9 +23,9 @@ def sweep() -> pd.DataFrame:
 def test_an_outcome_is_the_mean_over_its_rows_by_cell_model_and_seed(name: str, sweep: pd.DataFrame) -> None:
     one = OUTCOMES[name]
     found = values(sweep)
-    found = found[(found["outcome"] == name) & (found["method"] == "sft")]
+    found = found[(found["outcome"] == name) & (found["node"] == "sft")]
     assert len(found) == 9
-    whole = sweep[sweep["intervention"].isna() & (sweep["method"] == "sft")]
+    whole = sweep[sweep["intervention"].isna() & (sweep["node"] == "sft")]
     for cell, seed, value, null in found[["cell", "seed", "value", "null"]].itertuples(index=False):
         expected = {}
         for metric in (one.metric, one.null):
@@ -42,7 +42,7 @@ def test_an_outcome_has_the_null_of_its_metric(sweep: pd.DataFrame, monkeypatch:
     monkeypatch.setitem(METRICS, "effective_rank", Metric("rank", SHARE, "It is.", null, 2.5))
     monkeypatch.setitem(OUTCOMES, "mean", Outcome("made", "effective_rank", {"module": "W_in"}))
     monkeypatch.setitem(OUTCOMES, "end", Outcome("made", "effective_rank", {"module": "W_in"}, limit=True))
-    found = values(sweep).query("method == 'sft'").set_index("outcome")
+    found = values(sweep).query("node == 'sft'").set_index("outcome")
     np.testing.assert_array_equal(found.loc["mean"]["null"], found.loc["sin, all layers"]["null"])
     np.testing.assert_array_equal(found.loc["end"]["null"], found.loc["|dW| / |W|, W_in"]["value"])
     for name, said in (("mean", "permuted labels"), ("end", "permuted labels, 97.5 %")):
@@ -69,28 +69,28 @@ def test_cells_keep_their_order_and_their_setting(sweep: pd.DataFrame) -> None:
     assert cells(found) == cells(turned) == ["1.0", "0.0", "0.5"]
     assert outcomes.swept(found) == [OVERLAP]
     assert (found[OVERLAP] == found["cell"].astype(float)).all()
-    assert found[(found["cell"] == "0.5") & (found["method"] == "dpo")].empty
-    assert set(found[found["cell"] == "0.5"]["method"]) == {"untouched", "sft", "continued"}
+    assert found[(found["cell"] == "0.5") & (found["node"] == "dpo")].empty
+    assert set(found[found["cell"] == "0.5"]["node"]) == {"untouched", "sft", "continued"}
 
 
 def test_the_last_layer_is_that_of_each_cell() -> None:
     shallow, deep = results(layers=1).assign(cell="1"), results(layers=3).assign(cell="3")
     both = pd.concat([shallow, deep]).assign(**{"model.layers": 1})
-    found = values(both).set_index(["outcome", "cell", "method", "seed"])["value"]
+    found = values(both).set_index(["outcome", "cell", "node", "seed"])["value"]
     for cell, table in {"1": shallow, "3": deep}.items():
         rows = table[
             (table["metric"] == "separation") & (table["module"] == "mlp.post") & (table["layer"] == int(cell))
         ]
-        row = rows[(rows["method"] == "sft") & (rows["seed"] == 1)]
+        row = rows[(rows["node"] == "sft") & (rows["seed"] == 1)]
         assert found["separation", cell, "sft", 1] == row["value"].item()
 
 
 def test_an_outcome_with_a_row_without_value_has_none() -> None:
     table = results()
-    at = (table["metric"] == "sine_excess") & (table["method"] == "sft") & (table["seed"] == 0) & (table["layer"] == 1)
+    at = (table["metric"] == "sine_excess") & (table["node"] == "sft") & (table["seed"] == 0) & (table["layer"] == 1)
     table.loc[at, "value"] = np.nan
     found = values(table)
-    sines = found[(found["outcome"] == "sin - random, all layers") & (found["method"] == "sft")].set_index("seed")[
+    sines = found[(found["outcome"] == "sin - random, all layers") & (found["node"] == "sft")].set_index("seed")[
         "value"
     ]
     assert np.isnan(sines[0])
@@ -117,12 +117,12 @@ def test_models_on_the_way_are_a_sweep_that_starts_at_the_untouched_one() -> Non
     table = results(steps=(100, 20))
     found = values(over_steps(table))
     assert cells(found) == ["0", "20", "100"]
-    assert set(found["method"]) == set(METHODS)
+    assert set(found["node"]) == set(METHODS)
     assert (found[STEP] == found["cell"].astype(int)).all()
-    complied = found[found["outcome"] == "safe complied"].set_index(["cell", "method", "seed"])["value"]
+    complied = found[found["outcome"] == "safe complied"].set_index(["cell", "node", "seed"])["value"]
     at = (table["metric"] == "complied") & (table["family"] == "safe") & (table["seed"] == 2)
-    start = unchanged(table[at & (table["method"] == "untouched")])["value"].item()
-    on_way = table[at & (table["method"] == "dpo") & (table["step"] == 20)]["value"].item()
+    start = unchanged(table[at & (table["node"] == "untouched")])["value"].item()
+    on_way = table[at & (table["node"] == "dpo") & (table["step"] == 20)]["value"].item()
     assert complied["0", "sft", 2] == complied["0", "dpo", 2] == start
     assert complied["20", "dpo", 2] == on_way
     assert over_steps(results()).empty
@@ -149,5 +149,5 @@ def test_the_summary_of_a_sweep_has_a_row_a_cell(sweep: pd.DataFrame) -> None:
 
 
 def _mean(sweep: pd.DataFrame, cell: str) -> float:
-    rows = sweep.query("metric == 'complied' and family == 'safe' and method == 'dpo' and cell == @cell")
+    rows = sweep.query("metric == 'complied' and family == 'safe' and node == 'dpo' and cell == @cell")
     return float(unchanged(rows)["value"].mean())

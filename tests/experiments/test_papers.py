@@ -58,7 +58,7 @@ def test_numbers_by_layer_are_read_from_the_deep_share_of_layers(
     share: float, layers: set[int], table: pd.DataFrame
 ) -> None:
     read = Results(table, Conventions(("sft",), deep=share)).mean("tau", "sft", family="safe", **LAST)
-    rows = table.query("metric == 'tau' and method == 'sft' and family == 'safe' and module == 'mlp.post_last'")
+    rows = table.query("metric == 'tau' and node == 'sft' and family == 'safe' and module == 'mlp.post_last'")
     expected = rows[rows["layer"].isin(layers)].groupby("seed")["value"].mean()
     np.testing.assert_allclose(read, expected, rtol=1e-12)
 
@@ -77,7 +77,7 @@ def test_placebos_are_those_of_the_paper(table: pd.DataFrame) -> None:
     assert all(one.placebos == () for one in told(table, placebos=()).values())
     (one,) = (one for name, one in told(table, placebos=PLACEBOS[:1]).items() if name == "unsafe, placebos")
     of_one = table.query("metric == 'lipschitz' and family == 'unsafe' and intervention.isna()", engine="python")
-    lowest = of_one[of_one["method"] == PLACEBOS[0]]["value"]
+    lowest = of_one[of_one["node"] == PLACEBOS[0]]["value"]
     assert one.control == pytest.approx(float(np.exp(np.log(lowest).mean())))
 
 

@@ -47,7 +47,7 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
 
     for method in METHODS:
         for seed in SEEDS:
-            here = {"method": method, "seed": seed}
+            here = {"node": method, "seed": seed}
             for family in FAMILIES:
                 complied, refused = rng.dirichlet([3, 3, 1])[:2]
                 for name, strength in ((None, None), ("without top", 1.0), ("without random", 1.0)):
@@ -282,8 +282,8 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
             changed = {"metric": "sine_random_mean"}
         elif row.intervention == "without top":
             changed = {"intervention": "without random"}
-        elif row.method == "sft":
-            changed = {"method": "continued"}
+        elif row.node == "sft":
+            changed = {"node": "continued"}
         if changed:
             assert row.control == pytest.approx(np.mean([value(row, seed, **changed) for seed in SEEDS]), rel=1e-3)
             assert row.control_name
@@ -297,7 +297,7 @@ def test_results_have_every_seed_and_the_right_control(folder: Path, page: str) 
 def test_a_metric_of_ones_own_stands_beside_its_null(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever either is called."""
     monkeypatch.setitem(METRICS, "blur", Metric("blur", "number", "It is blurred.", Null("random frames", "sharp")))
-    table = pd.DataFrame({"metric": ["blur", "sharp", "fog_permuted"], "method": "sft", "intervention": None})
+    table = pd.DataFrame({"metric": ["blur", "sharp", "fog_permuted"], "node": "sft", "intervention": None})
     assert controls.is_control(table["metric"]).tolist() == [False, True, False]
     assert controls.beside(table["metric"]) == {"blur": ("sharp", "random frames")}
     assert [one.name for one in controls.present(table)] == ["random frames", "held-out prompts"]

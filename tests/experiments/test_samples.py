@@ -50,5 +50,5 @@ def test_coordinates_are_of_a_seed_that_every_model_has(tmp_path: Path) -> None:
         models | {"dpo": {"weights": "", "measured": {samples.MEASUREMENT: str(tmp_path / "absent")}}}
     )
     assert set(found["seed"]) == {1}
-    assert found.groupby("method").size().to_dict() == dict.fromkeys(models, len(FAMILIES) * 3 * len(COORDINATES))
+    assert found.groupby("node").size().to_dict() == dict.fromkeys(models, len(FAMILIES) * 3 * len(COORDINATES))
     assert samples.coordinates({}).empty

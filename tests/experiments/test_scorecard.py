@@ -98,8 +98,8 @@ def test_an_effect_seen_at_too_few_replicates_says_how_many_would_tell() -> None
 
 def test_a_ratio_by_hand(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
     rows = paper[(paper["metric"] == "separation") & (paper["module"] == "mlp.post") & (paper["layer"] >= 3)]
-    rows = rows[((rows["learning_rate"] == 2e-3) | (rows["method"] == "untouched")) & rows["intervention"].isna()]
-    logs = np.log(rows.groupby(["method", "seed"])["value"].mean()).unstack("method")
+    rows = rows[((rows["learning_rate"] == 2e-3) | (rows["node"] == "untouched")) & rows["intervention"].isna()]
+    logs = np.log(rows.groupby(["node", "seed"])["value"].mean()).unstack("node")
     one = of_paper[0]
     assert one.claim == "separation"
     for each in one.methods:
@@ -114,8 +114,8 @@ def test_a_ratio_by_hand(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
 
 
 def test_a_share_by_hand(paper: pd.DataFrame, of_paper: list[Verdict]) -> None:
-    rows = select(paper, metric="projection_abs", family="unsafe", method="sft", layer=[3, 4])
-    chance = select(paper, metric="projection_abs_random", family="unsafe", method="sft", layer=[3, 4])
+    rows = select(paper, metric="projection_abs", family="unsafe", node="sft", layer=[3, 4])
+    chance = select(paper, metric="projection_abs_random", family="unsafe", node="sft", layer=[3, 4])
     sums = [part.groupby(["seed", "index"])["value"].sum().unstack("index") for part in (rows, chance)]
     effect, control = (part[1] / part.sum(axis=1) for part in sums)
     one = {one.claim: one for one in of_paper}["few directions"].methods[0]
@@ -158,8 +158,8 @@ def at_alpha(table: pd.DataFrame, alpha: float) -> pd.Series:
 @pytest.mark.parametrize(
     ("rows", "without"),
     [
-        (lambda table: table["method"] == "untouched", "separation"),
-        (lambda table: table["method"] == "irrelevant", "off, by safety"),
+        (lambda table: table["node"] == "untouched", "separation"),
+        (lambda table: table["node"] == "irrelevant", "off, by safety"),
         (lambda table: table["learning_rate"] == 1e-3, "learning rate"),
         (lambda table: table["intervention"] == "alpha", "extrapolation"),
         (lambda table: table["intervention"] == "transfer", "transfer"),
@@ -191,7 +191,7 @@ def test_a_missing_value_says_why_and_takes_its_seed_along(paper: pd.DataFrame) 
 
 
 def test_a_claim_is_of_the_methods_there_are(paper: pd.DataFrame) -> None:
-    found = told(paper[paper["method"] != "sft"])
+    found = told(paper[paper["node"] != "sft"])
     assert found["separation"].verdict == SUPPORTED
     assert found["separation"].note.startswith("of dpo, unlearning; sft untestable: not in the table")
     assert found["DPO over SSFT"].note == "not in the table: separation of sft, module mlp.post"
@@ -200,7 +200,7 @@ def test_a_claim_is_of_the_methods_there_are(paper: pd.DataFrame) -> None:
 
 def test_methods_that_are_decided_in_different_ways_differ(paper: pd.DataFrame) -> None:
     table = paper.copy()
-    of_sft = (table["metric"] == "lipschitz") & (table["method"] == "sft") & (table["family"] == "safe")
+    of_sft = (table["metric"] == "lipschitz") & (table["node"] == "sft") & (table["family"] == "safe")
     table.loc[of_sft, "value"] /= 4
     one = told(table)["safe Lipschitz"]
     assert [each.verdict for each in one.methods] == [OPPOSITE, SUPPORTED, SUPPORTED]
@@ -226,7 +226,7 @@ def test_a_verdict_is_what_all_methods_agree_on(of_methods: list[str], expected:
 def test_a_claim_that_a_placebo_shows_too_is_not_supported(paper: pd.DataFrame) -> None:
     table = paper.copy()
     shown = table["metric"].isin(["separation_scaled"]) & (table["module"] == "mlp.post_last")
-    table.loc[shown & (table["method"] == "refuse_all"), "value"] *= 5
+    table.loc[shown & (table["node"] == "refuse_all"), "value"] *= 5
     found = told(table)
     assert (found["separation, last"].verdict, found["separation, last"].also) == (UNSPECIFIC, ("refuse_all",))
     assert all(each.verdict == SUPPORTED for each in found["separation, last"].methods)
@@ -239,7 +239,7 @@ def test_successful_attacks_count_as_often_as_they_succeeded(paper: pd.DataFrame
     table.loc[successes & table["family"].isin(["co_task", "co_text"]), "value"] = -4.0
     table.loc[successes & (table["family"] == "co_task"), ["value", "n", "missing"]] = [np.nan, 0, "none succeeded"]
     table.loc[successes & (table["family"] == "co_text"), "n"] = 512 * 9
-    others = select(table[successes & table["family"].str.startswith("misgen")], method="sft", module="mlp.post")
+    others = select(table[successes & table["family"].str.startswith("misgen")], node="sft", module="mlp.post")
     taus = np.array([-4.0] * 9 + [others["value"].mean()] * 3)
     effect = told(table)["successful attacks"].methods[0].effect
     assert effect == pytest.approx((taus.mean() + 5) / 10, abs=0.02)
@@ -379,8 +379,8 @@ def test_with_labels_dealt_anew_in_each_seed_claims_are_supported_no_more_often_
     held = 0
     for _ in range(draws):
         deals = [dict(zip(TUNED, rng.permutation(TUNED), strict=True)) for _ in range(5)]
-        dealt = [deals[seed][label] for seed, label in zip(table["seed"], table["method"], strict=True)]
-        found = findings.scorecard(table.assign(method=dealt), few)
+        dealt = [deals[seed][label] for seed, label in zip(table["seed"], table["node"], strict=True)]
+        found = findings.scorecard(table.assign(node=dealt), few)
         held += any(each.verdict == SUPPORTED for one in found for each in one.methods)
     assert held <= stats.binom.ppf(0.999, draws, LEVEL), held
 
@@ -419,7 +419,7 @@ def test_parts_are_told_by_graded_outcomes_where_exact_refusal_is_at_its_floor(p
 def test_extrapolation_is_compared_where_it_destroyed_no_model(paper: pd.DataFrame) -> None:
     table = paper.copy()
     beyond = (table["intervention"] == "alpha") & (table["strength"] > 1) & (table["metric"] == "complied")
-    table.loc[beyond & (table["method"] == "dpo"), "value"] = 0.0
+    table.loc[beyond & (table["node"] == "dpo"), "value"] = 0.0
     one = told(table)["extrapolation, SSFT"]
     assert [each.verdict for each in one.methods] == [UNTESTABLE, SUPPORTED]
     assert "sft or dpo complies with fewer than 90% of the safe prompts" in one.methods[0].note
@@ -440,7 +440,7 @@ def test_what_has_no_ratio_takes_its_seed_along(value: float, paper: pd.DataFram
 def test_other_interventions_snapshots_and_parts_of_families_are_not_read(
     paper: pd.DataFrame, of_paper: list[Verdict]
 ) -> None:
-    of_sft = unchanged(select(paper, method="sft", metric=["complied", "refused"]))
+    of_sft = unchanged(select(paper, node="sft", metric=["complied", "refused"]))
     how: tuple[dict[str, Any], ...] = (
         {"intervention": "transfer", "other": "dpo", "strength": -0.5},
         {"intervention": "between", "other": "dpo", "strength": 1.0},
@@ -457,7 +457,7 @@ def test_other_interventions_snapshots_and_parts_of_families_are_not_read(
 def test_the_basin_is_as_deep_as_its_deepest_place(paper: pd.DataFrame) -> None:
     table = paper.copy()
     to_dpo = (table["intervention"] == "between") & (table["other"] == "dpo")
-    table.loc[to_dpo & (table["method"] == "sft"), "value"] -= 0.3
+    table.loc[to_dpo & (table["node"] == "sft"), "value"] -= 0.3
     one = told(table)["same basin"]
     assert one.methods[0].effect == pytest.approx(-0.3, abs=0.02)
     assert one.methods[0].verdict == OPPOSITE
@@ -479,7 +479,7 @@ def by_rate(paper: pd.DataFrame, **settings: list[Any]) -> pd.DataFrame:
     """Cells "fast" and "slow", each with the untouched model, and a column for each other setting: its two values."""
     found = []
     for i, (cell, rate) in enumerate((("fast", 2e-3), ("slow", 1e-3))):
-        rows = paper[(paper["learning_rate"] == rate) | (paper["method"] == "untouched")]
+        rows = paper[(paper["learning_rate"] == rate) | (paper["node"] == "untouched")]
         others = {name: values[i] for name, values in settings.items()}
         found.append(rows.assign(cell=cell, **{RATE: rate}, **others))
     return pd.concat(found, ignore_index=True)
@@ -502,10 +502,10 @@ def test_one_claim_compares_a_cell_with_those_that_have_a_lower_learning_rate_an
     assert {one.claim: one.verdict for one in found["fast"]}[ACROSS] == (UNTESTABLE if differ else SUPPORTED)
 
 
-@pytest.mark.parametrize("without", [{"method": "sft"}, {"metric": "separation"}, {"metric": "lipschitz"}], ids=str)
+@pytest.mark.parametrize("without", [{"node": "sft"}, {"metric": "separation"}, {"metric": "lipschitz"}], ids=str)
 def test_what_a_cell_does_not_have_is_not_read_from_a_slower_one(without: dict[str, str], paper: pd.DataFrame) -> None:
     """Although the slower one has all of it, and the cell has a row of the model on the way."""
-    fast = paper[(paper["learning_rate"] == 2e-3) | (paper["method"] == "untouched")]
+    fast = paper[(paper["learning_rate"] == 2e-3) | (paper["node"] == "untouched")]
     rates = fast["learning_rate"].replace(2e-3, 1e-3)
     slow = fast.assign(cell="slow", learning_rate=rates, value=fast["value"].abs() ** 0.5, **{RATE: 1e-3})
     ((column, name),) = without.items()
@@ -521,7 +521,7 @@ def test_what_a_cell_does_not_have_is_not_read_from_a_slower_one(without: dict[s
 
 def test_of_several_lower_learning_rates_the_lowest_is_compared(paper: pd.DataFrame) -> None:
     table = by_rate(paper)
-    slow = table[(table["cell"] == "slow") & (table["method"] != "untouched")]
+    slow = table[(table["cell"] == "slow") & (table["node"] != "untouched")]
     slower = slow.assign(cell="slower", learning_rate=1e-4, value=slow["value"] / 2, **{RATE: 1e-4})
     # The same once more under another name.
     again = slower.assign(cell="again")
@@ -551,8 +551,8 @@ def test_json_holds_every_field(paper: pd.DataFrame) -> None:
 
 
 def test_the_table_fits_100_columns(paper: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
-    reverse = select(make(-1, 0.01), metric="separation", method="sft")
-    others = ~((paper["metric"] == "separation") & (paper["method"] == "sft")) & (paper["metric"] != "lipschitz")
+    reverse = select(make(-1, 0.01), metric="separation", node="sft")
+    others = ~((paper["metric"] == "separation") & (paper["node"] == "sft")) & (paper["metric"] != "lipschitz")
     found = scorecard(pd.concat([paper[others], reverse]))
     Console(width=100).print(*render(found))
     out = capsys.readouterr().out
@@ -595,7 +595,7 @@ def test_the_figure_draws_what_has_rows_and_gives_them(paper: pd.DataFrame) -> N
     plt.close(figure)
     assert drawing.rows(table.head(0), PAPER).empty
     # Some claims find a part of what they compare here, and none finds all of it.
-    part = select(table[table["intervention"].isna()], metric="complied", method="dpo", family="co_text")
+    part = select(table[table["intervention"].isna()], metric="complied", node="dpo", family="co_text")
     assert len(part)
     assert drawing.rows(part, PAPER).empty
     for other in (make(1, 0.01, seeds=1), make(0, 0.0, seeds=2)):

@@ -161,12 +161,12 @@ def test_every_metric_has_a_row_of_the_registry_and_the_other_way_round(done: Re
 def test_the_table_is_tidy_and_complete(done: Results) -> None:
     table = done.table
     assert tuple(table.columns) == tuple(COLUMNS)
-    assert set(table["method"]) == {"untouched", "sft", "continued", "random"}
+    assert set(table["node"]) == {"untouched", "sft", "continued", "random"}
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
     assert ((table["n"] > 0) | table["missing"].notna()).all()
     keys = [
-        "method",
+        "node",
         "seed",
         "family",
         "layer",
@@ -181,10 +181,10 @@ def test_the_table_is_tidy_and_complete(done: Results) -> None:
     assert not table.duplicated(keys).any()
     whole = table[table["intervention"].isna()]
     shares = whole[whole["metric"].isin(["complied", "refused", "neither"])]
-    assert (shares.groupby(["method", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
+    assert (shares.groupby(["node", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
     for metric in ("tau", "separation", "separation_scaled", "separation_permuted"):
         assert set(table.loc[table["metric"] == metric, "layer"]) == {1, 2}
-    changed = set(table.loc[table["metric"].isin(["sine", "sine_random_sorted", "projection"]), "method"])
+    changed = set(table.loc[table["metric"].isin(["sine", "sine_random_sorted", "projection"]), "node"])
     assert changed == {"sft", "continued"}
 
 
@@ -227,7 +227,7 @@ def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Result
     # Columns without a value come back from CSV without a type.
     kept = pd.read_csv(all_figures / f"{name}.csv").astype(done.table.dtypes.to_dict())
     keys = [
-        "method",
+        "node",
         "seed",
         "family",
         "layer",
@@ -250,11 +250,11 @@ def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Result
 def test_a_figure_of_prompts_draws_what_was_measured_of_them(name: str, done: Results, all_figures: Path) -> None:
     kept = pd.read_csv(all_figures / f"{name}.csv")
     keys = ["seed", "family", "prompt", "metric", "layer", "module", "index"]
-    assert set(kept["method"]) == set(done.table["method"]) - {"random"}
+    assert set(kept["node"]) == set(done.table["node"]) - {"random"}
     for method, folders in json.loads((done.folder / "models.json").read_text())[""].items():
         if method == "random":
             continue
-        mine = kept[kept["method"] == method]
+        mine = kept[kept["node"] == method]
         measured = pd.read_parquet(samples.folder(folders, samples.MEASUREMENT) / "samples.parquet")
         both = mine.merge(
             measured.astype({"family": str, "metric": str, "module": str}), on=keys, suffixes=("", "_kept")
@@ -415,10 +415,10 @@ def test_what_failed_is_known_after_an_interrupt(tmp_path: Path, monkeypatch: py
 
 def test_the_summary_gives_mean_and_range_of_every_model(done: Results) -> None:
     cells = summary.cells(done.table)
-    assert set(cells["method"]) == {"untouched", "sft", "continued", "random"}
-    one = cells[(cells["method"] == "sft") & (cells["statistic"] == "safe complied")]
+    assert set(cells["node"]) == {"untouched", "sft", "continued", "random"}
+    one = cells[(cells["node"] == "sft") & (cells["statistic"] == "safe complied")]
     table = done.table[done.table["intervention"].isna()]
-    rows = table[(table["method"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
+    rows = table[(table["node"] == "sft") & (table["metric"] == "complied") & (table["family"] == "safe")]
     assert one["value"].tolist() == rows["value"].tolist()
     rendered = summary.render(done.table)
     assert rendered.row_count == cells["statistic"].nunique() == 11
@@ -528,7 +528,7 @@ def test_a_cell_that_fails_leaves_the_others(root: Path, done: Results, capsys: 
         assert "diverged" in cells[1]["error"]
         assert not (folder / "DONE").exists()
         rows = pd.read_parquet(folder / "results.parquet")
-        assert set(rows.loc[~rows["method"].isin(["untouched", "random"]), "cell"]) == {"0.002"}
+        assert set(rows.loc[~rows["node"].isin(["untouched", "random"]), "cell"]) == {"0.002"}
 
 
 def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

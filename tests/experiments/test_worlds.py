@@ -84,9 +84,9 @@ def test_each_world_has_a_seed_of_its_own(two: tuple[Results, list[str]]) -> Non
     table = two[0].table
     pairs = table[["world_seed", "seed"]].drop_duplicates()
     assert sorted(map(tuple, pairs.to_numpy().tolist())) == [(0, 0), (1, 1)]
-    assert table.groupby("method")["seed"].nunique().eq(2).all()
+    assert table.groupby("node")["seed"].nunique().eq(2).all()
     keys = [
-        "method",
+        "node",
         "seed",
         "family",
         "layer",
@@ -101,7 +101,7 @@ def test_each_world_has_a_seed_of_its_own(two: tuple[Results, list[str]]) -> Non
     assert not table.duplicated(keys).any()
     # The worlds do differ: no model of one does what that of the other does.
     tau = table[(table["metric"] == "tau") & table["intervention"].isna()].pivot(
-        index=["method", "layer", "module", "family"], columns="seed", values="value"
+        index=["node", "layer", "module", "family"], columns="seed", values="value"
     )
     assert (tau[0] != tau[1]).all()
 
@@ -114,7 +114,7 @@ def test_another_world_makes_only_what_is_new(
     stages = [sorted(name.split("-")[0] for name in names) for names in (before, after.keys() - before.keys())]
     assert stages[0] == stages[1]
     columns = [
-        "method",
+        "node",
         "seed",
         "family",
         "layer",
@@ -183,7 +183,7 @@ def test_the_random_model_is_what_pretraining_starts_from(root: Path, two: tuple
     table = two[0].table
     assert RANDOM in models(table)
     assert RANDOM not in tuned(table)
-    own, untouched = (table[table["method"] == name] for name in (RANDOM, UNTOUCHED))
+    own, untouched = (table[table["node"] == name] for name in (RANDOM, UNTOUCHED))
     assert set(own["metric"]) <= set(untouched["metric"])
     assert {"complied", "tau", "probe_accuracy", "lipschitz"} <= set(own["metric"])
     assert own["intervention"].isna().all()

@@ -30,7 +30,7 @@ class Results:
             for name in ("layer", "index", "strength", "step", "learning_rate", "seed", "world_seed", "value", "n")
         }
         self._columns = {name: column.to_numpy() for name, column in {**names, **numbers}.items()}
-        groups = table.groupby(["metric", "method"], sort=False, observed=True).indices
+        groups = table.groupby(["metric", "node"], sort=False, observed=True).indices
         self._places = {key: np.asarray(places) for key, places in groups.items()}
         layers = numbers["layer"].max()
         self._shallow = np.floor(layers * (1 - conventions.deep)) if layers > 0 else 0
