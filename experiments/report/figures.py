@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from experiments.figures import FIGURES, described
+from experiments.figures import described
+from experiments.figures.registry import FIGURES
 
 BUDGET = 2_600_000
 """Bytes of all pictures together."""

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments import figures
-from experiments.figures import jobs
+from experiments.figures import exhibits
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +20,6 @@ def style() -> Iterator[None]:
 
 
 def figure_of(table: pd.DataFrame, name: str) -> Figure:
-    (job,) = jobs(table, [name])
-    assert job.draw
-    return job.draw()
+    (shown,) = exhibits(table, [name])
+    assert shown.draw
+    return shown.draw()

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments import figures
-from experiments.figures import FIGURES, TABLES, common, draw_all, jobs, names, tau
+from experiments.figures import common, draw_all, exhibits, names, tau
+from experiments.figures.registry import FIGURES, TABLES
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.results import select, unchanged
 from experiments.findings.scorecard import evidence, scorecard, to_json
@@ -80,7 +81,7 @@ def test_all_that_the_table_has_rows_for_is_drawn_and_kept_with_these_rows(table
 
 
 def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> None:
-    assert list(jobs(table.head(0))) == []
+    assert list(exhibits(table.head(0))) == []
     assert draw_all(table.head(0), tmp_path) == []
     finished = unchanged(table)
     of_metrics = {
@@ -102,20 +103,20 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
     on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
     absent = of_changed_models | on_the_way | set().union(*of_metrics.values())
     few = finished[~finished["metric"].isin(of_metrics)]
-    there = {job.name.partition("-")[0] for job in jobs(few, points=points())}
+    there = {shown.name.partition("-")[0] for shown in exhibits(few, points=points())}
     assert there & absent == set()
     assert {*FIGURES, *TABLES} - absent <= there
     missing = finished.assign(value=finished["value"].where(finished["metric"] != "lipschitz_quantile"))
     missing = missing[missing["metric"].str.startswith("lipschitz_quantile")]
-    assert list(jobs(missing)) == []
+    assert list(exhibits(missing)) == []
 
 
 def test_models_on_the_way_change_no_figure_of_the_finished_ones(table: pd.DataFrame) -> None:
     finished = table[table["step"].isna()]
-    kept = {job.name: job.rows for job in jobs(finished)}
-    for job in jobs(table):
-        if job.name in kept:
-            pd.testing.assert_frame_equal(job.rows, kept[job.name])
+    kept = {shown.name: shown.rows for shown in exhibits(finished)}
+    for shown in exhibits(table):
+        if shown.name in kept:
+            pd.testing.assert_frame_equal(shown.rows, kept[shown.name])
     of_prompts = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
     assert {*FIGURES, *TABLES} - {"jailbreaks"} - of_prompts <= {
         *kept,
@@ -187,9 +188,9 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
 )
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
     with plt.rc_context({"figure.figsize": (figures.inches(width), 3)}):
-        job = next(jobs(table, [name]))
-        assert job.draw
-        figure = job.draw()
+        shown = next(exhibits(table, [name]))
+        assert shown.draw
+        figure = shown.draw()
         figure.draw_without_rendering()
         whole = figure.bbox
         box = figure.get_tightbbox().transformed(figure.dpi_scale_trans)
@@ -362,7 +363,7 @@ def test_the_tables_give_percent_with_spread(table: pd.DataFrame, drawn: Path) -
     assert "3 seeds, n = 64 prompts each" in markdown
     assert "JB-CO-Text" not in latex  # not in this table
     assert markdown.splitlines()[1].count("---") == markdown.splitlines()[0].count("|") - 1
-    alone = next(jobs(results(seeds=1), ["table_a2"])).texts
+    alone = next(exhibits(results(seeds=1), ["table_a2"])).texts
     assert "±" not in alone["md"].splitlines()[2]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from experiments.figures import ablation, claim_map, draw_all, jobs, names
+from experiments.figures import ablation, claim_map, draw_all, exhibits, names
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.outcomes import OUTCOMES, values
 from experiments.findings.results import select
@@ -52,9 +52,9 @@ def test_a_cell_without_values_leaves_a_gap(sweep: pd.DataFrame) -> None:
     figure = figure_of(sweep, "separation")
     (bars,) = [one for one in figure.axes[0].containers if one.get_label() == "dpo"]
     assert np.isnan(np.asarray(bars.lines[0].get_ydata(), float)).tolist() == [False, True, False]
-    job = next(jobs(sweep, ["separation"], planned=["0.0", "0.25", "0.5", "1.0"]))
-    assert job.draw
-    (bars,) = [one for one in job.draw().axes[0].containers if one.get_label() == "sft"]
+    shown = next(exhibits(sweep, ["separation"], planned=["0.0", "0.25", "0.5", "1.0"]))
+    assert shown.draw
+    (bars,) = [one for one in shown.draw().axes[0].containers if one.get_label() == "sft"]
     assert np.isnan(np.asarray(bars.lines[0].get_ydata(), float)).tolist() == [False, True, False, False]
 
 
@@ -114,7 +114,7 @@ def test_the_claim_map_gives_the_verdict_of_each_cell(sweep: pd.DataFrame) -> No
 def test_a_sweep_has_the_figures_of_a_sweep(sweep: pd.DataFrame, tmp_path: Path) -> None:
     done = draw_all(sweep, tmp_path, only=["behaviour", "claim_map"])
     assert done == ["behaviour", "claim_map"]
-    assert {job.name for job in jobs(sweep)} == {*names(sweep=True)} - {"other_families"}
+    assert {shown.name for shown in exhibits(sweep)} == {*names(sweep=True)} - {"other_families"}
     rows = pd.read_csv(tmp_path / "behaviour.csv")
     assert set(rows["outcome"]) == {name for name, one in OUTCOMES.items() if one.group == "behaviour"}
 

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from experiments import figures
 from experiments.compare import _claims, _outcomes, _settings
-from experiments.figures import jobs
+from experiments.figures import exhibits
 from experiments.findings import comparison, outcomes, scorecard, summary
 from experiments.findings import printed as scorecard_printed
 from experiments.findings.claims.jain2024 import PAPER
@@ -111,10 +111,10 @@ def shown(figure: plt.Figure) -> set[str]:
 def test_figures_of_a_sweep_have_every_name_as_it_is() -> None:
     table = many()
     with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
-        for job in jobs(table, ["behaviour", "claim_map"], NASTY):
-            assert job.draw
-            texts = shown(job.draw())
-            assert [name for name in NASTY if not any(name in text for text in texts)] == [], job.name
+        for exhibit in exhibits(table, ["behaviour", "claim_map"], NASTY):
+            assert exhibit.draw
+            texts = shown(exhibit.draw())
+            assert [name for name in NASTY if not any(name in text for text in texts)] == [], exhibit.name
             plt.close("all")
 
 
@@ -122,11 +122,11 @@ def test_figures_of_a_sweep_have_every_name_as_it_is() -> None:
 def test_no_figure_draws_a_formula_from_a_name_nor_a_formula_as_it_is_written() -> None:
     """Where text may be a formula it is one of ours; where it may not, it has none."""
     with plt.style.context([figures.STYLE, {"figure.figsize": (5.5, 3)}]):
-        for job in jobs(results()):
-            if job.draw:
-                figure = job.draw()
+        for exhibit in exhibits(results()):
+            if exhibit.draw:
+                figure = exhibit.draw()
                 raw = {text.get_text() for text in figure.findobj(Text) if not text.get_parse_math()}
-                assert [text for text in raw if "$" in text] == [], job.name
+                assert [text for text in raw if "$" in text] == [], exhibit.name
                 plt.close("all")
 
 

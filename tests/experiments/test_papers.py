@@ -109,10 +109,10 @@ def test_several_papers_have_a_figure_each() -> None:
     of_one = make(1, 0.05, seeds=2)
     sweep = swept()
     for drawn, name in ((of_one, "scorecard"), (sweep, "claim_map")):
-        alone = [job.name for job in figures.jobs(drawn, [name], papers=[PAPER])]
-        both = list(figures.jobs(drawn, [name], papers=[PAPER, OTHER]))
-        assert (alone, [job.name for job in both]) == ([name], [f"{name}-jain2024", f"{name}-other"])
-        assert not list(figures.jobs(drawn, [name], papers=[]))
+        alone = [shown.name for shown in figures.exhibits(drawn, [name], papers=[PAPER])]
+        both = list(figures.exhibits(drawn, [name], papers=[PAPER, OTHER]))
+        assert (alone, [shown.name for shown in both]) == ([name], [f"{name}-jain2024", f"{name}-other"])
+        assert not list(figures.exhibits(drawn, [name], papers=[]))
     assert {*both[1].rows["claim"]} <= {*OTHER.claims}
     assert figures.described("claim_map-other")[0].endswith("hold where: other")
 

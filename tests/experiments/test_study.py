@@ -15,7 +15,8 @@ import yaml
 from analysis.metrics import METRICS
 from analysis.suite import MEASUREMENTS
 from experiments import figures
-from experiments.figures import FIGURES, INDEX
+from experiments.figures import INDEX
+from experiments.figures.registry import FIGURES
 from experiments.findings import samples, summary
 from experiments.findings.table import COLUMNS
 from experiments.run import main
