@@ -55,7 +55,7 @@ def random_frames(size: int, vectors: int, draws: int, key: jax.Array) -> np.nda
 
 
 def random_sines(size: int, rank: int, vectors: int, draws: int, key: jax.Array) -> np.ndarray:
-    """[draws, vectors] `nullspace.sines` of random frames [size, vectors] to a subspace of dimension `rank`.
+    """[draws, vectors] `subspaces.sines` of random frames [size, vectors] to a subspace of dimension `rank`.
 
     Exact, and without the frames. A frame is G R^-1 with G normal and R^T R = G^T G, and the
     angles depend only on the Gram matrices of the parts of G inside and outside the subspace.

@@ -12,12 +12,12 @@ from analysis.clusters import ROUNDING, row, separation, spread, unusable
 from analysis.discriminant import fisher
 from analysis.edits.lookup import edits_of
 from analysis.edits.settings import InterventionsConfig
-from analysis.nullspace import sines, span
 from analysis.observe import observe_last
 from analysis.rows import Result, Subject
 from analysis.scores import results_of, scores, stacked
 from analysis.sensitivity import NOT_FINITE, of_families
 from analysis.separability import NO_SPREAD, spectral_share
+from analysis.subspaces import sines, span
 
 FAMILIES = ("safe", "unsafe")
 

@@ -12,8 +12,9 @@ import numpy as np
 from analysis.chance import random_frames
 from analysis.edit import Kind, Label, Made, Weights, made_of
 from analysis.edits.settings import InterventionsConfig
-from analysis.nullspace import MATRICES, column_basis, layer_of, part
+from analysis.nullspace import MATRICES, layer_of, part
 from analysis.rows import Subject
+from analysis.subspaces import column_basis
 from models.transformer import Params
 from models.weights import flatten, unflatten
 from synth.keys import fold

@@ -14,8 +14,8 @@ import numpy as np
 from analysis.chance import random_units
 from analysis.edit import Fed, Kind, Label, Made
 from analysis.edits.settings import InterventionsConfig
-from analysis.nullspace import unit
 from analysis.rows import Subject
+from analysis.subspaces import unit
 from models.taps import capture, edit
 from models.transformer import ModelConfig, Params
 from synth.keys import fold

@@ -115,7 +115,15 @@ def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
 
 
 def _read(table: pd.DataFrame, paper: Paper) -> Results:
-    return Results(_one_run(table), paper.conventions)
+    """Raises ValueError where a model was tuned twice in a world at one learning rate: no seeds of one."""
+    runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
+    again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
+    if len(again):
+        raise ValueError(
+            f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
+            "pass the rows of one at a time"
+        )
+    return Results(table, paper.conventions)
 
 
 def _compare_all(paper: Paper, results: Results) -> Of:
@@ -124,18 +132,6 @@ def _compare_all(paper: Paper, results: Results) -> Of:
         for name, claim in paper.claims.items()
         for model in paper.models(name)
     }
-
-
-def _one_run(table: pd.DataFrame) -> pd.DataFrame:
-    """The table. Raises ValueError where a method was tuned twice in a world at one learning rate: no seeds of one."""
-    runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
-    again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
-    if len(again):
-        raise ValueError(
-            f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
-            "pass the rows of one at a time"
-        )
-    return table
 
 
 def _compare(results: Results, claim: Claim, model: str) -> Compared:

@@ -109,7 +109,7 @@ def _numbers(one: dict[str, Any], unit: str) -> Numbers:
     times, form = f"{TIMES} " if unit == "ratio" else "", UNITS[unit].form
     low, high = one["low"], one["high"]
     return Numbers(
-        of=one.get("node", ""),
+        of=one.get("method", ""),
         verdict=one["verdict"],
         css=CLASSES[one["verdict"]],
         mark=MARKS[one["verdict"]],

@@ -11,11 +11,12 @@ import optax
 import pytest
 
 from analysis import metrics
-from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, insert, measure, start, with_soft_tokens
-from analysis.nullspace import column_basis
+from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, measure
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.sensitivity import lipschitz
+from analysis.soft_tokens import insert, start, with_soft_tokens
+from analysis.subspaces import column_basis
 from models.transformer import ModelConfig, Params, forward, init
 from synth import sequences, vocab
 from synth.keys import fold

@@ -15,7 +15,7 @@ from analysis.chance import (
     random_units,
     root_mean_beta,
 )
-from analysis.nullspace import outside, sines
+from analysis.subspaces import outside, sines
 from synth.keys import fold
 
 

@@ -16,10 +16,10 @@ from analysis.edit import Weights
 from analysis.edits.mixtures import between, transfer
 from analysis.edits.multiples import scaled
 from analysis.edits.settings import InterventionsConfig
-from analysis.nullspace import column_basis
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.scores import Scores, scores, stacked
 from analysis.separability import SeparabilityConfig
+from analysis.subspaces import column_basis
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from models.taps import capture
 from models.transformer import ModelConfig, Params, forward

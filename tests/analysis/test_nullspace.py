@@ -12,23 +12,19 @@ from scipy.stats import entropy
 
 from analysis import nullspace
 from analysis.attacks import AttacksConfig
-from analysis.nullspace import (
-    MATRICES,
-    NullspaceConfig,
+from analysis.nullspace import MATRICES, NullspaceConfig, layer_of, part, shares
+from analysis.observe import LAST
+from analysis.rows import Result, Subject, rows
+from analysis.subspaces import (
     by_alignment,
     column_basis,
     effective_rank,
     empirical_rank,
-    layer_of,
-    part,
     projections,
-    shares,
     sines,
     span,
     stable_rank,
 )
-from analysis.observe import LAST
-from analysis.rows import Result, Subject, rows
 from analysis.suite import AnalysisConfig
 from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
