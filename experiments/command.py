@@ -14,12 +14,8 @@ import yaml
 from experiments import leave, numerics
 from experiments.progress import Reporter
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.plain import to_dict
-from experiments.stages.checkpoint import MismatchError
-from experiments.stages.runs import DivergedError, FailedError
-from experiments.store.format import StoreError
-from synth.settings import SettingError
+from synth.settings import UserError
 
 FIXES = {
     **dict.fromkeys(
@@ -68,10 +64,8 @@ def command(
             print(yaml.safe_dump(to_dict(config), sort_keys=False), end="", flush=True)
         else:
             act(config, Reporter())
-    except (ConfigError, SettingError) as error:
-        return _stop(2, f"error: {error}")
-    except (DivergedError, FailedError, MismatchError, StoreError) as error:
-        return _stop(1, f"error: {error}")
+    except UserError as error:
+        return _stop(error.status, f"error: {error}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Nobody reads any more.
     except OSError as error:

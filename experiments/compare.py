@@ -28,22 +28,22 @@ from experiments.findings.printed import COLOURS
 from experiments.progress import Reporter
 from experiments.report.folder import NEEDED
 from experiments.settings.commands import CompareConfig
-from experiments.settings.errors import ConfigError
 from experiments.settings.plain import flat
 from experiments.store.files import read_file, write_whole
 from experiments.study import seal
 from experiments.study.output import CELLS, CLAIMS, SETTINGS, Places
+from synth.settings import UserError
 
 LEAST = 100
 """Columns that every table fits in."""
 
 
 def read(name: str, folder: Path) -> Finished:
-    """The study in an output folder. Raises ConfigError if there is none, or it is not finished."""
+    """The study in an output folder. Raises UserError if there is none, or it is not finished."""
     if not (folder / SETTINGS).is_file():
-        raise ConfigError(f"{name}={folder}: no study's output folder ({SETTINGS} is not there); name one")
+        raise UserError(f"{name}={folder}: no study's output folder ({SETTINGS} is not there); name one")
     if not (folder / seal.DONE_FILE).is_file():
-        raise ConfigError(
+        raise UserError(
             f"{name}={folder}: the study is not finished; python -m experiments.run resume={folder} goes on with it"
         )
 
@@ -55,7 +55,7 @@ def read(name: str, folder: Path) -> Finished:
             return understand(parse(read_file(folder / file)))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else "damaged"
-            raise ConfigError(f"{name}={folder}: {file}: {reason}; run the study again") from None
+            raise UserError(f"{name}={folder}: {file}: {reason}; run the study again") from None
 
     return Finished(
         parsed(SETTINGS, flat, yaml.safe_load),
@@ -91,13 +91,13 @@ def _folders(places: Any) -> list[str]:
 def _run(config: CompareConfig, reporter: Reporter) -> None:
     a, b = Path(config.a), Path(config.b)
     if os.path.realpath(a) == os.path.realpath(b):
-        raise ConfigError(f"b={b}: is the same folder as a; name two studies")
+        raise UserError(f"b={b}: is the same folder as a; name two studies")
     ours, theirs = read("a", a), read("b", b)
     compared = comparison.outcomes(ours, theirs)
     changed = comparison.verdicts(ours, theirs)
     differing = comparison.settings(ours, theirs)
     if compared.empty:
-        raise ConfigError(_nothing_shared(config, ours, theirs))
+        raise UserError(_nothing_shared(config, ours, theirs))
     reporter.say(f"A  {a}\nB  {b}")
     reporter.show(_settings(differing), LEAST) if differing else reporter.say("no setting differs\n")
     reporter.show(_outcomes(compared), LEAST)

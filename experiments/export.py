@@ -16,7 +16,6 @@ from experiments.command import command
 from experiments.findings.results import UNTOUCHED
 from experiments.progress import Reporter
 from experiments.settings.commands import ExportConfig
-from experiments.settings.errors import ConfigError
 from experiments.stages.files import WEIGHTS
 from experiments.store.files import remove, unique
 from experiments.store.manifest import changed
@@ -24,35 +23,36 @@ from experiments.study import seal
 from experiments.study.output import Places
 from models import huggingface
 from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
+from synth.settings import UserError
 
 
 def export(config: ExportConfig) -> str:
     """Writes the model to `config.out`; returns which one it is.
 
-    Raises ConfigError if the study has no such model or it cannot be written so.
+    Raises UserError if the study has no such model or it cannot be written so.
     """
     models = _models(Path(config.run), config.cell)
     method = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
     if method not in models:
-        raise ConfigError(f"method={method}: this study has {', '.join(models)}; choose from these")
+        raise UserError(f"method={method}: this study has {', '.join(models)}; choose from these")
     worlds = [models[method], *models[method].get("other_worlds", [])]
     if not all("seeds" in one for one in worlds):
-        raise ConfigError(f"run={config.run}: {seal.MODELS} does not name the seeds; run the study again")
+        raise UserError(f"run={config.run}: {seal.MODELS} does not name the seeds; run the study again")
     known = [seed for one in worlds for seed in one["seeds"]]
     if config.seed not in known:
         there = f"{known[0]} to {known[-1]}" if known == list(range(known[0], known[-1] + 1)) else f"{known}"
-        raise ConfigError(f"seed={config.seed}: this study has seeds {there}; choose one of them")
+        raise UserError(f"seed={config.seed}: this study has seeds {there}; choose one of them")
     world = next(one for one in worlds if config.seed in one["seeds"])
     file = Path(world["weights"]) / WEIGHTS
     if not os.path.lexists(file):
-        raise ConfigError(f"run={config.run}: {file} is not there any more; run the study again")
+        raise UserError(f"run={config.run}: {file} is not there any more; run the study again")
     try:
         if changed(file.parent):
             raise WeightsError
         content = file.read_bytes()
         about, stack = described(content), from_safetensors(content)
     except (OSError, WeightsError, SafetensorError):
-        raise ConfigError(f"run={config.run}: {file} is damaged; run the study again") from None
+        raise UserError(f"run={config.run}: {file} is damaged; run the study again") from None
     params = one_seed(stack, world["seeds"].index(config.seed))
     try:
         check(about.model, len(about.vocabulary), params)
@@ -63,7 +63,7 @@ def export(config: ExportConfig) -> str:
         else:
             _whole_folder(Path(config.out), huggingface.files(params, about))
     except WeightsError as error:
-        raise ConfigError(str(error)) from None
+        raise UserError(str(error)) from None
     return f"{method}, seed {config.seed}"
 
 
@@ -74,7 +74,7 @@ def _models(folder: Path, cell: str | None) -> dict[str, Places]:
     # A number may be written otherwise than in the cell's name.
     named = [name for name in cells if name == cell or _number(name) == _number(cell) is not None]
     if not named:
-        raise ConfigError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
+        raise UserError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
     return cells[cell if cell in named else named[0]]
 
 
@@ -87,7 +87,7 @@ def _number(name: str) -> float | None:
 
 def _whole_file(path: Path, content: bytes) -> None:
     if path.is_dir() or path.suffix != ".safetensors":
-        raise ConfigError(f"out={path}: must be a file that ends in .safetensors; for example out=model.safetensors")
+        raise UserError(f"out={path}: must be a file that ends in .safetensors; for example out=model.safetensors")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unique(path)
     try:
@@ -100,7 +100,7 @@ def _whole_file(path: Path, content: bytes) -> None:
 def _whole_folder(path: Path, files: dict[str, bytes]) -> None:
     """Replaces an exported model, but nothing else that may be there."""
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} not in ({*files}, set())):
-        raise ConfigError(f"out={path}: there is something else; name a new folder")
+        raise UserError(f"out={path}: there is something else; name a new folder")
     path = Path(os.path.realpath(path))
     unfinished = unique(path)
     try:

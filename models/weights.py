@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from models.transformer import ModelConfig, Params, init
+from synth.settings import UserError
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:
@@ -34,7 +35,7 @@ def unflatten(flat: dict[str, np.ndarray]) -> Params:
     return params
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError):
     """Weights that are not what was asked for; the message is one line for the user."""
 
 

@@ -1,4 +1,4 @@
-"""How a setting out of range is reported: one line with name, value, bound and fix."""
+"""What users are told of what they can mend: one line with name, value, bound and fix."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,20 @@ from contextlib import contextmanager
 from typing import Any
 
 
-class SettingError(ValueError):
+class UserError(ValueError):
+    """Something that a user can mend; the message is one line for them."""
+
+    status = 2
+    """Of a command that ends by it"""
+
+
+class StoppedError(UserError):
+    """What stops a command whose settings are good."""
+
+    status = 1
+
+
+class SettingError(UserError):
     """A setting that cannot be used. `name` is relative to the dataclass that found it."""
 
     def __init__(self, name: str, value: object, bound: str, fix: str) -> None:

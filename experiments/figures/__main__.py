@@ -18,15 +18,15 @@ from experiments.findings.claims.paper import Paper
 from experiments.findings.results import select
 from experiments.progress import Reporter
 from experiments.settings.commands import FiguresConfig
-from experiments.settings.errors import ConfigError
 from experiments.study import seal
 from experiments.study.output import CELLS, CLAIMS, FIGURES
+from synth.settings import UserError
 
 
 def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     """What was drawn, and into which folder.
 
-    Raises ConfigError for a folder without results, for a cell or a figure that it does not have.
+    Raises UserError for a folder without results, for a cell or a figure that it does not have.
     """
     run = Path(config.run)
     table = seal.results("run", run)
@@ -40,7 +40,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     known = figures.names(figures.is_sweep(table))
     for name in config.only:
         if name not in known:
-            raise ConfigError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
+            raise UserError(f"only={name}: there is no such figure here; choose from {', '.join(known)}")
     planned = _planned(run, table) if figures.is_sweep(table) else []
     there = (run / seal.MODELS).exists() and not figures.is_sweep(table)
     points = samples.coordinates(seal.models("run", run).get(cell, {})) if there else figures.NO_POINTS
@@ -49,7 +49,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
         seal.renew(run, [f"{FIGURES}/{name}" for name in figures.files(folder)])
     missing = [name for name in config.only if name not in {one.partition("-")[0] for one in drawn}]
     if missing:
-        raise ConfigError(
+        raise UserError(
             f"only={missing[0]}: this study has no rows for it, in table or store; measure them, or leave it out"
         )
     return drawn, folder
@@ -61,7 +61,7 @@ def _cell(table: pd.DataFrame, wanted: str) -> str:
     for name in there:
         if name == wanted or (_number(name) is not None and _number(name) == _number(wanted)):
             return name
-    raise ConfigError(f"cell={wanted}: there is no such cell; choose from {', '.join(there) or 'none'}")
+    raise UserError(f"cell={wanted}: there is no such cell; choose from {', '.join(there) or 'none'}")
 
 
 def _number(text: str) -> float | None:

@@ -10,10 +10,10 @@ import yaml
 
 from experiments.report.folder import Study
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.plain import texts, to_dict
 from experiments.settings.presets import CONF
 from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
+from synth.settings import UserError
 
 GROUPS = ("ablation", "world", "model")
 """Groups of settings that keep the name of their preset."""
@@ -141,7 +141,7 @@ def _preset(study: Study) -> tuple[dict[str, Any], list[str]]:
         return preset, overrides
     try:
         return to_dict(load(overrides)), overrides
-    except ConfigError:
+    except UserError:
         # The presets alone need not fit one another: a world may be too long for a model.
         return preset, overrides[:1]
 
@@ -154,7 +154,7 @@ def _gives(overrides: list[str], here: dict[str, Any]) -> bool:
     """Whether the overrides compose to these settings."""
     try:
         there = flat(to_dict(load(overrides)))
-    except ConfigError:
+    except UserError:
         return False
     names = {name for name in {**here, **there} if _matters(name)}
     return all(name in here and name in there and here[name] == there[name] for name in names)

@@ -21,11 +21,11 @@ from omegaconf import DictConfig, OmegaConf, StringNode
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.settings.commands import RENAMED, CompareConfig, DataConfig, ExportConfig, FiguresConfig, StoreConfig
-from experiments.settings.errors import ConfigError, explained
+from experiments.settings.errors import explained
 from experiments.settings.plain import flat, texts, to_dict
 from experiments.settings.presets import CONF, groups, no_preset, preset, read
 from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
-from synth.settings import SettingError, require
+from synth.settings import SettingError, UserError, require
 
 ROOTS: dict[type, str] = {
     StudyConfig: "config",
@@ -49,11 +49,11 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
     whatever characters it has, or read from a file (`world.grammar.source=@mine.yaml`); all other values are
     in Hydra's grammar. `resume=FOLDER` takes a study's settings from its output folder.
 
-    Raises ConfigError, one line that names the setting, the value, the bound and the fix.
+    Raises UserError, one line that names the setting, the value, the bound and the fix.
     """
     for override in overrides:
         if not re.match(r"[\w.]+=", override):
-            raise ConfigError(f"{override!r} is not a setting: write name=value, for example seeds=5")
+            raise UserError(f"{override!r} is not a setting: write name=value, for example seeds=5")
     resume = [override for override in overrides if override.startswith("resume=")]
     if resume and kind is StudyConfig:
         return resumed(resume[-1].removeprefix("resume="), [o for o in overrides if o not in resume])
@@ -72,22 +72,20 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
             _write(composed, override, free)
         _read_files(composed)
         config = build(kind, composed)
-    except SettingError as error:
-        raise ConfigError(str(error)) from None
-    except ConfigError:
+    except UserError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(_one_line(error, overrides, kind, copies)) from None
+        raise UserError(_one_line(error, overrides, kind, copies)) from None
     for copy, override in copies.items():
         if copy.startswith("ablation/") and not config.ablation.name:
-            raise ConfigError(f"{override}: sweeps nothing; give it a name, and values or points")
+            raise UserError(f"{override}: sweeps nothing; give it a name, and values or points")
     return config
 
 
 def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
     """The settings of the study in output folder `folder`; `overrides` may change only what changes no result.
 
-    Raises ConfigError if they change more, with the difference.
+    Raises UserError if they change more, with the difference.
     """
     place = Path(folder) if Path(folder).name else Path(folder).absolute()
     try:
@@ -97,7 +95,7 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
         now.output_dir = str(place.parent)
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = error.strerror if isinstance(error, OSError) else explained(error)
-        raise ConfigError(f"resume={folder}: no study's config.yaml ({reason}); name an output folder") from None
+        raise UserError(f"resume={folder}: no study's config.yaml ({reason}); name an output folder") from None
     assert isinstance(now, DictConfig)
     try:
         for override in overrides:
@@ -111,12 +109,10 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
                 OmegaConf.update(now, name, OverridesParser.create().parse_override(override).value())
         _read_files(now)
         config: StudyConfig = build(StudyConfig, now)
-    except ConfigError:
+    except UserError:
         raise
-    except SettingError as error:
-        raise ConfigError(str(error)) from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(_one_line(error, overrides, StudyConfig)) from None
+        raise UserError(_one_line(error, overrides, StudyConfig)) from None
     before, after = flat(begun), flat(to_dict(config))
     changed = [
         f"{name} is {before.get(name)} there and {after.get(name)} here"
@@ -124,12 +120,10 @@ def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:
         if before.get(name) != after.get(name) and name.split(".")[0] not in SIDE_SETTINGS
     ]
     if changed:
-        raise ConfigError(
-            f"resume={folder}: {'; '.join(changed)}; leave it, or start a study of its own without resume"
-        )
+        raise UserError(f"resume={folder}: {'; '.join(changed)}; leave it, or start a study of its own without resume")
     name = output_folder(config).name
     if name not in (place.name, place.resolve().name):
-        raise ConfigError(f"resume={folder}: this study would be written to {name}; give the folder that name again")
+        raise UserError(f"resume={folder}: this study would be written to {name}; give the folder that name again")
     return config
 
 
@@ -148,9 +142,9 @@ def _write(node: DictConfig, override: str, texts: Mapping[str, bool]) -> None:
 
 
 def _no_reference(where: str, text: str) -> str:
-    """`text`. Raises ConfigError if OmegaConf would read a reference to another setting in it."""
+    """`text`. Raises UserError if OmegaConf would read a reference to another setting in it."""
     if "${" in text:
-        raise ConfigError(f"{where.splitlines()[0]}: text must not have ${{ in it; write it without")
+        raise UserError(f"{where.splitlines()[0]}: text must not have ${{ in it; write it without")
     return text
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from experiments.settings.errors import ConfigError, explained
+from experiments.settings.errors import explained
 from experiments.settings.plain import texts
 from experiments.settings.schema import StudyConfig
+from synth.settings import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -29,7 +30,7 @@ def preset(override: str, folder: Path, copies: dict[str, str]) -> str:
         return override
     if not value.endswith((".yaml", ".yml")):
         if not (CONF / group / f"{value}.yaml").is_file() or Path(value).name != value:
-            raise ConfigError(no_preset(group, value))
+            raise UserError(no_preset(group, value))
         return override
     text = _own_preset(override)
     name = f"own-{len(copies)}"
@@ -47,21 +48,21 @@ def no_preset(group: str, name: str) -> str:
 
 
 def _own_preset(override: str) -> str:
-    """The text of the file that `group=FILE.yaml` names, as Hydra reads it. Raises ConfigError if it is no preset."""
+    """The text of the file that `group=FILE.yaml` names, as Hydra reads it. Raises UserError if it is no preset."""
     group, _, value = override.partition("=")
     if not os.path.exists(value):
-        raise ConfigError(f"{override}: there is no such file; write a preset's name or a file's path")
+        raise UserError(f"{override}: there is no such file; write a preset's name or a file's path")
     text = read(override, Path(value))
     try:
         root = yaml.compose(text, Loader=_Loader)
         yaml.load(text, Loader=_Loader)  # Unknown tags are found here.
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{override}: {line}{error.problem}; it must be YAML") from None
+        raise UserError(f"{override}: {line}{error.problem}; it must be YAML") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: of 0b_, say.
-        raise ConfigError(f"{override}: {explained(error)}; it must be YAML") from None
+        raise UserError(f"{override}: {explained(error)}; it must be YAML") from None
     if not isinstance(root, yaml.MappingNode) or not root.value:
-        raise ConfigError(f"{override}: there are no settings in it; write them as name: value")
+        raise UserError(f"{override}: there are no settings in it; write them as name: value")
     for mapping in _mappings(root):
         _check_names(override, [key for key, _ in mapping.value if isinstance(key, yaml.ScalarNode)])
     head = re.match(r"(?:[ \t]*(?:---[ \t]*)?(?:[#%].*)?\n)*", text)
@@ -76,7 +77,7 @@ def _own_preset(override: str) -> str:
     own = {field.name for field in dataclasses.fields(hint)} if dataclasses.is_dataclass(hint) else set()
     foreign = [str(key.value) for key, _ in root.value if key.value in of_study - own]
     if not (header and header[1] == "_global_") and (foreign or group == "study"):
-        raise ConfigError(
+        raise UserError(
             f"{override}: {', '.join(foreign) or 'what it sets'} is of the whole study; begin the file with the line "
             "# @package _global_"
         )
@@ -113,13 +114,13 @@ def _mappings(root: yaml.Node) -> Iterator[yaml.MappingNode]:
 
 
 def _check_names(override: str, names: Sequence[yaml.ScalarNode]) -> None:
-    """Raises ConfigError for a name in a mapping that is given twice, or that YAML reads as something else."""
+    """Raises UserError for a name in a mapping that is given twice, or that YAML reads as something else."""
     for number, key in enumerate(names):
         line = f"{override}: line {key.start_mark.line + 1}: "
         if key.tag.rpartition(":")[2] in ("bool", "float", "int", "null"):
-            raise ConfigError(f'{line}the name {key.value} is not read as text; quote it, "{key.value}":')
+            raise UserError(f'{line}the name {key.value} is not read as text; quote it, "{key.value}":')
         if any(key.value == other.value for other in names[:number]):
-            raise ConfigError(f"{line}found duplicate key {key.value}; it must be YAML")
+            raise UserError(f"{line}found duplicate key {key.value}; it must be YAML")
 
 
 def _with_quotes(text: str, root: yaml.Node, package: Sequence[str]) -> str:
@@ -162,12 +163,12 @@ def _with_quotes(text: str, root: yaml.Node, package: Sequence[str]) -> str:
 
 
 def read(where: str, path: Path) -> str:
-    """A file's text, without the mark that some editors put before it. Raises ConfigError, which begins `where`."""
+    """A file's text, without the mark that some editors put before it. Raises UserError, which begins `where`."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not text in UTF-8"
-        raise ConfigError(f"{where}: {reason}; name a file that can be read") from None
+        raise UserError(f"{where}: {reason}; name a file that can be read") from None
 
 
 def groups() -> list[str]:

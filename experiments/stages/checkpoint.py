@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from safetensors.numpy import load, save
 
 from experiments.store.files import remove
+from synth.settings import StoppedError
 
 # Orbax tells of a failure at length; here it is one line.
 logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -25,7 +26,7 @@ CONTENT = "content"
 """The name under which orbax keeps what is packed."""
 
 
-class MismatchError(Exception):
+class MismatchError(StoppedError):
     """A state of something else than what is to go on; the message is one line for the user."""
 
 

@@ -8,14 +8,11 @@ import numpy as np
 
 from experiments.progress import Reporter
 from models.transformer import Params
+from synth.settings import StoppedError
 
 
-class DivergedError(Exception):
+class DivergedError(StoppedError):
     """Training that cannot go on; the message is one line for the user."""
-
-
-class FailedError(Exception):
-    """A study of which something could not be made; the message is one line for the user."""
 
 
 class NoneLeftError(DivergedError):

@@ -20,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from experiments.store.files import make_way, nonce, read_file, remove, set_aside, unique, write_whole
-from experiments.store.format import FORMAT, FORMAT_FILE, StoreError, check_format
+from experiments.store.format import FORMAT, FORMAT_FILE, check_format
 from experiments.store.manifest import Artifact, DamagedError, Recipe, now, problems, sha256_of, verify, write_manifest
+from synth.settings import StoppedError
 
 GROUP = "group.json"
 """In a partial folder, the names of the artifacts that are made together there."""
@@ -38,7 +39,7 @@ class Store:
     `warn` is called with one line when something had to be set aside. Reading what is finished
     needs neither a lock nor the right to write.
 
-    Raises StoreError for a store of another format.
+    Raises StoppedError for a store of another format.
     """
 
     def __init__(self, root: Path, warn: Callable[[str], None] = print) -> None:
@@ -119,7 +120,7 @@ class Store:
             self.warn(f"{self.root} cannot be written: it does not know that {folder} uses it, and may be pruned")
 
     def ready(self) -> None:
-        """Raises StoreError, before any work, if what is made in `partial` could not be renamed to where it belongs.
+        """Raises StoppedError, before any work, if what is made in `partial` could not be renamed to where it belongs.
 
         So it is if the two are on different disks, which may be mounts of one: only trying tells.
         """
@@ -131,7 +132,7 @@ class Store:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            raise StoreError(
+            raise StoppedError(
                 f"store_dir={self.root}: its folders artifacts and partial are on different disks; put them on one"
             ) from None
         finally:

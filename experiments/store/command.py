@@ -23,11 +23,10 @@ from rich.text import Text
 from experiments.command import command
 from experiments.progress import Reporter
 from experiments.settings.commands import STORE_VERBS, StoreConfig
-from experiments.settings.errors import ConfigError
 from experiments.store.artifacts import Store
-from experiments.store.format import StoreError
 from experiments.store.inventory import Entry, Inventory, Waste, size
 from experiments.store.manifest import MANIFEST, DamagedError, problems, read_manifest
+from synth.settings import StoppedError, UserError
 
 LEAST = 100
 """Columns that every table fits in."""
@@ -56,7 +55,7 @@ def _list(inventory: Inventory, entries: list[Entry], config: StoreConfig, repor
 def _show(inventory: Inventory, entries: list[Entry], config: StoreConfig, reporter: Reporter) -> None:
     if len(entries) > 1:
         names = ", ".join(entry.name for entry in entries[:5]) + ", ..." * (len(entries) > 5)
-        raise ConfigError(f"key={config.key}: {len(entries)} artifacts start so ({names}); write more of one's name")
+        raise UserError(f"key={config.key}: {len(entries)} artifacts start so ({names}); write more of one's name")
     entry = entries[0]
     studies = [f"{study.name}  ({study.folder})" for study in inventory.users.get(entry.name, [])]
     parents = [inventory.by_key[key].name if key in inventory.by_key else f"{key}, not there" for key in entry.parents]
@@ -92,7 +91,7 @@ def _verify(inventory: Inventory, entries: list[Entry], config: StoreConfig, rep
         for problem in wrong:
             reporter.say(f"{entry.name}: {problem}")
     if damaged:
-        raise StoreError(
+        raise StoppedError(
             f"{damaged} of {len(entries)} artifacts are not what was written; a study that needs one makes it again"
         )
     reporter.say(f"{_total(entries, config)}: all as written")
@@ -153,10 +152,10 @@ def _prune(inventory: Inventory, entries: list[Entry], config: StoreConfig, repo
 
 
 def _agreed(reporter: Reporter, waste: list[Waste]) -> bool:
-    """Asks; raises ConfigError where there is nobody to ask."""
+    """Asks; raises UserError where there is nobody to ask."""
     # There is none at all where it was closed.
     if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
-        raise ConfigError("yes=false: there is no terminal to ask on; look at the list, then add yes=true")
+        raise UserError("yes=false: there is no terminal to ask on; look at the list, then add yes=true")
     reporter.console.print(f"remove these, {decimal(_sum(waste))}? [y/N] ", end="", highlight=False)
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return True
@@ -170,11 +169,11 @@ ACTS = dict(zip(STORE_VERBS, (_list, _show, _verify, _prune, _du), strict=True))
 def _run(config: StoreConfig, reporter: Reporter) -> None:
     root = Path(config.store_dir)
     if not (root / "artifacts").is_dir():
-        raise ConfigError(f"store_dir={root}: there is no store; name the folder that studies were run with")
+        raise UserError(f"store_dir={root}: there is no store; name the folder that studies were run with")
     inventory = Inventory(Store(root, reporter.warn))
     entries = [entry for name, entry in inventory.entries.items() if _starts(name, config.key)]
     if config.key and not entries and config.do != "prune":
-        raise ConfigError(f"key={config.key}: no artifact's name or key starts so; list shows them")
+        raise UserError(f"key={config.key}: no artifact's name or key starts so; list shows them")
     ACTS[config.do](inventory, entries, config, reporter)
 
 

@@ -11,8 +11,8 @@ from experiments.findings.results import UNTOUCHED
 from experiments.settings.plain import flat
 from experiments.store.artifacts import Store
 from experiments.store.files import DAMAGE, read_file, remove
-from experiments.store.format import StoreError
 from experiments.store.manifest import DamagedError, read_manifest
+from synth.settings import StoppedError
 
 MAIN = (
     "method",
@@ -198,14 +198,14 @@ def _entry(path: Path) -> Entry:
 
 
 def _study(record: Path) -> Study:
-    """Raises StoreError if the record cannot be read: what it keeps is then not known."""
+    """Raises StoppedError if the record cannot be read: what it keeps is then not known."""
     try:
         content = json.loads(read_file(record))
         return Study(Path(content["folder"]), record, frozenset(content["artifacts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGE:
             raise
-        raise StoreError(f"{record}: cannot be read; remove it, and run the study again if it is wanted") from None
+        raise StoppedError(f"{record}: cannot be read; remove it, and run the study again if it is wanted") from None
 
 
 def _under(store: Store, names: Collection[str], act: Callable[[], None]) -> bool:

@@ -6,10 +6,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from experiments.settings.changed import changed
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
 from experiments.study.nodes import nodes
-from synth.settings import SettingError
+from synth.settings import SettingError, UserError
 from synth.world import WorldConfig
 
 UNSWEPT = (
@@ -53,7 +52,7 @@ def cells(config: StudyConfig) -> list[Cell]:
     """Every cell of a study, in the order of its ablation, once for each world.
 
     In world number i, `world.seed` is i higher and `first_seed` i times `seeds`: what is in fewer worlds
-    is in more of them too. Raises ConfigError, one line that names the cell, for a setting that does not
+    is in more of them too. Raises UserError, one line that names the cell, for a setting that does not
     exist or a value that cannot be.
     """
     # What tells how to run the study is no cell's.
@@ -62,13 +61,13 @@ def cells(config: StudyConfig) -> list[Cell]:
     for name, settings in config.ablation.cells().items():
         where = f"ablation {config.ablation.name}, cell {name}"
         if config.worlds > 1 and "world.seed" in settings:
-            raise ConfigError(f"{where}: world.seed is what worlds={config.worlds} varies; set worlds=1, or leave it")
+            raise UserError(f"{where}: world.seed is what worlds={config.worlds} varies; set worlds=1, or leave it")
         of_cell = _changed(bare, settings, where)
         try:
             nodes(of_cell)
             found += [Cell(name, settings, _in_world(of_cell, number)) for number in range(config.worlds)]
         except SettingError as error:
-            raise ConfigError(f"{f'{where}: ' * bool(name)}{error}") from None
+            raise UserError(f"{f'{where}: ' * bool(name)}{error}") from None
     return found
 
 
@@ -105,9 +104,9 @@ def _value(config: StudyConfig, name: str) -> Any:
 def _changed(config: StudyConfig, settings: dict[str, Any], where: str) -> StudyConfig:
     for name in settings:
         if name.split(".")[0] in UNSWEPT:
-            raise ConfigError(f"{where}: {name} is of the study as a whole; sweep a setting of a cell")
+            raise UserError(f"{where}: {name} is of the study as a whole; sweep a setting of a cell")
     try:
         made: StudyConfig = changed(config, settings)
     except SettingError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     return made

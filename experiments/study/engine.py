@@ -25,16 +25,15 @@ from omegaconf.errors import OmegaConfBaseException
 from threadpoolctl import threadpool_limits
 
 from experiments.progress import Reporter
-from experiments.settings.errors import ConfigError, explained
+from experiments.settings.errors import explained
 from experiments.settings.schema import LauncherConfig
-from experiments.stages.checkpoint import MismatchError
-from experiments.stages.runs import DivergedError, Runner
+from experiments.stages.runs import Runner
 from experiments.stages.side_by_side import at_once, stopping
 from experiments.store.artifacts import Store
 from experiments.store.manifest import DamagedError
 from experiments.study.compiled import keep_compiled_programs
 from experiments.study.plan import Job
-from synth.settings import SettingError
+from synth.settings import UserError
 
 LOCAL = "local"
 
@@ -46,7 +45,7 @@ EXTRAS = {
 }
 """For each launcher of Hydra's, what to install and the module that it is then in."""
 
-EXPECTED = (DivergedError, MismatchError, DamagedError, SettingError)
+EXPECTED = (UserError, DamagedError)
 """What may be wrong with an experiment; anything else is wrong with the program."""
 
 
@@ -212,7 +211,7 @@ def _orphaned(job: Job, failures: Failures) -> Failure | None:
 
 
 def check(launcher: LauncherConfig) -> None:
-    """Raises ConfigError, one line, unless the launcher is there and takes its options."""
+    """Raises UserError, one line, unless the launcher is there and takes its options."""
     if launcher.name != LOCAL:
         with initialize(config_path=None, version_base="1.3"):
             _composed(launcher, Path())
@@ -221,14 +220,14 @@ def check(launcher: LauncherConfig) -> None:
 def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
     """Hydra's own settings for a launch; inside `initialize`."""
     if launcher.name not in EXTRAS:
-        raise ConfigError(f"launcher.name={launcher.name}: must be one of {', '.join([LOCAL, *EXTRAS])}")
+        raise UserError(f"launcher.name={launcher.name}: must be one of {', '.join([LOCAL, *EXTRAS])}")
     extra, module = EXTRAS[launcher.name]
     try:
         there = importlib.util.find_spec(module)
     except ModuleNotFoundError:
         there = None
     if there is None:
-        raise ConfigError(f"launcher={launcher.name} is not installed; python -m pip install -e '.[{extra}]'")
+        raise UserError(f"launcher={launcher.name} is not installed; python -m pip install -e '.[{extra}]'")
     quiet = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null", "hydra.job.name=job")
     composed = compose(overrides=[f"hydra/launcher={launcher.name}", *quiet], return_hydra_config=True)
     composed.hydra.sweep.dir = str(logs)  # No override, in which a path's quotes would end the text.
@@ -239,7 +238,7 @@ def _composed(launcher: LauncherConfig, logs: Path) -> DictConfig:
             OmegaConf.update(composed.hydra.launcher, str(name), value)
         except OmegaConfBaseException as error:
             known = ", ".join(str(key) for key in composed.hydra.launcher if key != "_target_")
-            raise ConfigError(
+            raise UserError(
                 f"launcher.options.{name}={value}: {explained(error)}; {launcher.name} has {known}"
             ) from None
     return composed

@@ -64,7 +64,7 @@ class Line(NamedTuple):
 
 
 def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[Line]:
-    """A line a stage; nothing is made. Raises ConfigError and SettingError as a run would, StoreError for another
+    """A line a stage; nothing is made. Raises UserError and SettingError as a run would, StoppedError for another
     store's format. `warn` gets one line if there are too many worlds to draw prompts in each.
     """
     planned = [(cell, plan(cell.config)) for cell in cells(config)]

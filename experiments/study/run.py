@@ -5,7 +5,6 @@ from pathlib import Path
 from experiments.progress import Reporter
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
-from experiments.stages.runs import FailedError
 from experiments.store.artifacts import Store
 from experiments.study import engine
 from experiments.study.cells import cells, worlds
@@ -13,14 +12,15 @@ from experiments.study.compiled import keep_compiled_programs
 from experiments.study.engine import Failures, Place
 from experiments.study.output import CELLS, ENVIRONMENT, Output, Results, keep_environment, keep_settings
 from experiments.study.plan import jobs, plan
+from synth.settings import StoppedError
 
 
 def run(config: StudyConfig, reporter: Reporter) -> Results:
     """Makes what the store does not have yet, then the output folder.
 
     Every cell is composed and checked before anything is made. One that fails does not stop the
-    others; the table has what there is at any time. Raises ConfigError for settings that cannot
-    be used, FailedError at the end if a cell failed, OSError if files cannot be written.
+    others; the table has what there is at any time. Raises UserError for settings that cannot
+    be used, StoppedError at the end if a cell failed, OSError if files cannot be written.
     """
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
     engine.check(config.launcher)
@@ -58,12 +58,12 @@ def run(config: StudyConfig, reporter: Reporter) -> Results:
         output.refresh(failures, at_once=True)
         first = next(iter(failures.values()))
         where = f"; where in the program is in {output.folder / CELLS}" if first.trace else ""
-        raise FailedError(f"{first.error}{where}")
+        raise StoppedError(f"{first.error}{where}")
     results = output.finish(failures)
     if failed:
         names = "; ".join(failed) if config.worlds > 1 else ", ".join(failed)
         what = "cells" if config.worlds == 1 else "cells and worlds" if config.ablation.name else "worlds"
-        raise FailedError(
+        raise StoppedError(
             f"{len(failed)} of {len(planned)} {what} failed ({names}); the rest is in {results.folder}, and why in its "
             "cells.json; the same command tries them again"
         )

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 
 from experiments.findings import table
-from experiments.settings.errors import ConfigError
 from experiments.store.files import problem, read_file, sum_of, write_whole
+from synth.settings import UserError
 
 DONE_FILE = "DONE"
 RESULTS, MODELS = "results.parquet", "models.json"
@@ -58,16 +58,16 @@ def read(folder: Path) -> Seal | None:
 
 
 def intact(setting: str, folder: Path, names: Iterable[str]) -> None:
-    """Raises ConfigError, one line, if one of the files is not what the finished study wrote."""
+    """Raises UserError, one line, if one of the files is not what the finished study wrote."""
     seal = read(folder)
     found = seal.problems(folder) if seal else {}
     for name in names:
         if name in found:
-            raise ConfigError(f"{setting}={folder}: {found[name]}; run the study again, which makes it anew")
+            raise UserError(f"{setting}={folder}: {found[name]}; run the study again, which makes it anew")
 
 
 def results(setting: str, folder: Path, columns: Iterable[str] = table.COLUMNS) -> pd.DataFrame:
-    """The results table. Raises ConfigError, one line, if there is none, or none that can be read, with `columns`."""
+    """The results table. Raises UserError, one line, if there is none, or none that can be read, with `columns`."""
     intact(setting, folder, [RESULTS])
     path = folder / RESULTS
     try:
@@ -75,16 +75,16 @@ def results(setting: str, folder: Path, columns: Iterable[str] = table.COLUMNS) 
     except (OSError, ValueError, pa.ArrowException):
         found = None
     if found is None:
-        raise ConfigError(
+        raise UserError(
             f"{setting}={folder}: there is no {RESULTS} that can be read; name a study's output folder, or run it again"
         )
     missing = [name for name in columns if name not in found]
     if missing and "variant" in found:
-        raise ConfigError(
+        raise UserError(
             f"{setting}={folder}: {RESULTS} has a column variant, so an older version wrote it; run the study again"
         )
     if missing:
-        raise ConfigError(
+        raise UserError(
             f"{setting}={folder}: {RESULTS} has no column {missing[0]}, so no study wrote it; "
             "name a study's output folder"
         )
@@ -92,16 +92,16 @@ def results(setting: str, folder: Path, columns: Iterable[str] = table.COLUMNS) 
 
 
 def models(setting: str, folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """What MODELS holds. Raises ConfigError, one line, if it is not there or is not what a study writes."""
+    """What MODELS holds. Raises UserError, one line, if it is not there or is not what a study writes."""
     intact(setting, folder, [MODELS])
     try:
         found = json.loads(read_file(folder / MODELS))
     except FileNotFoundError:
-        raise ConfigError(f"{setting}={folder}: there is no finished study; name its output folder") from None
+        raise UserError(f"{setting}={folder}: there is no finished study; name its output folder") from None
     except (OSError, ValueError):
         found = None
     if not _is_models(found):
-        raise ConfigError(f"{setting}={folder}: {MODELS} is damaged; run the study again, which makes it anew")
+        raise UserError(f"{setting}={folder}: {MODELS} is damaged; run the study again, which makes it anew")
     return found
 
 

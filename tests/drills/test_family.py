@@ -11,7 +11,6 @@ import pytest
 from analysis import behaviour
 from analysis.rows import Samples
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.stages.measure import Asked, prompts_of, subject
 from experiments.stages.prompts import drawn
 from models.transformer import ModelConfig, init
@@ -23,7 +22,7 @@ from synth.keys import fold
 from synth.lookup import existing, modules, sample_batch, sampler, size
 from synth.prompts import TEST, TRAIN, Attempt, side_of
 from synth.segments import CONTEXT, START, TASK
-from synth.settings import SettingError, require
+from synth.settings import SettingError, UserError, require
 from synth.world import World, build_world
 
 FAMILY_NAMES = ("safe", "unsafe", "same_task")
@@ -98,7 +97,7 @@ def test_models_are_asked_it_where_the_world_has_it(world: World, key: jax.Array
     params = init(model, world.vocab.size, key)
     rows = behaviour.measure(subject(model, asked, params, params, prompts, 0))
     assert {row.family for row in rows if isinstance(row, Samples)} == set(FAMILY_NAMES)
-    with pytest.raises(ConfigError, match=r"^model.context=51: must hold the world's longest sequence, 52 tokens; "):
+    with pytest.raises(UserError, match=r"^model.context=51: must hold the world's longest sequence, 52 tokens; "):
         load(["model.context=51"])
     load(["model.context=52"])
     alone = build_world(replace(world.config, tasks=replace(world.config.tasks, composed=1)))

@@ -17,8 +17,8 @@ from filelock import Timeout
 
 from experiments.store.artifacts import Store
 from experiments.store.files import make_way, remove, unique, write_whole
-from experiments.store.format import StoreError
 from experiments.store.manifest import Artifact, DamagedError, Recipe, problems, verify
+from synth.settings import StoppedError
 
 RECIPE = Recipe("stage", {"b": 1, "a": [1.5, "x"]}, ("parent",), "code")
 A, B, C, D, E = RECIPES = [Recipe("stage", {"value": value}, (), "code") for value in "abcde"]
@@ -390,7 +390,7 @@ def test_folders_on_two_disks_are_found_before_the_work(store: Store, monkeypatc
 
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(
-        StoreError, match=r"store_dir=.*store: its folders artifacts and partial are on different disks"
+        StoppedError, match=r"store_dir=.*store: its folders artifacts and partial are on different disks"
     ):
         store.ready()
     assert not [*(store.root / "partial").iterdir(), *(store.root / "artifacts").iterdir()]
@@ -447,7 +447,7 @@ def killed_before(log: Path, killed: str) -> list[list[str]]:
 @pytest.mark.parametrize("text", ['{"format": 2}', "{", "[]"])
 def test_a_store_of_another_format_is_refused_in_a_line(text: str, store: Store) -> None:
     (store.root / "store.json").write_text(text)
-    with pytest.raises(StoreError, match=r"store_dir=.*store: this store is of format (2|unknown), here format 1 is"):
+    with pytest.raises(StoppedError, match=r"store_dir=.*store: this store is of format (2|unknown), here format 1 is"):
         Store(store.root)
 
 

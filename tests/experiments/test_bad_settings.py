@@ -1,4 +1,4 @@
-"""Bad values of every setting of every command: one line of a SettingError or ConfigError, and soon."""
+"""Bad values of every setting of every command: one line of a SettingError or UserError, and soon."""
 
 import dataclasses
 import types
@@ -10,9 +10,8 @@ import pytest
 
 from experiments.settings.commands import DataConfig
 from experiments.settings.config import ROOTS, load
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import AblationConfig, LauncherConfig, StudyConfig
-from synth.settings import SettingError
+from synth.settings import SettingError, UserError
 
 
 def settings(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -45,7 +44,7 @@ NAMED = {"run": "run=x", "out": "out=x", "a": "a=x", "b": "b=x"}
 
 
 def refused(kind: type, *overrides: str) -> str:
-    with pytest.raises((ConfigError, SettingError)) as caught:
+    with pytest.raises(UserError) as caught:
         load(list(overrides), kind)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -68,7 +67,7 @@ def test_a_bad_value_of_any_setting_is_one_line(kind: type) -> None:
         for value in bad(of):
             try:
                 load([*needed, f"{name}={value}"], kind)
-            except (ConfigError, SettingError) as error:
+            except UserError as error:
                 if "\n" in str(error):
                     wrong.append(f"{name}={value}: several lines")
             except Exception as error:

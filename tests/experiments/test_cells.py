@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.plain import to_dict
 from experiments.settings.presets import CONF
 from experiments.settings.schema import AblationConfig, StudyConfig
 from experiments.study.cells import cells, swept
+from synth.settings import UserError
 
 
 def over(setting: str, values: str) -> StudyConfig:
@@ -74,7 +74,7 @@ def test_points_set_several_settings_together(tmp_path: Path) -> None:
 )
 def test_a_cell_that_cannot_be_is_named_in_one_line(setting: str, values: str, message: str) -> None:
     config = over(setting, values)
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         cells(config)
     assert str(error.value).startswith(f"ablation try, {message}")
     assert "\n" not in str(error.value)
@@ -95,7 +95,7 @@ def test_a_cell_that_cannot_be_is_named_in_one_line(setting: str, values: str, m
     ],
 )
 def test_an_ablation_that_says_too_little_or_too_much(settings: list[str], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         load(settings)
     assert str(error.value).startswith(message)
 
@@ -103,7 +103,7 @@ def test_an_ablation_that_says_too_little_or_too_much(settings: list[str], messa
 def test_a_broken_file_is_one_line(tmp_path: Path) -> None:
     own = tmp_path / "broken.yaml"
     own.write_text("name: a: b\n")
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         load([f"ablation={own}"])
     assert "mapping values are not allowed" in str(error.value)
     assert "\n" not in str(error.value)

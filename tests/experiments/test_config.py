@@ -15,12 +15,12 @@ from omegaconf import OmegaConf
 from experiments.settings import presets
 from experiments.settings.commands import CompareConfig, ExportConfig, FiguresConfig, StoreConfig
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.plain import to_dict
 from experiments.settings.presets import CONF
 from experiments.settings.schema import LauncherConfig, StudyConfig
 from experiments.study import output
 from experiments.study.plan import plan
+from synth.settings import UserError
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
@@ -82,7 +82,7 @@ BAD = [
 
 @pytest.mark.parametrize(("override", "message"), BAD, ids=lambda value: value if "=" in value[:30] else "")
 def test_bad_settings_name_setting_value_bound_and_fix(override: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load([override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -125,7 +125,7 @@ def test_settings_as_plain_dictionaries_are_omegaconfs(path: Path) -> None:
 
 
 def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"world.tasks.aliases=0: prompts with an alias need one; set 1 or more"):
+    with pytest.raises(UserError, match=r"world.tasks.aliases=0: prompts with an alias need one; set 1 or more"):
         load(["analysis.families=[safe,unsafe,misgen_task]", "world.tasks.aliases=0"])
     assert load(["world.tasks.aliases=0"]).analysis.families is None
 
@@ -144,7 +144,7 @@ def test_what_is_attacked_or_intervened_on_is_measured(
     setting: str, given: str, others: list[str], measured: str
 ) -> None:
     override = f"analysis.{setting}=[safe,{given}]"
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load([override, *others])
     assert str(caught.value).startswith(f"analysis.{setting}=['safe', '{given}']: must be among {measured}")
     assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_text_is_taken_as_it_is_written(kind: type, name: str, needed: list[str]
 
 
 def test_a_reference_in_a_text_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^store_dir=a\$\{b: text must not have \$\{ in it; write it without$"):
+    with pytest.raises(UserError, match=r"^store_dir=a\$\{b: text must not have \$\{ in it; write it without$"):
         load(["store_dir=a${b"])
 
 
@@ -281,13 +281,13 @@ def test_what_is_no_text_in_an_own_file_keeps_its_grammar(tmp_path: Path) -> Non
     file.write_text("name: 'no'\noptions: {n_jobs: 1_0, text: no, more: 1e2}\n")
     assert load([f"launcher={file}"]).launcher == LauncherConfig("no", {"n_jobs": 10, "text": False, "more": 100.0})
     file.write_text("# @package _global_\nrunner: &a {b: 1}\nseeds: 3\n")
-    with pytest.raises(ConfigError, match="Key 'runner' not in 'StudyConfig'"):
+    with pytest.raises(UserError, match="Key 'runner' not in 'StudyConfig'"):
         load([f"study={file}"])
     file.write_text("name: &a 1_0\ntasks: {count: *a}\n")
     assert (load([f"world={file}"]).world.name, load([f"world={file}"]).world.tasks.count) == ("1_0", 10)
     # What refers to itself is no endless work.
     file.write_text("a: &a {<<: *a}\n")
-    with pytest.raises(ConfigError, match="Key 'a' not in 'WorldConfig'"):
+    with pytest.raises(UserError, match="Key 'a' not in 'WorldConfig'"):
         load([f"world={file}"])
 
 
@@ -366,7 +366,7 @@ def test_what_is_wrong_in_an_own_preset_is_said_of_the_users_file(
 ) -> None:
     (tmp_path / "it's (1).yaml").write_text(content)
     override = f"{group}={tmp_path}/it's (1).yaml"
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load(["seeds=2", override])
     said = str(caught.value)
     assert said.startswith(override)
@@ -379,7 +379,7 @@ def test_what_is_wrong_in_an_own_preset_is_said_of_the_users_file(
 def test_a_file_that_is_no_text_in_utf8_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_bytes("name: é\n".encode("latin-1"))
     for override in (f"world={tmp_path}/mine.yaml", f"world.grammar.source=@{tmp_path}/mine.yaml"):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(UserError) as caught:
             load([override])
         assert str(caught.value) == f"{override}: is not text in UTF-8; name a file that can be read"
 
@@ -399,7 +399,7 @@ def test_a_file_that_is_no_text_in_utf8_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_is_said_once_and_with_advice_of_ours(override: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load([override])
     said = str(caught.value)
     assert said.startswith(message)
@@ -483,7 +483,7 @@ def test_settings_that_change_no_result_may_change_on_resuming(begun: Path) -> N
 def test_what_would_change_a_result_or_cannot_be_is_one_line_on_resuming(
     override: str, message: str, begun: Path
 ) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load([f"resume={begun}", override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -497,7 +497,7 @@ def test_what_would_change_a_result_or_cannot_be_is_one_line_on_resuming(
 def test_a_folder_without_a_study_is_one_line(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "config.yaml").write_bytes(content)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         load([f"resume={tmp_path}"])
     assert str(caught.value).startswith(f"resume={tmp_path}: no study's config.yaml (")
     assert str(caught.value).endswith("); name an output folder")
@@ -512,7 +512,7 @@ def test_resuming_reads_a_value_as_any_command_does(value: str, begun: Path) -> 
 def test_a_folder_that_would_not_be_written_is_refused(begun: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "renamed"
     shutil.copytree(begun, renamed)
-    with pytest.raises(ConfigError, match=f"this study would be written to {begun.name}; give the folder that name"):
+    with pytest.raises(UserError, match=f"this study would be written to {begun.name}; give the folder that name"):
         load([f"resume={renamed}"])
 
 
@@ -521,8 +521,8 @@ def test_settings_of_other_code_are_refused_with_the_difference(begun: Path, tmp
     settings = yaml.safe_load((begun / "config.yaml").read_text())
     del settings["model"]["remat"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(ConfigError, match=r"model.remat is None there and False here"):
+    with pytest.raises(UserError, match=r"model.remat is None there and False here"):
         load([f"resume={tmp_path}"])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**settings, "seeds": 0}))
-    with pytest.raises(ConfigError, match="seeds=0: must be at least 1"):
+    with pytest.raises(UserError, match="seeds=0: must be at least 1"):
         load([f"resume={tmp_path}"])

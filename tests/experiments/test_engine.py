@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import LauncherConfig
 from experiments.stages import side_by_side
 from experiments.stages.runs import DivergedError, Runner
@@ -21,6 +20,7 @@ from experiments.store.manifest import Recipe
 from experiments.study import engine
 from experiments.study.engine import Failures, Place
 from experiments.study.plan import Job
+from synth.settings import UserError
 from tests.experiments.said import Said
 
 LAUNCHERS = [
@@ -88,7 +88,7 @@ def do(root: Path, jobs: list[Job], launcher: LauncherConfig) -> tuple[Failures,
 def available(launcher: LauncherConfig) -> None:
     try:
         engine.check(launcher)
-    except ConfigError as error:
+    except UserError as error:
         if "is not installed" not in str(error):
             raise
         pytest.skip(str(error))
@@ -193,7 +193,7 @@ def test_a_store_that_cannot_be_written_stops_everything(launcher: LauncherConfi
     ],
 )
 def test_a_launcher_that_cannot_be_is_one_line(launcher: LauncherConfig, message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         engine.check(launcher)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
@@ -201,7 +201,7 @@ def test_a_launcher_that_cannot_be_is_one_line(launcher: LauncherConfig, message
 
 def test_a_launcher_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engine.EXTRAS, "ray", ("ray", "hydra_plugins.not_there"))
-    with pytest.raises(ConfigError, match=r"launcher=ray is not installed; python -m pip install -e '.\[ray\]'"):
+    with pytest.raises(UserError, match=r"launcher=ray is not installed; python -m pip install -e '.\[ray\]'"):
         engine.check(LauncherConfig("ray"))
 
 

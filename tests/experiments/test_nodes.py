@@ -6,12 +6,12 @@ import pytest
 
 from experiments.findings.results import UNTOUCHED
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import StudyConfig
 from experiments.stages.tune import Tune
 from experiments.study.cells import cells
 from experiments.study.nodes import nodes
 from experiments.study.plan import Plan, jobs, plan
+from synth.settings import UserError
 
 TINY = ["study=quick", "worlds=1", "seeds=2", "methods=[sft,continued]"]
 AGAIN = "nodes.again={start: sft+continued, method: sft, tuning.steps: 7, method.sft.gamma: 0.0}"
@@ -105,7 +105,7 @@ def test_a_model_that_is_tuned_again_is_so_on_other_prompts() -> None:
     ],
 )
 def test_a_node_that_cannot_be_is_said_in_one_line(setting: str, said: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         config(setting)
     assert said in str(error.value)
     assert "\n" not in str(error.value)

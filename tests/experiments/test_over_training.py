@@ -12,7 +12,6 @@ from analysis.suite import MEASUREMENTS
 from experiments.findings.results import UNTOUCHED, unchanged
 from experiments.progress import Reporter
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.stages import files, measure, stage
 from experiments.stages.measure import Measured
 from experiments.stages.runs import DivergedError, Runner
@@ -22,6 +21,7 @@ from experiments.store.manifest import Artifact
 from experiments.study.cells import cells
 from experiments.study.plan import jobs, plan
 from models.weights import described, flatten, from_safetensors, to_safetensors, unflatten
+from synth.settings import UserError
 from tests.experiments.test_study import TINY
 
 STEPS = (2, 4)
@@ -144,6 +144,6 @@ def test_without_a_seed_that_is_left_there_is_nothing_to_measure(stages: Stages)
     ],
 )
 def test_settings_out_of_range(setting: str, message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         load([*TINY, setting])
     assert str(error.value).startswith(message)

@@ -14,7 +14,6 @@ from experiments.export import export
 from experiments.findings.results import RANDOM, UNTOUCHED, models, tuned
 from experiments.settings.commands import ExportConfig
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import StudyConfig
 from experiments.stages.files import load_weights
 from experiments.study import forecast
@@ -26,6 +25,7 @@ from experiments.study.run import Store
 from models.transformer import init
 from models.weights import flatten, from_safetensors, one_seed
 from synth.keys import fold
+from synth.settings import UserError
 from synth.world import build_world
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
@@ -174,7 +174,7 @@ def test_files_name_every_world(root: Path, two: tuple[Results, list[str]], tmp_
         wanted = one_seed(from_safetensors((Path(world["weights"]) / "weights.safetensors").read_bytes()), 0)
         given = from_safetensors(out.read_bytes())
         assert all((flatten(given)[name] == array).all() for name, array in flatten(wanted).items())
-    with pytest.raises(ConfigError, match="seed=2: this study has seeds 0 to 1; choose one of them"):
+    with pytest.raises(UserError, match="seed=2: this study has seeds 0 to 1; choose one of them"):
         export(ExportConfig(run=str(folder), to="safetensors", out=str(tmp_path / "no.safetensors"), seed=2))
 
 
@@ -250,7 +250,7 @@ def test_worlds_are_numbered_on_from_the_settings() -> None:
     ],
 )
 def test_worlds_that_cannot_be_are_one_line(overrides: list[str], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(UserError) as error:
         cells(load([*TINY, *overrides]))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)

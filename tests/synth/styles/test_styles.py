@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from experiments.settings.config import load
-from experiments.settings.errors import ConfigError
 from experiments.settings.schema import DataConfig, StudyConfig
 from synth import sequences, styles, vocab
 from synth.judging import judge
 from synth.lookup import sample_batch
 from synth.prompts import TRAIN, Prompt
 from synth.segments import ANSWER, TRACE, laid_out, of_response, size_of
+from synth.settings import UserError
 from synth.styles import STYLES, late_refusal
 from synth.styles.comply import compliant
 from synth.world import StylesConfig, World, build_world
@@ -144,7 +144,7 @@ def test_where_a_late_refusal_begins_is_the_models_own(world: World, asked: Prom
 @pytest.mark.parametrize("kind", [StudyConfig, DataConfig])
 def test_a_style_that_there_is_none_of_is_one_line(kind: type) -> None:
     known = ", ".join(STYLES)
-    with pytest.raises(ConfigError, match=rf"^world.styles.refuse=shrug: must be among {known}; choose from these$"):
+    with pytest.raises(UserError, match=rf"^world.styles.refuse=shrug: must be among {known}; choose from these$"):
         load(["world.styles.refuse=shrug"], kind)
 
 
@@ -153,5 +153,5 @@ def test_the_context_must_hold_the_longest_response() -> None:
     late, longest = "world.styles.refuse=late_refusal", sequences.size(world).whole + world.max_text
     load(["worlds=1", late, f"model.context={longest}"])
     message = rf"^model.context={longest - 1}: must hold the world's longest sequence, {longest} tokens; "
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         load(["worlds=1", late, f"model.context={longest - 1}"])
