@@ -109,13 +109,9 @@ class Results:
     def strengths(self, metric: str, method: str, intervention: str) -> list[tuple[str, float]]:
         """How strong an intervention there is, and with which other model ("" for none), in the order of the table."""
         places = self._places_of(metric, method)
-        columns = (self._columns[name][places] for name in ("intervention", "other", "strength", "step"))
-        found = [
-            (other, float(strength))
-            for name, other, strength, step in zip(*columns, strict=True)
-            if name == intervention and np.isnan(step)
-        ]
-        return list(dict.fromkeys(found))
+        of = (self._columns["intervention"][places] == intervention) & np.isnan(self._columns["step"][places])
+        others, strengths = (self._columns[name][places[of]].tolist() for name in ("other", "strength"))
+        return list(dict.fromkeys(zip(others, strengths, strict=True)))
 
     def _distinct(self, metric: str, method: str, column: str) -> list[Any]:
         return list(dict.fromkeys(self._columns[column][self._places_of(metric, method)].tolist()))
