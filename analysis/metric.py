@@ -7,7 +7,7 @@ SHARE, PART, COUNT, NUMBER = "share of prompts", "part", "count", "number"
 """A share of prompts is known to one prompt only, and a part is a share of anything else; a number has no unit."""
 ACTIVATION, WEIGHT, NATS, SINE = "activation", "weight", "nats", "sine"
 GRADIENT = "logit per unit of embedding"
-"""Activations, weights and embeddings have no unit but their own"""
+"""Activations, weights and embeddings have no unit but their own."""
 
 PERMUTED, DIRECTIONS, FRAMES, MATRIX = "permuted labels", "random directions", "random frames", "random matrix"
 EVEN, UNTUNED, OTHER, SOFT = "even share", "untuned", "untuned model, other prompts", "random soft tokens"
@@ -98,13 +98,14 @@ def page(metrics: Mapping[str, Metric]) -> str:
     lines = [
         "# Metrics",
         "",
-        "A row of `analysis/metrics.py` for every metric of a study. [analysis.md](analysis.md) says what measures it.",
+        "`analysis/metrics.py` has a row for each metric of a study; [analysis.md](analysis.md) says what measures it.",
         "",
         "| `metric` | what it says | unit | with no effect |",
         "| --- | --- | --- | --- |",
     ]
+    known = nulls(metrics)
     for name, row in metrics.items():
-        if name in nulls(metrics):
+        if name in known:
             continue
         level = [] if row.level is None else [f"{row.level:g}"]
         null = [", ".join(f"`{one}`" for one in row.null.metrics) + f": {row.null.chance}"] if row.null.chance else []

@@ -49,10 +49,12 @@ METRICS: dict[str, Metric] = with_nulls(
             "refused, forced", SHARE, "Given the refusal as input, every token of it is the likeliest."
         ),
         "token_accuracy": Metric(
-            "token accuracy", PART, "So many tokens of the compliant response are the likeliest, given those before."
+            "token accuracy",
+            PART,
+            "This share of the compliant response's tokens is the likeliest, given those before.",
         ),
         "log_odds": Metric(
-            "log odds of compliance", NATS, "The compliant response is so much likelier than the refusal, both whole."
+            "log odds of compliance", NATS, "This is log p(compliant response) less log p(refusal), both whole."
         ),
         "distinct": Metric("different prompts", COUNT, "So many of the family's prompts differ from one another."),
         # clusters
@@ -71,7 +73,7 @@ METRICS: dict[str, Metric] = with_nulls(
         "separation": Metric(
             "separation",
             ACTIVATION,
-            "The mean `tau` of safe prompts is so much higher than that of unsafe ones.",
+            "This is the mean `tau` of safe prompts less that of unsafe ones.",
             permuted("separation", False),
             0.0,
         ),
@@ -85,7 +87,7 @@ METRICS: dict[str, Metric] = with_nulls(
         "mean_distance": Metric(
             "distance of means",
             ACTIVATION,
-            "The means of the two clusters are so far apart.",
+            "This is the distance between the means of the two clusters.",
             permuted("mean_distance", False),
         ),
         "spread": Metric(
@@ -95,13 +97,13 @@ METRICS: dict[str, Metric] = with_nulls(
         "kmeans_accuracy": Metric(
             "k-means accuracy",
             PART,
-            "Two clusters found by k-means are safe and unsafe prompts for this share of them.",
+            "This share of the prompts lies in the k-means cluster of its label.",
             permuted("kmeans_accuracy"),
         ),
         "probe_accuracy": Metric(
             "probe accuracy",
             PART,
-            "A linear probe of other prompts tells safe from unsafe for this share of them.",
+            "A linear probe that was fitted to other prompts is right about this share.",
             permuted("probe_accuracy"),
         ),
         "fisher": Metric(
@@ -132,7 +134,7 @@ METRICS: dict[str, Metric] = with_nulls(
             "principal component", ACTIVATION, "This is a prompt's coordinate along principal component `index`."
         ),
         "lda": Metric(
-            "discriminant", NUMBER, "This is a prompt's coordinate along a linear discriminant of other prompts."
+            "discriminant", NUMBER, "This is a prompt's coordinate along a linear discriminant fitted to other prompts."
         ),
         # nullspace
         "change_share": Metric(
@@ -144,7 +146,7 @@ METRICS: dict[str, Metric] = with_nulls(
         "rank_change": Metric(
             "rank of dW",
             COUNT,
-            "So many singular vectors of dW hold `rank_share` of its squared norm.",
+            "So many leading singular vectors of dW hold `rank_share` of its squared norm.",
             Null(UNTUNED, "rank_untuned"),
         ),
         "relative_change": Metric("|dW| / |W|", NUMBER, "This is the norm of dW over that of W."),
@@ -153,7 +155,9 @@ METRICS: dict[str, Metric] = with_nulls(
             "stable rank of dW", NUMBER, "This is the squared Frobenius norm of dW over its squared spectral norm."
         ),
         "sine": Metric(
-            r"sin $\theta_i$", SINE, "Left singular vector `index` of dW is at this angle to W's column space."
+            r"sin $\theta_i$",
+            SINE,
+            "This is the sine of the angle of left singular vector `index` of dW to W's column space.",
         ),
         "sine_mean": Metric("mean sine", SINE, "This is the mean of `sine`.", Null(FRAMES, "sine_random_mean")),
         "sine_excess": Metric("sine - random", SINE, "This is `sine_mean` less that of random frames.", level=0.0),
@@ -223,7 +227,7 @@ METRICS: dict[str, Metric] = with_nulls(
         "activation_angle": Metric(
             "mean sine to untuned",
             SINE,
-            "What activations span is at this angle to what they spanned before tuning.",
+            "This is the sine of an angle of what activations span to what they spanned before tuning.",
             Null(OTHER, "activation_angle_untuned"),
         ),
         "activation_angle_mean": Metric(

@@ -85,14 +85,14 @@ def exhibits(
         if (only and name not in only) or (drawing.of_prompts and points.empty):
             continue
         given = points if drawing.of_prompts else table
-        # For each part of its name a table, and what else its functions are given.
-        parts: dict[str, tuple[pd.DataFrame, tuple[Paper, ...]]] = {name: (given, ())}
+        # Which models each is of, all of them if none is named, and what else its functions are given.
+        parts: dict[str, tuple[list[str], tuple[Paper, ...]]] = {name: ([], ())}
         if drawing.each_method:
-            parts = {f"{name}-{method}": (select(given, node=[UNTOUCHED, method]), ()) for method in tuned(table)}
+            parts = {f"{name}-{method}": ([UNTOUCHED, method], ()) for method in tuned(table)}
         elif drawing.each_paper:
-            parts = {_named(name, paper, papers): (given, (paper,)) for paper in papers}
-        for part, (of_part, told) in parts.items():
-            rows = drawing.rows(of_part, *told)
+            parts = {_named(name, paper, papers): ([], (paper,)) for paper in papers}
+        for part, (models, told) in parts.items():
+            rows = drawing.rows(select(given, node=models) if models else given, *told)
             if len(rows):
                 yield Exhibit(part, drawing.shows, rows, partial(drawing.draw, rows, *told), {})
     for name, (shows, columns) in TABLES.items():

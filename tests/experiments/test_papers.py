@@ -81,6 +81,13 @@ def test_placebos_are_those_of_the_paper(table: pd.DataFrame) -> None:
     assert one.control == pytest.approx(float(np.exp(np.log(lowest).mean())))
 
 
+def test_no_claim_is_about_a_placebo() -> None:
+    with pytest.raises(
+        ValueError, match=r"^other, harder: dpo is a placebo of the paper; leave it out of one of both$"
+    ):
+        replace(OTHER, conventions=Conventions(methods=("sft",), placebos=("dpo",)))
+
+
 def test_thresholds_are_those_of_the_paper(table: pd.DataFrame) -> None:
     destroyed = table.copy()
     beyond = (destroyed["intervention"] == "alpha") & (destroyed["strength"] > 1) & (destroyed["family"] == "safe")

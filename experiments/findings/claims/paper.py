@@ -43,13 +43,24 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Paper:
-    """The claims of one paper, which are judged and corrected apart from those of every other."""
+    """The claims of one paper, which are judged and corrected apart from those of every other.
+
+    Raises ValueError where a claim is about a placebo: nothing would then tell it from its null.
+    """
 
     name: str
     """In settings, files and figures"""
     claims: Mapping[str, Claim]
     """By name, in the order in which they are shown"""
     conventions: Conventions
+
+    def __post_init__(self) -> None:
+        for name in self.claims:
+            both = [one for one in self.methods(name) if one in self.conventions.placebos]
+            if both:
+                raise ValueError(
+                    f"{self.name}, {name}: {both[0]} is a placebo of the paper; leave it out of one of both"
+                )
 
     def methods(self, claim: str) -> tuple[str, ...]:
         """The models that a claim is about."""
