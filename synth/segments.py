@@ -79,15 +79,19 @@ def size_of(*sequences: Sequence[Segment]) -> Size:
 
 
 def lay_out(segments: Sequence[Segment], size: Size) -> Batch:
-    """The sequence of `segments`, one behind the other and padded to `size`; the response is the last of them.
+    """The sequence of `segments`, one behind the other and padded to `size`; the last of them are the response.
 
-    Raises ValueError where they have no response, or may be longer than `size`: nothing is cut.
+    Raises ValueError where they do not end in a response, or may be longer than `size`: nothing is cut.
     """
-    most = size_of(segments)
-    if most.response == 0 or any(needed > there for needed, there in zip(most, size, strict=True)):
+    most, said = size_of(segments), [segment.role in _RESPONSE for segment in segments]
+    if said != sorted(said) or not any(said):
         raise ValueError(
-            f"segments of up to {most.whole} tokens, {most.response} of them the response: "
-            f"must have a response and fit {size.whole} and {size.response}; lay out with size_of them"
+            f"segments of roles {[s.role for s in segments]}: must end in a response, of roles {_RESPONSE}"
+        )
+    if any(needed > there for needed, there in zip(most, size, strict=True)):
+        raise ValueError(
+            f"segments of up to {most.whole} tokens, {most.response} of them the response: must fit {size.whole} and "
+            f"{size.response}; lay out in size_of them"
         )
     position = jnp.arange(size.whole)
     tokens, roles = jnp.zeros_like(position), jnp.zeros_like(position)

@@ -36,6 +36,8 @@ class Pair(NamedTuple):
 
     preferred: Batch
     dispreferred: Batch
+    refused: jax.Array
+    """[...] bool: whether the preferred one is a refusal"""
 
 
 class Prompts(NamedTuple):

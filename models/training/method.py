@@ -38,6 +38,7 @@ def labelled_pairs(world: World, data: TuningData, key: jax.Array, step: int | j
         return Pair(
             jax.tree.map(lambda c, r: jnp.where(refused, r, c), comply, refuse),
             jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),
+            refused,
         )
 
     labelled = tuning_data.draw(world, data, key, step, size)

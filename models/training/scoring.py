@@ -24,7 +24,7 @@ def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, S
 
 def score_both(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score, jax.Array]:
     """Scores of the preferred and of the dispreferred responses, and `next_logits` of the preferred ones."""
-    forked = fork(model, *pair)
+    forked = fork(model, pair.preferred, pair.dispreferred)
     preferred, dispreferred = forked.apart(next_logits(model, params, forked.tokens, forked.layout))
     first, second = forked.sequences
     return scored(preferred, first), scored(dispreferred, second), preferred

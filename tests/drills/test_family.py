@@ -20,12 +20,10 @@ from synth.families import FAMILIES, safe, unsafe
 from synth.family import Family
 from synth.keys import fold
 from synth.lookup import existing, modules, sample_batch, sampler, size
-from synth.prompts import TEST, TRAIN, Attempt, side_of
+from synth.prompts import TEST, TRAIN, Attempt, codes, side_of
 from synth.segments import CONTEXT, START, TASK
 from synth.settings import SettingError, UserError, require
 from synth.world import World, build_world
-
-FAMILY_NAMES = ("safe", "unsafe", "same_task")
 
 
 def same_task(world: World, scope: Scope, key: jax.Array) -> Attempt:
@@ -55,48 +53,40 @@ def row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("name", "grammar"), [("same_task", 0), ("same_task@grammars", 1)])
 def test_it_is_drawn_and_divided_as_any_row_is(name: str, grammar: int, world: World, key: jax.Array) -> None:
-    found: dict[int, set[tuple[int, ...]]] = {}
-    for side in (TRAIN, TEST):
-        prompts = sample_batch(world, name, side, key, 64)
+    found = {side: sample_batch(world, name, side, key, 64) for side in (TRAIN, TEST)}
+    for side, prompts in found.items():
         assert np.asarray(jax.vmap(partial(side_of, world))(prompts)).tolist() == [side] * 64
-        tasks, text = np.asarray(prompts.tasks), np.asarray(prompts.text)
+        tasks = np.asarray(prompts.tasks)
         assert world.unsafe[world.group_of[np.asarray(prompts.concept)][:, None], tasks].all()
         assert (tasks == tasks[:, :1]).all()
         assert set(np.asarray(prompts.grammar).tolist()) == {grammar}
-        found[side] = {
-            (*t, *x, n) for t, x, n in zip(tasks.tolist(), text.tolist(), prompts.length.tolist(), strict=True)
-        }
-    assert not found[TRAIN] & found[TEST]
+    train, held_out = ({tuple(code) for code in codes(prompts).tolist()} for prompts in found.values())
+    assert not train & held_out
 
 
 def test_its_earlier_turns_are_read_and_nothing_of_them_counts(world: World) -> None:
-    asked, (complying, refusing) = drawn(world.config, "same_task", 8)
-    for batch in (complying, refusing):
+    for batch in drawn(world.config, "same_task", 8)[1]:
         for tokens, roles, go, scored in zip(*(np.asarray(x) for x in batch[:4]), strict=True):
             words = world.vocab.decode(tokens[: go + 1]).split()
-            begun = len(words) - words[::-1].index("<text>") - 1 - asked.tasks.shape[1]
-            first, second, none = " ".join(words[1:begun]).split(" <eos>")
-            assert none == ""
-            assert words[0] == "<bos>"
-            assert "<null>" not in first
-            assert "<null>" in second
-            assert roles[:begun].tolist() == [START] + [CONTEXT] * (begun - 1)
-            assert (roles[begun : begun + 2] == TASK).all()
+            begun = len(words) - words[::-1].index("<eos>")
+            first, second, none = " ".join(words[:begun]).split(" <eos>")
+            assert ("<null>" in first, "<null>" in second, none) == (False, True, "")
+            assert roles[: begun + 1].tolist() == [START, *[CONTEXT] * (begun - 1), TASK]
             assert tokens[begun] == tokens[begun + 1]
-            assert not scored[: go + 1].any()
-            assert scored[go + 1]
+            assert np.flatnonzero(scored)[0] == go + 1
 
 
 def test_models_are_asked_it_where_the_world_has_it(world: World, key: jax.Array) -> None:
     assert existing(world)[-1] == "same_task"
     assert modules(["same_task"]) == (__name__,)
-    asked = Asked(world.config, FAMILY_NAMES, prompts=8, validation=8, window=2, prompts_before=4)
-    prompts, whole = prompts_of(asked), size(world, FAMILY_NAMES)
+    names = ("safe", "unsafe", "same_task")
+    asked = Asked(world.config, names, prompts=8, validation=8, window=2, prompts_before=4)
+    prompts, whole = prompts_of(asked), size(world, names)
     assert {of.complying.tokens.shape for of in prompts.values()} == {(8, whole.whole)}
     model = ModelConfig(layers=1, heads=1, width=4, context=whole.whole)
     params = init(model, world.vocab.size, key)
     rows = behaviour.measure(subject(model, asked, params, params, prompts, 0))
-    assert {row.family for row in rows if isinstance(row, Samples)} == set(FAMILY_NAMES)
+    assert {row.family for row in rows if isinstance(row, Samples)} == set(names)
     with pytest.raises(UserError, match=r"^model.context=51: must hold the world's longest sequence, 52 tokens; "):
         load(["model.context=51"])
     load(["model.context=52"])

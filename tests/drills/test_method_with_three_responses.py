@@ -46,7 +46,8 @@ def batch(world: World, data: TuningData, key: jax.Array, step: int | jax.Array,
         said = Segment(prompt.text + world.vocab.first_letter, prompt.length, ANSWER, scored=True)
         return laid_out(sequences.sequence(world, prompt, [said]))[0]
 
-    return Three(*labelled_pairs(world, data, key, step, size), jax.vmap(echo)(prompts))
+    pair = labelled_pairs(world, data, key, step, size)
+    return Three(pair.preferred, pair.dispreferred, jax.vmap(echo)(prompts))
 
 
 def ranked(model: ModelConfig, params: Params, reference: Params, batch: Three, hyper: Ranked) -> Terms:

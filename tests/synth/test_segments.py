@@ -1,5 +1,6 @@
 """Tests of `synth/segments.py` against plain lists."""
 
+import re
 from functools import partial
 
 import jax
@@ -83,14 +84,17 @@ def test_sequences_laid_out_together_have_one_size() -> None:
 
 @pytest.mark.parametrize("size", [Size(10, 7), Size(11, 6), Size(4, 7)])
 def test_what_does_not_fit_is_an_error_and_not_cut(size: Size) -> None:
-    message = rf"^segments of up to 11 tokens, 7 of them the response: .* fit {size.whole} and {size.response}; "
+    message = rf"^segments of up to 11 tokens, 7 of them the response: must fit {size.whole} and {size.response}; "
     with pytest.raises(ValueError, match=message):
         lay_out(segments(jnp.ones(4, jnp.int32)), size)
 
 
-def test_a_prompt_alone_is_an_error() -> None:
-    with pytest.raises(ValueError, match="0 of them the response: must have a response"):
-        laid_out(segments(jnp.ones(4, jnp.int32))[:2])
+@pytest.mark.parametrize("order", [(0, 1), (0, 2, 1, 3)])
+def test_what_does_not_end_in_a_response_is_an_error(order: tuple[int, ...]) -> None:
+    whole = segments(jnp.ones(4, jnp.int32))
+    roles = re.escape(str([ROLES[i] for i in order]))
+    with pytest.raises(ValueError, match=rf"^segments of roles {roles}: must end in a response, of roles "):
+        laid_out([whole[i] for i in order])
 
 
 @pytest.mark.parametrize("lost", range(4))

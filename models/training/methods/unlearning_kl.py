@@ -11,8 +11,6 @@ from models.training.method import Method
 from models.training.methods.unlearning import descent_and_ascent
 from models.training.scoring import divergence, score_both
 from models.transformer import ModelConfig, Params
-from synth import vocab
-from synth.segments import Batch
 from synth.sequences import Pair
 from synth.settings import require_above_zero
 
@@ -41,13 +39,8 @@ def unlearning_kl(model: ModelConfig, params: Params, reference: Params, pair: P
     theirs = next_logits(model, jax.lax.stop_gradient(reference), pair.preferred.tokens[:, :-1])
     plain = descent_and_ascent(preferred, dispreferred, hyper.gamma)
     kl = divergence(ours, theirs, pair.preferred)
-    drift = hyper.delta * jnp.where(_is_refusal(pair.preferred), 0.0, kl)
+    drift = hyper.delta * jnp.where(pair.refused, 0.0, kl)
     return Terms(plain.loss + drift, {"drift": drift, **plain.parts})
-
-
-def _is_refusal(batch: Batch) -> jax.Array:
-    """[B] whether the null token is among what the response is scored for."""
-    return jnp.any((batch.tokens == vocab.NULL) & batch.scored, axis=-1)
 
 
 METHOD = Method(__name__, unlearning_kl, UnlearningKL)

@@ -35,6 +35,7 @@ def test_the_unsafe_share_is_exact_and_the_pair_swaps_the_responses(share: float
         return (np.where(response, np.asarray(batch.tokens), vocab.NULL) == vocab.NULL).all(axis=1)
 
     assert refused(pair.preferred).sum() == share * 16
+    assert (refused(pair.preferred) == pair.refused).all()
     assert (refused(pair.preferred) != refused(pair.dispreferred)).all()
     prompt = np.arange(pair.preferred.tokens.shape[1]) <= np.asarray(pair.preferred.go)[:, None]
     same = np.asarray(pair.preferred.tokens) == np.asarray(pair.dispreferred.tokens)
@@ -120,7 +121,8 @@ def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelCo
 
 def test_methods_whose_batches_differ_share_no_program(world: World, model: ModelConfig) -> None:
     def exchanged(*arguments: Any) -> Pair:
-        return Pair(*reversed(labelled_pairs(*arguments)))
+        pair = labelled_pairs(*arguments)
+        return Pair(pair.dispreferred, pair.preferred, ~pair.refused)
 
     def again(*arguments: Any) -> Pair:
         return labelled_pairs(*arguments)

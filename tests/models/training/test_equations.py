@@ -72,8 +72,8 @@ class Scores(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scores(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> Scores:
-    good, bad = (numpy_score(model, params, batch) for batch in pair)
-    good_ref, bad_ref = (numpy_score(model, reference, batch)[0] for batch in pair)
+    good, bad = (numpy_score(model, params, batch) for batch in pair[:2])
+    good_ref, bad_ref = (numpy_score(model, reference, batch)[0] for batch in pair[:2])
     return Scores(*good, *bad, good_ref, bad_ref, numpy_divergence(model, params, reference, pair))
 
 
@@ -143,7 +143,7 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(jax.lax, "stop_gradient", lambda params: params)
     roles = jnp.array([[0] * 7 + [ANSWER, ANSWER, ANSWER, END]])
     one = Batch(jnp.zeros((1, 11), int), roles, jnp.array([6]), roles > 0, Room(4))
-    pair, model = Pair(one, one), ModelConfig()
+    pair, model = Pair(one, one, jnp.array([False])), ModelConfig()
     log2 = float(np.log(2))
     of_sft = sft(model, "policy", "reference", pair, SFT()).loss  # type: ignore[arg-type]
     of_unlearning = unlearning(model, "policy", "reference", pair, Unlearning(0.1)).loss  # type: ignore[arg-type]

@@ -115,7 +115,8 @@ def attempts(world: World, name: str, key: jax.Array) -> Prompt:
 def each(prompts: Prompt, number: int = COUNT) -> list[Prompt]:
     """The first prompts, one by one."""
     size = min(number, len(prompts.length))
-    return [Prompt(*(np.asarray(part)[i] for part in prompts)) for i in range(size)]
+    whole: Prompt = jax.tree.map(np.asarray, prompts)
+    return [jax.tree.map(lambda part, i=i: part[i], whole) for i in range(size)]
 
 
 def letters(prompt: Prompt) -> tuple[int, ...]:
