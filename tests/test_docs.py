@@ -1,6 +1,7 @@
 """What the documentation shows works as written."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def commands() -> list[tuple[str, list[str]]]:
     for page in PAGES:
         blocks = re.findall(r"^```\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
         lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-        found += [line.split()[2:] for line in lines if line.startswith(".venv/bin/python -m ")]
+        found += [shlex.split(line)[2:] for line in lines if line.startswith(".venv/bin/python -m ")]
     return [(words[0], words[1:]) for words in found]
 
 

@@ -19,7 +19,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import flatten, unflatten
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import TEST, TRAIN
+from synth.prompts import TEST, VALIDATION
 from synth.sequences import Prompts
 from synth.world import World
 
@@ -57,8 +57,9 @@ def orthogonalised(model: ModelConfig, params: Params, direction: jax.Array) -> 
 def chosen(model: ModelConfig, params: Params, prompts: dict[str, Prompts]) -> jax.Array:
     """[D] from the mean of unsafe prompts to that of safe ones, in one layer, before the response."""
     site, means = f"blocks.{LAYER}.resid_post", []
-    for tokens, _, go in (of.complying for of in prompts.values()):
-        means.append(capture(model, params, tokens, [site])[site][jnp.arange(len(go)), go].mean(0))
+    for batch in (of.complying for of in prompts.values()):
+        seen = capture(model, params, batch.tokens, [site])[site]
+        means.append(seen[jnp.arange(len(batch.go)), batch.go].mean(0))
     apart = means[0] - means[1]
     return apart / jnp.linalg.norm(apart)
 
@@ -75,7 +76,7 @@ def test_by_tap_and_by_weights_it_is_the_same_model(
     assert __name__ in lookup.modules("interventions")
     found, asked = (
         {name: Prompts(*sequences.both(world, sample_batch(world, name, side, key, 6))) for name in ("safe", "unsafe")}
-        for side in (TRAIN, TEST)
+        for side in (VALIDATION, TEST)
     )
     direction, prompts = chosen(model, params, found), stacked(asked, 6)
     subject = Subject(model, params, params, asked, {}, {}, key)

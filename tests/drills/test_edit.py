@@ -19,7 +19,8 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences
 from synth.lookup import sample_batch
 from synth.prompts import TEST
-from synth.sequences import END, RESPONSE, Prompts
+from synth.segments import of_response
+from synth.sequences import Prompts
 from synth.world import World
 from tests.models.one_by_one import one_by_one
 
@@ -72,7 +73,7 @@ def test_it_is_judged_and_generated_from_as_any_model_is(
         for batch in both:
             logits = log_softmax(mixed(np.asarray(batch.tokens[:, :-1])), axis=-1)
             chosen = np.take_along_axis(logits, np.asarray(batch.tokens)[:, 1:, None], axis=-1)[..., 0]
-            logp.append(np.sum(chosen, axis=1, where=np.isin(batch.roles[:, 1:], (RESPONSE, END))))
+            logp.append(np.sum(chosen, axis=1, where=of_response(np.asarray(batch.roles[:, 1:]))))
         odds = own[family, "log_odds"]
         assert isinstance(odds, Samples)
         np.testing.assert_allclose(odds.values, logp[0] - logp[1], rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import figures
 from experiments.findings.results import UNTOUCHED, select
 from experiments.findings.verdicts import UNTESTABLE
 from experiments.run import main
@@ -16,12 +17,15 @@ from experiments.study.plan import plan
 from models.weights import flatten, from_safetensors
 from tests.experiments.test_study import TINY
 
-pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
+pytestmark = pytest.mark.usefixtures("with_optax")
 
 GRAPH = ["methods=[sft]", "attacks=[continued]", "nodes.last={start: sft+continued, method: dpo, tuning.steps: 3}"]
 
 
-def test_each_model_is_tuned_from_its_start_and_measured_against_it(tmp_path: Path) -> None:
+def test_each_model_is_tuned_from_its_start_and_measured_against_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
     settings = [*TINY, *GRAPH, "random_model=false", f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
     assert main(settings) == 0
     config = load(settings)
