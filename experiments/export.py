@@ -13,9 +13,9 @@ import numpy as np
 from safetensors import SafetensorError
 
 from experiments.command import command
-from experiments.findings.results import UNTOUCHED
 from experiments.progress import Reporter
 from experiments.settings.commands import ExportConfig
+from experiments.settings.names import UNTOUCHED
 from experiments.stages.files import WEIGHTS
 from experiments.store.files import remove, unique
 from experiments.store.manifest import changed

@@ -27,7 +27,8 @@ from experiments.figures.registry import FIGURES, GROUPS, TABLES
 from experiments.findings import outcomes
 from experiments.findings.claims import PAPERS
 from experiments.findings.claims.paper import Paper
-from experiments.findings.results import UNTOUCHED, select, tuned
+from experiments.findings.results import select, tuned
+from experiments.settings.names import UNTOUCHED
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 WIDTHS = {"column": 3.25, "text": 5.5, "page": 6.75}

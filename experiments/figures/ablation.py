@@ -22,7 +22,8 @@ from experiments.figures.common import (
     turn,
 )
 from experiments.findings.outcomes import cells, interval, swept
-from experiments.findings.results import UNTOUCHED, models, select
+from experiments.findings.results import models, select
+from experiments.settings.names import UNTOUCHED
 from models.training.methods import CONTROLS
 
 BAND = CONTROLS[0]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.names import RANDOM, UNTOUCHED
 from models.training.methods import SAFETY
 
 # Okabe and Ito's colours, told apart by colour-blind readers; lines differ in dashes too, for print in grey.

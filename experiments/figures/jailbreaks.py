@@ -19,7 +19,8 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.findings.results import UNTOUCHED, sample_note, select, tuned, unchanged
+from experiments.findings.results import sample_note, select, tuned, unchanged
+from experiments.settings.names import UNTOUCHED
 from synth.families import JAILBREAKS
 
 TAU = ("tau", "tau_successful")

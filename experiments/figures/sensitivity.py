@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from analysis.metrics import METRICS
 from experiments.figures.common import FAMILIES, NEUTRAL, logarithmic, note, panels
-from experiments.findings.results import RANDOM, models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
+from experiments.settings.names import RANDOM
 
 KINDS = ("lipschitz_quantile", "lipschitz_ratio_quantile")
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from analysis.metrics import METRICS
 from experiments.figures.common import FAMILIES, having, legend, logarithmic, mean_only, note, panels
-from experiments.findings.results import UNTOUCHED, sample_note, seed_note, select, tuned, unchanged
+from experiments.findings.results import sample_note, seed_note, select, tuned, unchanged
+from experiments.settings.names import UNTOUCHED
 
 
 class Spectrum(NamedTuple):

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from experiments.findings.outcomes import interval
-from experiments.findings.results import RANDOM, sample_note, select, unchanged
+from experiments.findings.results import sample_note, select, unchanged
+from experiments.settings.names import RANDOM
 
 ALL = {
     "safe": ("complied", "Safe (Instruct)"),

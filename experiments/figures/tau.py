@@ -17,7 +17,8 @@ from experiments.figures.common import (
     seeds_and_mean,
     whole_layers,
 )
-from experiments.findings.results import UNTOUCHED, models, sample_note, select, unchanged
+from experiments.findings.results import models, sample_note, select, unchanged
+from experiments.settings.names import UNTOUCHED
 
 NULL = METRICS["separation"].null
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.stats import Paired, Unpaired, holm, paired_test, welch_test
-from experiments.findings.results import UNTOUCHED
+from experiments.settings.names import UNTOUCHED
 from experiments.settings.schema import SIDE_SETTINGS
 
 KEYS = ["cell", "statistic", "node"]

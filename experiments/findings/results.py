@@ -2,12 +2,7 @@
 
 import pandas as pd
 
-UNTOUCHED = "untouched"
-"""The name of the pretrained model in results: no method has touched it."""
-
-
-RANDOM = "random"
-"""The name of the model before any training, with the random weights that pretraining starts from."""
+from experiments.settings.names import RANDOM, UNTOUCHED
 
 
 def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from analysis.separability import COORDINATES
-from experiments.findings.results import RANDOM
+from experiments.settings.names import RANDOM
 from experiments.stages.measure import SAMPLES
 from experiments.store.manifest import changed
 

@@ -37,7 +37,7 @@ from experiments.findings.claims.paper import Claim, Paper
 from experiments.findings.claims.reading import MissingError, Results
 from experiments.findings.claims.units import UNITS
 from experiments.findings.judging import LEVEL, Compared, Evidence, judge, weigh
-from experiments.findings.results import UNTOUCHED, select, unchanged
+from experiments.findings.results import select, unchanged
 from experiments.findings.table import swept
 from experiments.findings.verdicts import (
     DIFFERS,
@@ -50,6 +50,7 @@ from experiments.findings.verdicts import (
     Pairs,
     Verdict,
 )
+from experiments.settings.names import UNTOUCHED
 
 RATE = "tuning.learning_rate"
 """The setting by which claims on learning rates compare cells."""

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.findings import outcomes
-from experiments.findings.results import RANDOM, models, prompt_note, select
+from experiments.findings.results import models, prompt_note, select
+from experiments.settings.names import RANDOM
 from models.training.methods import CONTROLS, MATCHED
 
 

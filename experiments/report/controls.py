@@ -7,7 +7,7 @@ import pandas as pd
 from analysis.edits import EDITS
 from analysis.metric import CHANCES, nulls
 from analysis.metrics import METRICS
-from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.names import RANDOM, UNTOUCHED
 
 
 class Control(NamedTuple):

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.report import controls
 from experiments.report.folder import Study
+from experiments.settings.names import RANDOM, UNTOUCHED
 
 LIMIT = 16_000
 """Rows on the page."""

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from analysis.metrics import METRICS
 from analysis.separability import COORDINATES
-from experiments.findings.results import UNTOUCHED, select, unchanged
+from experiments.findings.results import select, unchanged
 from experiments.findings.samples import MEASUREMENT, folder
 from experiments.findings.samples import read as read_samples
 from experiments.report.folder import Study
+from experiments.settings.names import UNTOUCHED
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 from experiments.stages.responses import Responses

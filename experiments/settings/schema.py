@@ -7,7 +7,6 @@ from typing import Any
 
 from analysis.edits.mixtures import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
-from experiments.findings.claims import PAPERS
 from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
@@ -196,10 +195,6 @@ class StudyConfig:
                 f"{name} is none of {', '.join(MEASUREMENTS)}",
                 "choose from these",
             )
-        for name in self.papers:
-            require(name in PAPERS, "papers", name, f"must be among {', '.join(PAPERS)}", "choose from these")
-        once = len(set(self.papers)) == len(self.papers)
-        require(once, "papers", list(self.papers), "must not repeat a paper", "name each once")
         if self.runs_at_once is not None:
             require_positive(self, "runs_at_once")
         with naming("world"):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from filelock import Timeout
 
-from experiments.findings.results import UNTOUCHED
+from experiments.settings.names import UNTOUCHED
 from experiments.settings.plain import flat
 from experiments.store.artifacts import Store
 from experiments.store.files import DAMAGE, read_file, remove

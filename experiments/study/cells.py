@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
+from experiments.findings.claims import PAPERS
 from experiments.settings.changed import changed
+from experiments.settings.nodes import nodes
 from experiments.settings.schema import SIDE_SETTINGS, AblationConfig, LauncherConfig, StudyConfig
-from experiments.study.nodes import nodes
-from synth.settings import SettingError, UserError
+from synth.settings import SettingError, UserError, require
 from synth.world import WorldConfig
 
 UNSWEPT = (
@@ -55,6 +56,7 @@ def cells(config: StudyConfig) -> list[Cell]:
     is in more of them too. Raises UserError, one line that names the cell, for a setting that does not
     exist or a value that cannot be.
     """
+    _check_papers(config.papers)
     # What tells how to run the study is no cell's.
     bare = dataclasses.replace(config, ablation=AblationConfig(), launcher=LauncherConfig(), dry_run=False)
     found = []
@@ -69,6 +71,12 @@ def cells(config: StudyConfig) -> list[Cell]:
         except SettingError as error:
             raise UserError(f"{f'{where}: ' * bool(name)}{error}") from None
     return found
+
+
+def _check_papers(names: Sequence[str]) -> None:
+    for name in names:
+        require(name in PAPERS, "papers", name, f"must be among {', '.join(PAPERS)}", "choose from these")
+    require(len(set(names)) == len(names), "papers", list(names), "must not repeat a paper", "name each once")
 
 
 def worlds(cells: Sequence[Cell]) -> dict[WorldConfig, list[str]]:

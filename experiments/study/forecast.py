@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rich.box import SIMPLE
 from rich.table import Table
 
-from experiments.findings.results import UNTOUCHED
+from experiments.settings.names import UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
 from experiments.store.artifacts import Store

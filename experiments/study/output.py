@@ -18,9 +18,9 @@ from filelock import FileLock
 from experiments import figures, report
 from experiments.findings import samples, scorecard, table
 from experiments.findings.claims import PAPERS
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.findings.table import Part
 from experiments.settings.config import output_folder
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.plain import to_dict
 from experiments.settings.schema import StudyConfig
 from experiments.stages import measure, paths, tune

@@ -6,7 +6,8 @@ from functools import partial
 from typing import NamedTuple
 
 from analysis.suite import MEASUREMENTS
-from experiments.findings.results import RANDOM, UNTOUCHED
+from experiments.settings.names import RANDOM, UNTOUCHED
+from experiments.settings.nodes import Node, nodes
 from experiments.settings.schema import StudyConfig
 from experiments.stages import stage
 from experiments.stages.initial import Initial
@@ -21,7 +22,6 @@ from experiments.stages.weights import Weights
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study.cells import Cell
-from experiments.study.nodes import Node, nodes
 from models.training.methods import CONTROLS
 from synth.lookup import existing
 from synth.world import build_world, without_safety

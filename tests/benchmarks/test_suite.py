@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 
 from analysis import paths
 from analysis.suite import MEASUREMENTS
-from experiments.findings.results import UNTOUCHED
 from experiments.settings.config import load
+from experiments.settings.names import UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from experiments.stages.measure import Asked, prompts_of, subject
 from experiments.stages.side_by_side import of_each

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from experiments import figures
-from experiments.findings.results import UNTOUCHED, select
+from experiments.findings.results import select
 from experiments.findings.verdicts import UNTESTABLE
 from experiments.run import main
 from experiments.settings.config import load, output_folder
+from experiments.settings.names import UNTOUCHED
 from experiments.stages import files
 from experiments.study.output import Results
 from experiments.study.plan import plan

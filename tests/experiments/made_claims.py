@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.findings.claims import jain2024
-from experiments.findings.results import UNTOUCHED
 from experiments.findings.table import COLUMNS, NULLABLE
+from experiments.settings.names import UNTOUCHED
 from synth.families import JAILBREAKS
 
 SAFETY, PLACEBOS = jain2024.PAPER.conventions.methods, jain2024.PAPER.conventions.placebos

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.separability import COORDINATES
-from experiments.findings.results import UNTOUCHED
 from experiments.findings.table import COLUMNS, NULLABLE
+from experiments.settings.names import UNTOUCHED
 
 METHODS = ("sft", "dpo", "continued")
 FAMILIES = ("safe", "unsafe", "co_task", "misgen_task", "misgen_both")

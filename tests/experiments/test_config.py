@@ -38,8 +38,6 @@ BAD = [
     ("method.dpo.beta=0", "method.dpo.beta=0.0: must be a finite number above 0"),
     ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, npo"),
     ("methods=[]", "methods=[]: must name at least one method"),
-    ("papers=[none]", "papers=none: must be among jain2024; choose from these"),
-    ("papers=[jain2024,jain2024]", "papers=['jain2024', 'jain2024']: must not repeat a paper; name each once"),
     ("methods=[sft,sft]", "must not repeat a method"),
     ("world.safety.unsafe_tasks=[2,9]", "world.safety.unsafe_tasks=[2, 9]: must lie from 1 to 5, below tasks.count=6"),
     ("world.tasks.aliases=9", "world.tasks.aliases=9: must be from 0 to count=6"),

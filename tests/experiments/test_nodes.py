@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from experiments.findings.results import UNTOUCHED
 from experiments.settings.config import load
+from experiments.settings.names import UNTOUCHED
+from experiments.settings.nodes import nodes
 from experiments.settings.schema import StudyConfig
 from experiments.stages.tune import Tune
 from experiments.study.cells import cells
-from experiments.study.nodes import nodes
 from experiments.study.plan import Plan, jobs, plan
 from synth.settings import UserError
 

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from analysis.suite import MEASUREMENTS
-from experiments.findings.results import UNTOUCHED, unchanged
+from experiments.findings.results import unchanged
 from experiments.progress import Reporter
 from experiments.settings.config import load
+from experiments.settings.names import UNTOUCHED
 from experiments.stages import files, measure, stage
 from experiments.stages.measure import Measured
 from experiments.stages.runs import DivergedError, Runner

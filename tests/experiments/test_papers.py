@@ -21,6 +21,7 @@ from experiments.findings.claims.reading import Results
 from experiments.findings.printed import render
 from experiments.findings.scorecard import of_cells, scorecard, to_json
 from experiments.findings.verdicts import UNTESTABLE, Verdict
+from experiments.run import main as run
 from tests.experiments.made_claims import PLACEBOS, make
 from tests.experiments.made_results import swept
 
@@ -133,3 +134,15 @@ def test_the_papers_of_a_folder_are_drawn_again(claims: list[dict[str, str]], dr
     (tmp_path / "claims.json").write_text(json.dumps(claims))
     assert main([f"run={tmp_path}", "only=scorecard"]) == (0 if drawn else 2)
     assert (tmp_path / "figures" / "scorecard.png").exists() == drawn
+
+
+@pytest.mark.parametrize(
+    ("papers", "said"),
+    [
+        ("[none]", "papers=none: must be among jain2024; choose from these"),
+        ("[jain2024,jain2024]", "papers=['jain2024', 'jain2024']: must not repeat a paper; name each once"),
+    ],
+)
+def test_papers_that_there_are_not_are_one_line(papers: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([f"papers={papers}", "dry_run=true"]) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"

@@ -10,8 +10,8 @@ import pytest
 from analysis import edits, suite
 from analysis.edit import Kind
 from analysis.suite import MEASUREMENTS
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.config import load
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.stages.measure import Measure
 from experiments.stages.stage import Stage
 from experiments.store import provenance

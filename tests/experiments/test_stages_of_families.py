@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.config import load
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.stages.stage import Stage
 from experiments.store import provenance
 from experiments.study.plan import Plan, plan

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.config import load
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.stages.measure import Asked, prompts_of, subject
 from experiments.stages.prompts import drawn
 from experiments.store import provenance

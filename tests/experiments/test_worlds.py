@@ -11,9 +11,10 @@ import pytest
 
 from analysis.suite import MEASUREMENTS
 from experiments.export import export
-from experiments.findings.results import RANDOM, UNTOUCHED, models, tuned
+from experiments.findings.results import models, tuned
 from experiments.settings.commands import ExportConfig
 from experiments.settings.config import load
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from experiments.stages.files import load_weights
 from experiments.study import forecast

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.metrics import METRICS
 from experiments.findings.claims.reading import MissingError, Results
-from experiments.findings.results import UNTOUCHED
+from experiments.settings.names import UNTOUCHED
 
 SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
 

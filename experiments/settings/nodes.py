@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from experiments.findings.results import RANDOM, UNTOUCHED
 from experiments.settings.changed import changed
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS
 from models.training.tuning import TuningConfig
