@@ -19,19 +19,18 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.command import command
-from experiments.findings import comparison
+from experiments.findings import comparison, seal
 from experiments.findings.claims import UNNAMED
 from experiments.findings.comparison import Changed, Finished
 from experiments.findings.judging import LEVEL
 from experiments.findings.outcomes import values
 from experiments.findings.printed import COLOURS
+from experiments.findings.seal import CELLS, CLAIMS, SETTINGS, Places
 from experiments.progress import Reporter
 from experiments.report.folder import NEEDED
 from experiments.settings.commands import CompareConfig
 from experiments.settings.plain import flat
 from experiments.store.files import read_file, write_whole
-from experiments.study import seal
-from experiments.study.output import CELLS, CLAIMS, SETTINGS, Places
 from synth.settings import UserError
 
 LEAST = 100

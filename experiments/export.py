@@ -13,14 +13,14 @@ import numpy as np
 from safetensors import SafetensorError
 
 from experiments.command import command
+from experiments.findings import seal
+from experiments.findings.seal import Places
 from experiments.progress import Reporter
 from experiments.settings.commands import ExportConfig
 from experiments.settings.names import UNTOUCHED
 from experiments.stages.files import WEIGHTS
 from experiments.store.files import remove, unique
 from experiments.store.manifest import changed
-from experiments.study import seal
-from experiments.study.output import Places
 from models import huggingface
 from models.weights import WeightsError, check, described, flatten, from_safetensors, one_seed, to_safetensors
 from synth.settings import UserError

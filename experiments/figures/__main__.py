@@ -12,14 +12,13 @@ import pandas as pd
 
 from experiments import figures
 from experiments.command import command
-from experiments.findings import outcomes, samples
+from experiments.findings import outcomes, samples, seal
 from experiments.findings.claims import PAPERS, UNNAMED
 from experiments.findings.claims.paper import Paper
 from experiments.findings.results import select
+from experiments.findings.seal import CELLS, CLAIMS, FIGURES
 from experiments.progress import Reporter
 from experiments.settings.commands import FiguresConfig
-from experiments.study import seal
-from experiments.study.output import CELLS, CLAIMS, FIGURES
 from synth.settings import UserError
 
 

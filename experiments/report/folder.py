@@ -9,6 +9,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
+from experiments.findings.seal import CELLS, CLAIMS, ENVIRONMENT, MODELS, RESULTS, SETTINGS
 from experiments.findings.table import NULLABLE
 
 NEEDED = [
@@ -72,18 +73,18 @@ class Study(NamedTuple):
 
 def read(folder: Path) -> Study:
     """Raises FileNotFoundError where there are no settings: such a folder is no study's."""
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    table = _table(folder / "results.parquet")
-    cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / "cells.json", [])]
+    settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+    table = _table(folder / RESULTS)
+    cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / CELLS, [])]
     names = table["cell"].unique().tolist() or [""]
     return Study(
         name=str(settings["study"]),
         settings=settings,
         cells=cells or [Cell(name, {}, "done", None) for name in names],
         table=table,
-        verdicts=_json(folder / "claims.json", []),
-        models=_json(folder / "models.json", {}),
-        environment=NO_ENVIRONMENT | _json(folder / "env.json", {}),
+        verdicts=_json(folder / CLAIMS, []),
+        models=_json(folder / MODELS, {}),
+        environment=NO_ENVIRONMENT | _json(folder / ENVIRONMENT, {}),
         methods=table["node"].unique().tolist(),
         seeds=sorted(map(int, table["seed"].unique())),
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from experiments.findings.seal import RESULTS
 from experiments.report.folder import Study
 from experiments.settings.config import load
 from experiments.settings.plain import texts, to_dict
@@ -72,7 +73,7 @@ def describe(study: Study, folder: Path) -> Origin:
     ]
     exact = not any(setting.differs for setting in settings) or _gives(overrides, here)
     words = overrides if exact else [f"resume={folder.name}"]
-    results = folder / "results.parquet"
+    results = folder / RESULTS
     presets = " ".join(["the presets" if len(chosen) > 1 else "the preset", *chosen])
     return Origin(
         question=_question(study),

@@ -16,8 +16,9 @@ import yaml
 from filelock import FileLock
 
 from experiments import figures, report
-from experiments.findings import samples, scorecard, table
+from experiments.findings import samples, scorecard, seal, table
 from experiments.findings.claims import PAPERS
+from experiments.findings.seal import CELLS, CLAIMS, DONE_FILE, ENVIRONMENT, FIGURES, MODELS, RESULTS, SETTINGS, Places
 from experiments.findings.table import Part
 from experiments.settings.config import output_folder
 from experiments.settings.names import RANDOM, UNTOUCHED
@@ -28,18 +29,10 @@ from experiments.stages.stage import Stage
 from experiments.store import provenance
 from experiments.store.artifacts import Store
 from experiments.store.files import make_way, remove, set_aside, write_whole
-from experiments.study import seal
 from experiments.study.cells import Cell, swept
 from experiments.study.engine import Failures
 from experiments.study.plan import Plan
-from experiments.study.seal import DONE_FILE, MODELS, RESULTS
 
-SETTINGS, ENVIRONMENT, CLAIMS = "config.yaml", "env.json", "claims.json"
-CELLS = "cells.json"
-"""Of each cell its settings, whether it is done (in every world), and why not."""
-Places = dict[str, Any]
-"""Of a model, an entry of MODELS"""
-FIGURES = "figures"
 FILES = (SETTINGS, ENVIRONMENT, CELLS, RESULTS, CLAIMS, MODELS, report.PAGE)
 """Of every study; its figures are files of the folder FIGURES."""
 EVERY_RUN = (SETTINGS, MODELS)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from experiments.findings.seal import CELLS, ENVIRONMENT
 from experiments.progress import Reporter
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
@@ -10,7 +11,7 @@ from experiments.study import engine
 from experiments.study.cells import cells, worlds
 from experiments.study.compiled import keep_compiled_programs
 from experiments.study.engine import Failures, Place
-from experiments.study.output import CELLS, ENVIRONMENT, Output, Results, keep_environment, keep_settings
+from experiments.study.output import Output, Results, keep_environment, keep_settings
 from experiments.study.plan import jobs, plan
 from synth.settings import StoppedError
 

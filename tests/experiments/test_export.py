@@ -11,8 +11,9 @@ import pytest
 from safetensors.numpy import load, save
 
 from experiments.export import main
+from experiments.findings.seal import Places
 from experiments.stages.files import WEIGHTS
-from experiments.study.output import MODELS, Places
+from experiments.study.output import MODELS
 from models.transformer import ModelConfig, Params, init
 from models.weights import Described, described, flatten, from_safetensors, one_seed, to_safetensors
 from synth.vocab import SPECIAL

@@ -1,4 +1,4 @@
-"""Tests of `experiments/study/seal.py`: what a finished folder says of its files, and a damaged one to commands."""
+"""Tests of `experiments/findings/seal.py`: what a finished folder says of its files, and a damaged one to commands."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ import yaml
 
 from experiments import compare, export
 from experiments.figures import __main__ as figures_command
-from experiments.study import seal
+from experiments.findings import seal
 from tests.experiments.made_results import results
 
 FILES = ("config.yaml", "cells.json", "claims.json", "models.json", "results.parquet")

@@ -1,4 +1,4 @@
-"""DONE: what an output folder was made from, and each of its files as it was when the study was finished."""
+"""The files of a study's output folder, as they are read, and DONE, which has the sum of each of them."""
 
 import hashlib
 import json
@@ -14,11 +14,17 @@ from experiments.store.files import problem, read_file, sum_of, write_whole
 from synth.settings import UserError
 
 DONE_FILE = "DONE"
+SETTINGS, ENVIRONMENT, CLAIMS = "config.yaml", "env.json", "claims.json"
+CELLS = "cells.json"
+"""Of each cell its settings, whether it is done (in every world), and why not."""
+FIGURES = "figures"
 RESULTS, MODELS = "results.parquet", "models.json"
 """The table; by cell and model, the folders of its weights and of what was measured, its world's seed and its seeds.
 
 Of a study of several worlds the first; `other_worlds` lists the others alike.
 """
+Places = dict[str, Any]
+"""Of a model, an entry of MODELS"""
 
 
 class Seal(NamedTuple):
@@ -91,7 +97,7 @@ def results(setting: str, folder: Path, columns: Iterable[str] = table.COLUMNS) 
     return found
 
 
-def models(setting: str, folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def models(setting: str, folder: Path) -> dict[str, dict[str, Places]]:
     """What MODELS holds. Raises UserError, one line, if it is not there or is not what a study writes."""
     intact(setting, folder, [MODELS])
     try:
