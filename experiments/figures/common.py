@@ -1,5 +1,6 @@
 """What the figures share: colours and lines, panels that fit the page's width, legends and notes."""
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -60,9 +61,25 @@ _OF_METHODS = dict(zip(SAFETY, _LOOKS, strict=False)) | {
 }
 
 
-def method_look(method: str) -> Look:
-    """A method looks the same in every figure and study."""
-    return _OF_METHODS.get(method, _LOOKS[-1])
+# Of other models: darker, with markers that no method has.
+_COLOURS = ("#5B2A86", "#7A5200", "#004C3A", "#8E1B4B", "#00456B", "#6B6B00", "#A0522D")
+_MARKERS = ("h", "1", "x", "8", "2", "+", "4")
+_DASHES = ("-", (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (1, 0.8)), (0, (7, 1, 1, 1, 1, 1)))
+
+
+def model_looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each of the models `names` of a table.
+
+    A model of a method's name looks the same in every figure and study. Any other looks as its place among the
+    others says, so that all figures of one table agree; of the first 49 of them no two look the same.
+    """
+    others = itertools.count()
+    return {name: _OF_METHODS.get(name) or _other(next(others)) for name in names}
+
+
+def _other(place: int) -> Look:
+    turn, colour = divmod(place, len(_COLOURS))
+    return Look(_COLOURS[colour], _DASHES[place % len(_DASHES)], _MARKERS[(colour + turn) % len(_MARKERS)])
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:

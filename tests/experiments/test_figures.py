@@ -18,7 +18,7 @@ from experiments import figures
 from experiments.figures import common, draw_all, exhibits, names, tau
 from experiments.figures.registry import FIGURES, TABLES
 from experiments.findings.claims.jain2024 import PAPER
-from experiments.findings.results import select, unchanged
+from experiments.findings.results import RANDOM, UNTOUCHED, select, unchanged
 from experiments.findings.scorecard import evidence, scorecard, to_json
 from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS as ALL_METHODS
@@ -203,12 +203,40 @@ def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFra
 
 
 def test_methods_and_families_are_told_apart_without_colour() -> None:
-    methods = [common.method_look(name) for name in ALL_METHODS]
+    methods = list(common.model_looks(ALL_METHODS).values())
     families = list(common.looks(["safe", "unsafe", *JAILBREAKS]).values())
     for looks in (methods, families):
         assert len({str(one.linestyle) for one in looks}) >= len(looks) - 1
         assert len({(str(one.linestyle), one.marker) for one in looks}) == len(looks)
         assert len({one.color for one in looks}) == len(looks)
+
+
+def test_models_of_other_names_than_methods_are_told_apart_from_all_others() -> None:
+    others = [f"{start}+{method}" for start in ("sft", "dpo", "x") for method in ("continued", "sft", "dpo", "npo")]
+    looks = common.model_looks([UNTOUCHED, RANDOM, "x", *ALL_METHODS, *others])
+    assert len({one.color for one in looks.values()} - {looks[name].color for name in ALL_METHODS}) >= 7
+    assert len({(one.color, one.marker) for one in looks.values()}) == len(looks)
+    assert len({(str(one.linestyle), one.marker) for one in looks.values()}) == len(looks)
+    assert {name: looks[name] for name in ALL_METHODS} == common.model_looks(ALL_METHODS)
+
+
+def test_a_model_looks_the_same_in_every_figure_of_a_table() -> None:
+    table = results().replace({"node": {"dpo": "a"}, "other": {"dpo": "a"}})
+    table = pd.concat([table, unchanged(results(key=1)).query("node == 'sft'").assign(node="b")])
+    few = table[(table["node"] != "a") | (table["intervention"] == "between")]
+    drawn = {name: figure_of(table, name) for name in ("distances", "between")}
+    drawn["of one"] = figure_of(few.query("metric != 'mean_distance' or node == 'b'"), "distances")
+    looks = {
+        name: {
+            str(one.get_label()).removeprefix("to "): one.get_color()
+            for axis in figure.axes
+            for one in axis.get_lines()
+        }
+        for name, figure in drawn.items()
+    }
+    assert looks["distances"]["a"] == looks["between"]["a"]
+    assert looks["distances"]["b"] == looks["of one"]["b"]
+    assert len({looks["distances"][name] for name in ("sft", "continued", "a", "b")}) == 4
 
 
 def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:
