@@ -1,5 +1,6 @@
 """The nodes of a study: its tuned models, each with the one that it starts from and the method that leads to it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from experiments.findings.results import RANDOM, UNTOUCHED
@@ -44,7 +45,7 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
         ready = [name for name, one in waiting.items() if one.get("start", UNTOUCHED) in (UNTOUCHED, *found)]
         for name in ready:
             with naming("nodes"), naming(name):
-                found[name] = _node(config, **waiting.pop(name))
+                found[name] = _node(config, waiting.pop(name))
         if not ready:
             name, one = next(iter(waiting.items()))
             known = ", ".join([UNTOUCHED, *found])
@@ -53,14 +54,14 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
     return found
 
 
-def _node(
-    config: StudyConfig, method: str, start: str = UNTOUCHED, reference: str | None = None, **settings: Any
-) -> Node:
-    """With `settings`, by full name, in place of the study's own."""
+def _node(config: StudyConfig, described: Mapping[str, Any]) -> Node:
+    """Settings in `described`, by full name, stand in place of the study's own."""
+    settings = dict(described)
+    method, start = settings.pop("method"), settings.pop("start", UNTOUCHED)
+    reference = settings.pop("reference", None) or start
     for name, value in settings.items():
         own = name.startswith(("tuning.", f"method.{method}."))
         require(own, name, value, "is no setting of a node", f"choose from tuning and method.{method}")
-    reference = reference or start
     known = dict.fromkeys((start, UNTOUCHED))
     require(reference in known, "reference", reference, f"must be among {', '.join(known)}", "choose from these")
     own_config = changed(config, settings) if settings else config
@@ -68,5 +69,5 @@ def _node(
 
 
 def coefficients(config: StudyConfig, method: str) -> Any:
-    """Of a method; those that it has by itself if the settings have none of it."""
+    """The dataclass of a method, with its own defaults where the settings have none of that method."""
     return getattr(config.method, method, None) or METHODS[method].hyper()
