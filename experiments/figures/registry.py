@@ -165,7 +165,7 @@ FIGURES: dict[str, Drawing] = {
 }
 
 TABLES: dict[str, tuple[str, tables.Columns]] = {
-    "table_a1": ("Behaviour by method (Table A.1)", tables.ALL),
+    "table_a1": ("Behaviour by model (Table A.1)", tables.ALL),
     "table_a2": ("Mismatched generalisation by kind (Table A.2)", tables.MISGEN),
 }
 

@@ -220,6 +220,28 @@ def test_models_of_other_names_than_methods_are_told_apart_from_all_others() -> 
     assert {name: looks[name] for name in ALL_METHODS} == common.model_looks(ALL_METHODS)
 
 
+def test_titles_are_parted_between_the_words_of_names() -> None:
+    _, axes = common.panels(["continued+continued", "unlearning_kl", "sft", "dpo", "npo"], [""], "layer")
+    assert axes[0, 0].get_title(loc="left") == "continued+\ncontinued"
+    assert axes[0, 1].get_title(loc="left") == "unlearning_kl"
+
+
+@pytest.mark.parametrize("reach", [1.05, 1.5, 3, 3.5, 30, 3000])
+def test_ticks_of_a_small_logarithmic_axis_are_few(reach: float) -> None:
+    figure, axes = common.panels(["a", "b", "c"], [""], "x")
+    axes[0, 0].plot([0.61, 0.61 * reach], [0, 1])
+    common.logarithmic(axes[0, 0])
+    figure.canvas.draw()
+    left, right = axes[0, 0].get_xlim()
+    boxes = [
+        one.get_window_extent()
+        for one in axes[0, 0].get_xticklabels()
+        if one.get_text() and left <= one.get_position()[0] <= right
+    ]
+    assert len(boxes) >= 2
+    assert all(one.x1 < next_.x0 for one, next_ in itertools.pairwise(boxes))
+
+
 def test_a_model_looks_the_same_in_every_figure_of_a_table() -> None:
     table = results().replace({"node": {"dpo": "a"}, "other": {"dpo": "a"}})
     table = pd.concat([table, unchanged(results(key=1)).query("node == 'sft'").assign(node="b")])
