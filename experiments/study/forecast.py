@@ -17,7 +17,7 @@ from experiments.findings.results import UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
 from experiments.store.artifacts import Store
-from experiments.store.inventory import Inventory
+from experiments.store.inventory import Entry, Inventory
 from experiments.study import engine
 from experiments.study.cells import Cell, cells, worlds
 from experiments.study.plan import Plan, jobs, plan
@@ -64,8 +64,10 @@ class Line(NamedTuple):
 
 
 def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[Line]:
-    """A line a stage; nothing is made. Raises UserError and SettingError as a run would, StoppedError for another
-    store's format. `warn` gets one line if there are too many worlds to draw prompts in each.
+    """A line for each stage; nothing is made.
+
+    `warn` gets one line if there are too many worlds to draw prompts in each. Raises UserError and SettingError as a
+    run would, StoppedError for another store's format.
     """
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
     engine.check(config.launcher)
@@ -164,8 +166,10 @@ def _known(store: Store) -> dict[str, Known]:
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
     for entry in entries.values():
-        # The last parent of each is the pretraining that it descends from.
-        base = entries.get(entry.parents[-1] if entry.parents else entry.key)
+        # Along the last parents lies the pretraining that it descends from.
+        base: Entry | None = entry
+        while base and base.parents:
+            base = entries.get(base.parents[-1])
         if base is None or not entry.seconds:
             continue
         try:
