@@ -96,10 +96,10 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
         settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
         for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
             for name, own in alike.groupby("cell", sort=False, observed=True):
-                lower = alike["learning_rate"] < own["learning_rate"].max()
-                slower = alike[lower & alike["node"].isin(own["node"])]
+                # Not by learning_rate: a model may have one of its own, the same in all cells.
+                slower = alike[(alike[RATE] < own[RATE].max()) & alike["node"].isin(own["node"])]
                 # Of cells that are the same but for their name, one.
-                slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
+                slower = slower[slower["cell"].isin(slower.drop_duplicates(RATE)["cell"])]
                 if len(slower):
                     results = Results(pd.concat([own, slower]), paper.conventions)
                     compared = {(claim, model): _compare(results, one, model) for model in paper.models(claim)}
