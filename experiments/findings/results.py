@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from models.training.methods import CONTROLS
+
 UNTOUCHED = "untouched"
 """The name of the pretrained model in results: no method has touched it."""
 
@@ -36,6 +38,11 @@ def models(table: pd.DataFrame) -> list[str]:
 def tuned(table: pd.DataFrame) -> list[str]:
     """The models that have a change of weights."""
     return [model for model in models(table) if model not in (UNTOUCHED, RANDOM)]
+
+
+def untaught(table: pd.DataFrame) -> list[str]:
+    """The controls among tuned models: those that a control's method made of the pretrained model."""
+    return models(select(table, start=UNTOUCHED, method=CONTROLS))
 
 
 def sample_note(rows: pd.DataFrame, of: str) -> str:

@@ -34,7 +34,7 @@ import pandas as pd
 
 from analysis.stats import paired_test, seeds_needed, variance_shares
 from experiments.findings.claims.paper import Claim, Paper
-from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.claims.reading import MissingError, Reading
 from experiments.findings.claims.units import UNITS
 from experiments.findings.judging import LEVEL, Compared, Evidence, judge, weigh
 from experiments.findings.results import UNTOUCHED, select, unchanged
@@ -101,7 +101,7 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
                 # Of cells that are the same but for their name, one.
                 slower = slower[slower["cell"].isin(slower.drop_duplicates(RATE)["cell"])]
                 if len(slower):
-                    results = Results(pd.concat([own, slower]), paper.conventions)
+                    results = Reading(pd.concat([own, slower]), paper.conventions)
                     compared = {(claim, model): _compare(results, one, model) for model in paper.models(claim)}
                     found.setdefault(name, {}).update(compared)
     return found
@@ -114,7 +114,7 @@ def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     return table[results.read & any(one.verdict != UNTESTABLE for one in verdicts)]
 
 
-def _read(table: pd.DataFrame, paper: Paper) -> Results:
+def _read(table: pd.DataFrame, paper: Paper) -> Reading:
     """Raises ValueError where a model was tuned twice in a world at one learning rate: no seeds of one."""
     runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
     again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
@@ -123,10 +123,10 @@ def _read(table: pd.DataFrame, paper: Paper) -> Results:
             f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
             "pass the rows of one at a time"
         )
-    return Results(table, paper.conventions)
+    return Reading(table, paper.conventions)
 
 
-def _compare_all(paper: Paper, results: Results) -> Of:
+def _compare_all(paper: Paper, results: Reading) -> Of:
     return {
         (name, model): _compare(results, claim, model)
         for name, claim in paper.claims.items()
@@ -134,7 +134,7 @@ def _compare_all(paper: Paper, results: Results) -> Of:
     }
 
 
-def _compare(results: Results, claim: Claim, model: str) -> Compared:
+def _compare(results: Reading, claim: Claim, model: str) -> Compared:
     before, results.read = results.read, np.zeros_like(results.read)
     try:
         effect, control = claim.measure(results, model)

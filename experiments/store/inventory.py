@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     settings: dict[str, Any]
 
 
-class Study(NamedTuple):
+class UsingStudy(NamedTuple):
     """A study that the store was used by; its output folder may be gone."""
 
     folder: Path
@@ -79,7 +79,7 @@ class Inventory:
         studies = [_study(path) for path in sorted((store.root / "studies").glob("*.json"))]
         self.studies = [study for study in studies if study.folder.is_dir()]
         self.gone = [study for study in studies if not study.folder.is_dir()]
-        self.users: dict[str, list[Study]] = {}
+        self.users: dict[str, list[UsingStudy]] = {}
         """Of each artifact that is needed, whether it is there or not"""
         for study in self.studies:
             for name in self.with_ancestors(study.artifacts):
@@ -211,11 +211,11 @@ def _entry(path: Path) -> Entry:
     )
 
 
-def _study(record: Path) -> Study:
+def _study(record: Path) -> UsingStudy:
     """Raises StoppedError if the record cannot be read: what it keeps is then not known."""
     try:
         content = json.loads(read_file(record))
-        return Study(Path(content["folder"]), record, frozenset(content["artifacts"]))
+        return UsingStudy(Path(content["folder"]), record, frozenset(content["artifacts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGE:
             raise

@@ -48,7 +48,7 @@ class Known(NamedTuple):
     bytes: float
 
 
-class Line(NamedTuple):
+class StageForecast(NamedTuple):
     """What there is to do of one stage."""
 
     stage: str
@@ -63,7 +63,7 @@ class Line(NamedTuple):
     """Whether the store has none of this stage to tell by"""
 
 
-def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[Line]:
+def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[StageForecast]:
     """A line for each stage; nothing is made.
 
     `warn` gets one line if there are too many worlds to draw prompts in each. Raises UserError and SettingError as a
@@ -79,12 +79,12 @@ def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[L
     for cell, needed in planned:
         for recipe in needed.recipes:
             uses.setdefault(recipe.key, (cell, needed))
-    lines: dict[str, Line] = {}
+    lines: dict[str, StageForecast] = {}
     compiled: set[tuple[str, str | None]] = set()
     for job in jobs(planned):
         stage = job.stage
         missing = [recipe for recipe in job.recipes if not (store and store.has(recipe))]
-        before = lines.get(stage) or Line(stage, 0, 0, 0, 0, 0.0, 0.0, stage not in known)
+        before = lines.get(stage) or StageForecast(stage, 0, 0, 0, 0, 0.0, 0.0, stage not in known)
         seconds = 0.0
         for recipe in missing:
             cell, needed = uses[recipe.key]
@@ -99,7 +99,7 @@ def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[L
             compiled.add(program)  # The other worlds share it.
         some = uses[job.recipes[0].key][0].config
         size = known[stage].bytes if stage in known else GUESSED_BYTES[stage] * _relative_size(some)
-        lines[stage] = Line(
+        lines[stage] = StageForecast(
             stage,
             before.jobs + bool(missing),
             before.trainings + (len(missing) * config.seeds if stage in TRAINED else 0),
@@ -131,7 +131,7 @@ def _check_prompts(worlds: dict[WorldConfig, list[str]], warn: Callable[[str], N
         until = min(until, time.monotonic() + DRAWING)
 
 
-def render(config: StudyConfig, lines: list[Line]) -> Table:
+def render(config: StudyConfig, lines: list[StageForecast]) -> Table:
     """The lines and their sum."""
     cells = len(config.ablation.cells())
     name = f"{config.study}, ablation {config.ablation.name}" if config.ablation.name else config.study
@@ -148,7 +148,7 @@ def render(config: StudyConfig, lines: list[Line]) -> Table:
         caption_justify="left",
         show_footer=True,
     )
-    total = [sum(getattr(line, field) for line in lines) for field in Line._fields[1:7]]
+    total = [sum(getattr(line, field) for line in lines) for field in StageForecast._fields[1:7]]
     out.add_column("stage", "total", no_wrap=True)
     headings = ("artifacts", "there", "jobs", "trainings", "about", "disk")
     jobs_, trainings, artifacts, there, seconds, bytes_ = total
