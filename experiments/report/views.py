@@ -163,7 +163,7 @@ def _answers(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _points(place: _Files, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """By `cell|model|seed|site|layer` an entry a coordinate: lowest value, step, int16s in the prompts' order."""
+    """By `cell|model|seed|site|layer` an entry for each coordinate: lowest value, step, int16s by prompt."""
     try:
         samples = read_samples(place.points, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):

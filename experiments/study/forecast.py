@@ -25,7 +25,7 @@ from synth import sequences
 from synth.world import WorldConfig, build_world
 
 TRAINED = ("pretrain", "tune")
-"""Stages that train a model a seed."""
+"""Stages that train one model for each seed."""
 
 GUESSED = {"initial": 0.5, "measure": 0.8, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""

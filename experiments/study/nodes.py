@@ -29,7 +29,7 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
 
     `methods` are nodes of their own names that start from the pretrained model; `attacks` add to each of
     them, and of the same settings, START+METHOD; `nodes` has any others. Raises SettingError for a node that
-    cannot be, or that starts from none there is.
+    cannot be, or that starts from none there is, or that has a method's name and is not what claims take it for.
     """
     waiting: dict[str, dict[str, Any]] = {name: {"method": name} for name in config.methods}
     waiting |= {
@@ -39,6 +39,15 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
         with naming("nodes"):
             taken = name in waiting or name in (UNTOUCHED, RANDOM)
             require(not taken, name, described, "is the name of another model", "choose another name")
+            # Claims and placebos are read by the names of methods.
+            as_named = name == described["method"] and described.get("start", UNTOUCHED) == UNTOUCHED
+            require(
+                name not in METHODS or as_named,
+                name,
+                described,
+                f"has the name of a method, so it must start from {UNTOUCHED} by that method",
+                "choose another name",
+            )
         waiting[name] = described
     found: dict[str, Node] = {}
     while waiting:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.settings.commands import DataConfig
 from experiments.settings.config import load
-from experiments.settings.schema import DataConfig, StudyConfig
+from experiments.settings.schema import StudyConfig
 from synth import sequences, styles, vocab
 from synth.judging import judge
 from synth.lookup import sample_batch
