@@ -46,7 +46,10 @@ def settings(a: Finished, b: Finished) -> list[Changed]:
         Changed(cell, name, ours.get(name), theirs.get(name))
         for cell, ours, theirs in pairs
         for name in {**ours, **theirs}
-        if ours.get(name) != theirs.get(name) and name.split(".")[0] not in SIDE_SETTINGS
+        # An empty dictionary stands for settings that the other study has by name.
+        if {} not in (ours.get(name), theirs.get(name))
+        and ours.get(name) != theirs.get(name)
+        and name.split(".")[0] not in SIDE_SETTINGS
     ]
 
 
