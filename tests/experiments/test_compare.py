@@ -178,7 +178,7 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
     ]
     table = pd.DataFrame(rows).assign(cell=cell, node=method, layer=1, module=None, intervention=None, n=8)
     table = table.assign(strength=None, other=None, step=None)
-    table.assign(world_seed=0).to_parquet(folder / "results.parquet", index=False)
+    table.assign(world_seed=0, start="untouched", method=method).to_parquet(folder / "results.parquet", index=False)
     (folder / "DONE").write_text("")
     return folder
 
