@@ -169,7 +169,7 @@ def _table(title: str, *headings: str) -> Table:
     out = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left")
     for heading in headings:
         right = heading.endswith(">")
-        out.add_column(heading.removesuffix(">"), justify="right" if right else "left", no_wrap=right)
+        out.add_column(heading.removesuffix(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
     return out
 
 

@@ -32,10 +32,10 @@ def export(config: ExportConfig) -> str:
     Raises UserError if the study has no such model or it cannot be written so.
     """
     models = _models(Path(config.run), config.cell)
-    method = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
-    if method not in models:
-        raise UserError(f"method={method}: this study has {', '.join(models)}; choose from these")
-    worlds = [models[method], *models[method].get("other_worlds", [])]
+    model = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
+    if model not in models:
+        raise UserError(f"method={model}: this study has {', '.join(models)}; choose from these")
+    worlds = [models[model], *models[model].get("other_worlds", [])]
     if not all("seeds" in one for one in worlds):
         raise UserError(f"run={config.run}: {seal.MODELS} does not name the seeds; run the study again")
     known = [seed for one in worlds for seed in one["seeds"]]
@@ -57,14 +57,14 @@ def export(config: ExportConfig) -> str:
     try:
         check(about.model, len(about.vocabulary), params)
         if not all(np.isfinite(leaf).all() for leaf in flatten(params).values()):
-            raise WeightsError(f"seed {config.seed} of {method} diverged while it was trained")
+            raise WeightsError(f"seed {config.seed} of {model} diverged while it was trained")
         if config.to == "safetensors":
             _whole_file(Path(config.out), to_safetensors(params, about))
         else:
             _whole_folder(Path(config.out), huggingface.files(params, about))
     except WeightsError as error:
         raise UserError(str(error)) from None
-    return f"{method}, seed {config.seed}"
+    return f"{model}, seed {config.seed}"
 
 
 def _models(folder: Path, cell: str | None) -> dict[str, Places]:

@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +23,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from experiments.figures import ablation, claim_map, tables
+from experiments.figures.common import Look, model_looks
 from experiments.figures.registry import FIGURES, GROUPS, TABLES
 from experiments.findings import outcomes
 from experiments.findings.claims import PAPERS
 from experiments.findings.claims.paper import Paper
-from experiments.findings.results import select, tuned
+from experiments.findings.results import models, select, tuned
 from experiments.settings.names import UNTOUCHED
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
@@ -79,8 +80,9 @@ def exhibits(
     Claims are those of `papers`, of all that there are if None.
     """
     papers = list(PAPERS.values()) if papers is None else papers
+    looks = model_looks(models(table))
     if is_sweep(table):
-        yield from _of_sweep(table, only, planned, papers)
+        yield from _of_sweep(table, looks, only, planned, papers)
         return
     for name, drawing in FIGURES.items():
         if (only and name not in only) or (drawing.of_prompts and points.empty):
@@ -88,19 +90,20 @@ def exhibits(
         given = points if drawing.of_prompts else table
         # Which models each is of, all of them if none is named, and what else its functions are given.
         parts: dict[str, tuple[list[str], tuple[Paper, ...]]] = {name: ([], ())}
-        if drawing.each_method:
-            parts = {f"{name}-{method}": ([UNTOUCHED, method], ()) for method in tuned(table)}
+        if drawing.each_model:
+            parts = {f"{name}-{model}": ([UNTOUCHED, model], ()) for model in tuned(table)}
         elif drawing.each_paper:
             parts = {_named(name, paper, papers): ([], (paper,)) for paper in papers}
-        for part, (models, told) in parts.items():
-            rows = drawing.rows(select(given, node=models) if models else given, *told)
+        for part, (of, told) in parts.items():
+            rows = drawing.rows(select(given, node=of) if of else given, *told)
             if len(rows):
-                yield Exhibit(part, drawing.shows, rows, partial(drawing.draw, rows, *told), {})
+                also = (looks,) if drawing.of_models else told
+                yield Exhibit(part, drawing.shows, rows, partial(drawing.draw, rows, *also), {})
     for name, (shows, columns) in TABLES.items():
         rows = tables.rows(table, columns) if not only or name in only else table.head(0)
         if len(rows):
             yield Exhibit(name, shows, rows, None, {kind: write(rows, columns) for kind, write in TEXTS.items()})
-    yield from _of_groups(outcomes.over_steps(table), f"_{STEPS}", OVER_STEPS, only, ())
+    yield from _of_groups(outcomes.over_steps(table), looks, f"_{STEPS}", OVER_STEPS, only, ())
 
 
 def _named(name: str, paper: Paper, papers: Sequence[Paper]) -> str:
@@ -109,9 +112,13 @@ def _named(name: str, paper: Paper, papers: Sequence[Paper]) -> str:
 
 
 def _of_sweep(
-    table: pd.DataFrame, only: Sequence[str], planned: Sequence[str], papers: Sequence[Paper]
+    table: pd.DataFrame,
+    looks: Mapping[str, Look],
+    only: Sequence[str],
+    planned: Sequence[str],
+    papers: Sequence[Paper],
 ) -> Iterator[Exhibit]:
-    yield from _of_groups(table, "", "", only, planned)
+    yield from _of_groups(table, looks, "", "", only, planned)
     for paper in papers if not only or CLAIM_MAP in only else ():
         verdicts = claim_map.rows(table, paper)
         if len(verdicts):
@@ -120,7 +127,12 @@ def _of_sweep(
 
 
 def _of_groups(
-    table: pd.DataFrame, suffix: str, said: str, only: Sequence[str], planned: Sequence[str]
+    table: pd.DataFrame,
+    looks: Mapping[str, Look],
+    suffix: str,
+    said: str,
+    only: Sequence[str],
+    planned: Sequence[str],
 ) -> Iterator[Exhibit]:
     names = {group.replace(" ", "_") + suffix: group for group in GROUPS}
     wanted = {name: group for name, group in names.items() if not only or name in only}
@@ -128,12 +140,12 @@ def _of_groups(
     for name, group in wanted.items():
         rows = select(values, group=group)
         if len(rows):
-            yield Exhibit(name, GROUPS[group] + said, rows, partial(ablation.draw, rows, planned), {})
+            yield Exhibit(name, GROUPS[group] + said, rows, partial(ablation.draw, rows, looks, planned), {})
 
 
 def described(name: str) -> tuple[str, str]:
     """What a figure shows, and how it is to be read; of one that is not ours, its name."""
-    base, _, method = name.partition("-")
+    base, _, part = name.partition("-")
     group = base.removesuffix(f"_{STEPS}").replace("_", " ")
     if base in FIGURES:
         shows, draw = FIGURES[base].shows, FIGURES[base].draw
@@ -146,7 +158,7 @@ def described(name: str) -> tuple[str, str]:
     if isinstance(draw, partial):
         draw = draw.func
     read = " ".join(inspect.cleandoc(draw.__doc__ or "").split("\n\n")[0].split())
-    return f"{shows}: {method}" if method else shows, read
+    return f"{shows}: {part}" if part else shows, read
 
 
 def style_version() -> str:

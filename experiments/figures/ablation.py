@@ -1,6 +1,6 @@
 """Outcomes against the property of the data, or of training, that a study sweeps, with their nulls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,9 +13,9 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from experiments.figures.common import (
     DARK,
     NEUTRAL,
+    Look,
     legend,
     logarithmic,
-    method_look,
     note,
     page_width,
     panels,
@@ -45,10 +45,11 @@ def is_log(x: np.ndarray) -> bool:
     return bool((x > 0).all() and x.max() / x.min() >= LOG_FROM)
 
 
-def draw(values: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
-    """A panel an outcome of `experiments.findings.outcomes.values`, a line a method.
+def draw(values: pd.DataFrame, looks: Mapping[str, Look], planned: Sequence[str] = ()) -> Figure:
+    """A panel for each outcome of `experiments.findings.outcomes.values`, a line for each model.
 
-    `planned` are cells of the sweep, of which some may have no values: lines break there.
+    `looks` are those of the models. `planned` are cells of the sweep, of which some may have no values: lines
+    break there.
     """
     names = list(dict.fromkeys(values["outcome"]))
     order = list(planned) or cells(values)
@@ -58,7 +59,7 @@ def draw(values: pd.DataFrame, planned: Sequence[str] = ()) -> Figure:
     label = property_names[0].split(".")[-1].replace("_", " ") if len(property_names) == 1 else ""
     figure, axes = panels(names, [""], label, height=1.5, least=1.3, share_y=False)
     for axis, name in zip(axes[0], names, strict=True):
-        _panel(axis, select(values, outcome=name), order, x)
+        _panel(axis, select(values, outcome=name), looks, order, x)
         _ticks(axis, order, x, numbers is not None)
     legend(figure, axes)
     seeds = _range(values.groupby(["outcome", "cell", "node"])["seed"].nunique())
@@ -74,7 +75,7 @@ def _range(numbers: pd.Series) -> str:
 
 
 def summary(rows: pd.DataFrame, order: Sequence[str], share: bool) -> pd.DataFrame:
-    """Mean and ends of the interval of each cell, a row a cell, nan where there are no values."""
+    """Mean and ends of the interval, one row for each cell, nan where there are no values."""
     found = []
     for cell in order:
         here = select(rows, cell=cell)
@@ -83,12 +84,12 @@ def summary(rows: pd.DataFrame, order: Sequence[str], share: bool) -> pd.DataFra
     return pd.DataFrame(found, list(order), ["mean", "low", "high", "null"])
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, order: Sequence[str], x: np.ndarray) -> None:
+def _panel(axis: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], order: Sequence[str], x: np.ndarray) -> None:
     share, level = bool(rows["share"].iloc[0]), rows["level"].iloc[0]
     right = np.argsort(x)
     lines = [model for model in models(rows) if model not in (UNTOUCHED, BAND)]
     for model in models(rows):
-        look = method_look(model)
+        look = looks[model]
         at = summary(select(rows, node=model), order, share).iloc[right]
         if model == UNTOUCHED:
             axis.plot(x[right], at["mean"], color="black", linewidth=0.7, label=model)
@@ -117,7 +118,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, order: Sequence[str], x: np.ndarray) 
 
 
 def _apart(x: np.ndarray, by: float) -> np.ndarray:
-    """Places a little beside `x`, so that intervals of several methods are told apart."""
+    """Places a little beside `x`, so that intervals of several models are told apart."""
     if len(x) < 2:
         return x + 0.05 * by
     if is_log(x):

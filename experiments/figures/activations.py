@@ -1,4 +1,4 @@
-"""Where activations lie: a mark a prompt, along principal axes and the discriminant of safe and unsafe prompts."""
+"""Where activations lie: a mark for each prompt, along principal axes and the discriminant of safe and unsafe ones."""
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ def rows(points: pd.DataFrame, module: str) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a model, one seed: the second principal component, and below the discriminant, against the first.
+    """A column for each model, of one seed: the second principal component and the discriminant against the first.
 
     Both axes are of safe and unsafe prompts; each of these has the discriminant of prompts other than itself, in
     deviations within clusters.

@@ -54,7 +54,7 @@ def rows(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
 
 
 def draw(verdicts: pd.DataFrame, paper: Paper, planned: Sequence[str] = ()) -> Figure:
-    """A row a claim, a column a cell; small numbers are seeds, where they are not the same in all."""
+    """One row for each claim, one column for each cell; small numbers are seeds, where they are not the same in all."""
     order = list(planned) or cells(verdicts)
     claims = [name for name in paper.claims if name in set(verdicts["claim"])]
     figure, axis = plt.subplots(figsize=(page_width(), 0.15 * len(claims) + 0.8))

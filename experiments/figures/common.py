@@ -1,5 +1,6 @@
 """What the figures share: colours and lines, panels that fit the page's width, legends and notes."""
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -60,9 +61,25 @@ _OF_METHODS = dict(zip(SAFETY, _LOOKS, strict=False)) | {
 }
 
 
-def method_look(method: str) -> Look:
-    """A method looks the same in every figure and study."""
-    return _OF_METHODS.get(method, _LOOKS[-1])
+# Of other models: darker, with markers that no method has.
+_COLOURS = ("#5B2A86", "#7A5200", "#004C3A", "#8E1B4B", "#00456B", "#6B6B00", "#A0522D")
+_MARKERS = ("h", "1", "x", "8", "2", "+", "4")
+_DASHES = ("-", (0, (3, 1)), (0, (5, 1, 1, 1)), (0, (1, 0.8)), (0, (7, 1, 1, 1, 1, 1)))
+
+
+def model_looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each of the models `names` of a table.
+
+    A model of a method's name looks the same in every figure and study. Any other looks as its place among the
+    others says, so that all figures of one table agree; of the first 49 of them no two look the same.
+    """
+    others = itertools.count()
+    return {name: _OF_METHODS.get(name) or _other(next(others)) for name in names}
+
+
+def _other(place: int) -> Look:
+    turn, colour = divmod(place, len(_COLOURS))
+    return Look(_COLOURS[colour], _DASHES[place % len(_DASHES)], _MARKERS[(colour + turn) % len(_MARKERS)])
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
@@ -104,7 +121,7 @@ def panels(
     share_y: bool = True,
     share_x: bool = False,
 ) -> tuple[Figure, np.ndarray]:
-    """Axes [label, title], a column a title and a line a label, as wide as the page.
+    """Axes [label, title], one column for each title and one line for each label, as wide as the page.
 
     Columns that find no place of `least` inches go below, as a second band. `xlabels` is one for all
     lines, which then have the same x, or one for each. These and `labels` may have formulas between
@@ -163,12 +180,12 @@ def _inches(labels: Sequence[str], size: float) -> float:
 
 
 def _wrapped(title: str, letters: int) -> str:
-    """`title` in lines of so many letters; names are parted after a _."""
-    return textwrap.fill(title.replace("_", "_ "), letters).replace("_ ", "_")
+    """`title` in lines of so many letters; names are parted after a _ or a +."""
+    return re.sub("([_+]) ", r"\1", textwrap.fill(re.sub("([_+])", r"\1 ", title), letters))
 
 
 def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str, marks: bool = True) -> None:
-    """A thin line a seed against the column `by`, a thick one for their mean; nothing without rows."""
+    """A thin line for each seed against the column `by`, a thick one for their mean; nothing without rows."""
     if rows.empty:
         return
     wide = rows.pivot(index=by, columns="seed", values="value")
@@ -216,10 +233,12 @@ def turn(axis: Axes) -> None:
 
 
 class _Few(LogLocator):
-    """Decades, and where there are few of them some of what lies between."""
+    """Decades, and where there are few of them some of what lies between; a few even steps where there is none."""
 
     def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
         reach = vmax / vmin
+        if reach < 4:
+            return [value for value in MaxNLocator(3).tick_values(vmin, vmax) if value > 0]
         self.set_params(subs=(1.0, 2.0, 5.0) if reach < 10 else (1.0, 3.0) if reach < 100 else (1.0,))
         found: Sequence[float] = super().tick_values(vmin, vmax)
         return found
@@ -235,6 +254,6 @@ def logarithmic(axes: Axes, vertical: bool = False) -> None:
 
 
 def whole_layers(axis: Axes, rows: pd.DataFrame) -> None:
-    """A tick a layer, or every second of many."""
+    """A tick at each layer, or at every second of many."""
     found = sorted(rows["layer"].dropna().unique().astype(int))
     axis.set_xticks(found[:: -(-len(found) // 8)])

@@ -1,10 +1,12 @@
 """Distance between the cluster means against behaviour (cf. Figs. A.33 and A.52 of the paper)."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.metrics import METRICS
-from experiments.figures.common import NEUTRAL, having, legend, logarithmic, method_look, note, panels
+from experiments.figures.common import NEUTRAL, Look, having, legend, logarithmic, note, panels
 from experiments.findings.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
@@ -24,8 +26,8 @@ def rows(table: pd.DataFrame, module: str) -> pd.DataFrame:
     return having(found, METRIC) if len(complied) else found.head(0)
 
 
-def draw(rows: pd.DataFrame) -> Figure:
-    """A mark a model and seed: compliance with safe prompts, and below with jailbreaks, the mean of the families."""
+def draw(rows: pd.DataFrame, looks: Mapping[str, Look]) -> Figure:
+    """Marks are models and seeds: compliance with safe prompts, and below with jailbreaks, the mean of the families."""
     distances = select(rows, metric=METRIC)
     layers = sorted(distances["layer"].unique())
     kinds = {"safe prompts\ncomplied": ["safe"], "jailbreaks\ncomplied": list(JAILBREAKS)}
@@ -40,7 +42,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             at_layer = select(distances, layer=layer)
             for model in models(distances):
                 x = select(at_layer, node=model).set_index("seed")["value"]
-                look = method_look(model)
+                look = looks[model]
                 y = complied.get(model)
                 if y is not None:
                     marker = look.marker or "o"

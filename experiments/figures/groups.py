@@ -27,8 +27,8 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A line of panels a group, from safe-dominant to unsafe-dominant; thin lines are seeds, thick ones their mean;
-    the band is where permuted labels end up."""
+    """A line of panels for each group, from safe-dominant to unsafe-dominant; thin lines are seeds, thick ones their
+    mean; the band is where permuted labels end up."""
     tau, null = select(rows, metric=METRIC), select(rows, metric=NULL.high)
     names, groups = models(tau), sorted(tau["index"].unique())
     labels = [f"group {int(group)}\n{METRICS[METRIC].label}" for group in groups]

@@ -40,7 +40,7 @@ def alpha_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_alpha(rows: pd.DataFrame) -> Figure:
-    """A panel a method: lines are means over seeds, bands their range."""
+    """A panel for each model: lines are means over seeds, bands their range."""
     names = tuned(rows)
     figure, axes = panels(names, ["share of prompts"], r"$\alpha$ of $W + \alpha \Delta W$", height=1.6)
     for axis, model in zip(axes[0], names, strict=True):

@@ -1,4 +1,4 @@
-"""Jailbreak prompts beside safe and unsafe ones, for one method (cf. Figs. 7 and A.45-49 of the paper)."""
+"""Jailbreak prompts beside safe and unsafe ones, for one model (cf. Figs. 7 and A.45-49 of the paper)."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ SUCCESSFUL = Look(ORANGE, (0, (1, 1)), "D")
 
 
 def rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Tau, Lipschitzness and projections of every family, of a method and the untouched model."""
+    """Tau, Lipschitzness and projections of every family, of one tuned model and the untouched one."""
     table = select(unchanged(table), family=[*FAMILIES, *JAILBREAKS, float("nan")])
     deepest = table["layer"].max()
     ours = table["node"] != UNTOUCHED
@@ -48,7 +48,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A column a family: tau against layer, the share of prompts below a Lipschitzness, projections on dW."""
+    """A column for each family: tau against layer, the share of prompts below a Lipschitzness, projections on dW."""
     attacks = [name for name in JAILBREAKS if name in set(rows["family"])]
     kinds = {
         METRICS["tau"].label: ("layer", _tau, TAU),
@@ -62,10 +62,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         for axis, attack in zip(line, [None, *attacks], strict=True):
             one(axis, rows, attack)
     legend(figure, axes)
-    (method,) = tuned(rows)
-    text = (
-        f"{method}; {sample_note(select(rows, metric=TAU[0]), 'prompts')}, of successful attacks as many as there are"
-    )
+    (model,) = tuned(rows)
+    text = f"{model}; {sample_note(select(rows, metric=TAU[0]), 'prompts')}, of successful attacks as many as there are"
     note(figure, text)
     return figure
 
@@ -89,14 +87,14 @@ def _tau(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
 
 
 def _lipschitz(axis: Axes, rows: pd.DataFrame, attack: str | None) -> None:
-    (method,) = tuned(rows)
+    (model,) = tuned(rows)
     found = select(rows, metric=QUANTILES)
     for family, look in _families(attack).items():
-        at = select(found, family=family, node=method).groupby("index")["value"].mean()
+        at = select(found, family=family, node=model).groupby("index")["value"].mean()
         axis.plot(at, at.index.astype(float) / 100, **look._asdict(), markersize=2.5, label=_label(family))
     if attack:
         at = select(found, family=attack, node=UNTOUCHED).groupby("index")["value"].mean()
-        axis.plot(at, at.index.astype(float) / 100, ":", color=DARK, linewidth=0.9, label="jailbreak, before tuning")
+        axis.plot(at, at.index.astype(float) / 100, ":", color=DARK, linewidth=0.9, label="jailbreak, untouched model")
     logarithmic(axis)
     axis.set_ylim(0, 1)
 

@@ -23,7 +23,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A panel a statistic and method: thin lines are seeds, thick ones their mean; 0 is the untuned model."""
+    """A panel for each statistic and model: thin lines are seeds, thick ones their mean; 0 is the untuned model."""
     names, metrics = tuned(rows), [metric for metric in SHOWN if metric in set(rows["metric"])]
     xlabel = r"$\alpha$ of $W + \alpha \Delta W$"
     labels = [textwrap.fill(METRICS[metric].label, LETTERS, break_long_words=False) for metric in metrics]

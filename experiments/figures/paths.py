@@ -1,9 +1,11 @@
 """What lies between two tuned models, and what the dW of one does to another (cf. Figs. A.73-74 of the paper)."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.figures.common import legend, method_look, note, panels, seeds_and_mean
+from experiments.figures.common import Look, legend, note, panels, seeds_and_mean
 from experiments.findings.results import changed, sample_note, select, tuned
 from synth.families import JAILBREAKS
 
@@ -26,8 +28,8 @@ def rows(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return both[(unsafe & (both["metric"] == "refused")) | (~unsafe & (both["metric"] == "complied"))]
 
 
-def draw(rows: pd.DataFrame, kind: str) -> Figure:
-    """A column a model, a line the other one; the control is further training, which taught no safety."""
+def draw(rows: pd.DataFrame, looks: Mapping[str, Look], kind: str) -> Figure:
+    """A column for each model, a line for each other one; controls are models that were taught no safety."""
     on_way = select(rows, intervention=kind)
     ends = select(rows, **ITSELF)
     names = tuned(on_way)
@@ -43,7 +45,7 @@ def draw(rows: pd.DataFrame, kind: str) -> Figure:
                 if kind == "between":
                     way.append(select(ends, node=other, family=families).assign(strength=1.0))
                 by_seed = pd.concat(way).groupby(["seed", "strength"])["value"].mean().reset_index()
-                seeds_and_mean(axis, by_seed, "strength", method_look(other), f"{_way(kind)} {other}")
+                seeds_and_mean(axis, by_seed, "strength", looks[other], f"{_way(kind)} {other}")
             axis.set_ylim(-0.03, 1.03)
     legend(figure, axes)
     note(figure, f"weight: {KINDS[kind]}; thick: mean over {sample_note(rows, 'prompts')}")

@@ -21,7 +21,7 @@ def rows(table: pd.DataFrame, module: str, jailbreaks: bool) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A line a family: the mean over seeds, and of safe and unsafe alone each seed, thin."""
+    """A line for each family: the mean over seeds, and of safe and unsafe alone each seed, thin."""
     measured, null = (select(rows, metric=metric) for metric in (METRIC, NULL.mean))
     names, lines = tuned(rows), looks(dict.fromkeys(measured["family"]))
     figure, axes = panels(names, [f"mean {METRICS[METRIC].label}"], r"singular vector $i$", height=1.5, share_y=False)

@@ -41,12 +41,14 @@ class Drawing(NamedTuple):
     """What is drawn, no rows if the table does not have it"""
     draw: Callable[..., Figure]
     """From these rows"""
-    each_method: bool = False
-    """Whether one for each tuned model, of its rows and those of the untouched model: NAME-METHOD"""
+    each_model: bool = False
+    """Whether one for each tuned model, of its rows and those of the untouched model: NAME-MODEL"""
     of_prompts: bool = False
     """Whether it shows single prompts: its table is then `samples.coordinates`"""
     each_paper: bool = False
     """Whether one for each paper, which both functions are given after the rows: NAME-PAPER where there are several"""
+    of_models: bool = False
+    """Whether models share axes: `draw` is then given, after the rows, how each model of the table looks"""
 
 
 FIGURES: dict[str, Drawing] = {
@@ -84,9 +86,13 @@ FIGURES: dict[str, Drawing] = {
         "Distance of cluster means against behaviour (Fig. A.33)",
         partial(distances.rows, module="mlp.post"),
         distances.draw,
+        of_models=True,
     ),
     "distances_out": Drawing(
-        "The same after the second MLP matrix (Fig. A.52)", partial(distances.rows, module="mlp_out"), distances.draw
+        "The same after the second MLP matrix (Fig. A.52)",
+        partial(distances.rows, module="mlp_out"),
+        distances.draw,
+        of_models=True,
     ),
     "angles": Drawing(
         "Angles between activations before and after tuning (Fig. A.16)",
@@ -147,17 +153,19 @@ FIGURES: dict[str, Drawing] = {
         "Behaviour between tuned models (Fig. A.73)",
         partial(paths.rows, kind="between"),
         partial(paths.draw, kind="between"),
+        of_models=True,
     ),
     "transfer": Drawing(
-        "The dW of one method in the model of another (Fig. A.74)",
+        "The dW of one tuned model in another (Fig. A.74)",
         partial(paths.rows, kind="transfer"),
         partial(paths.draw, kind="transfer"),
+        of_models=True,
     ),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
 }
 
 TABLES: dict[str, tuple[str, tables.Columns]] = {
-    "table_a1": ("Behaviour by method (Table A.1)", tables.ALL),
+    "table_a1": ("Behaviour by model (Table A.1)", tables.ALL),
     "table_a2": ("Mismatched generalisation by kind (Table A.2)", tables.MISGEN),
 }
 

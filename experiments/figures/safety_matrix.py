@@ -9,7 +9,7 @@ from synth.world import World
 
 
 def draw_safety_matrix(world: World) -> Figure:
-    """A row a group, a column a task; what safety tuning does not cover is pale."""
+    """One row for each group, one column for each task; what safety tuning does not cover is pale."""
     rows, columns = world.unsafe.shape
     figure, axis = plt.subplots(figsize=(0.32 * columns + 1.2, 0.32 * rows + 0.9), layout="constrained")
     for row in range(rows):

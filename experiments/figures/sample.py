@@ -18,7 +18,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """A line of panels a family, a mark a neuron and seed; dotted: the mean size over all neurons and prompts."""
+    """A line of panels for each family; marks are neurons and seeds; dotted: the mean size over all of them."""
     names, lines = tuned(rows), looks(sorted(set(rows["family"]), key=_order))
     figure, axes = panels(names, [f"{family}\n{METRICS[METRIC].label}" for family in lines], r"neuron $j$", height=0.95)
     for line, (family, look) in zip(axes, lines.items(), strict=True):

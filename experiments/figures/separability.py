@@ -37,7 +37,7 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Two rows of panels a site, a column a model; thin lines are seeds, thick ones their mean."""
+    """Two rows of panels for each site, a column for each model; thin lines are seeds, thick ones their mean."""
     names, sites = models(rows), list(dict.fromkeys(rows["module"]))
     labels = [f"{site}\n{what}" for site in sites for what in ("accuracy", METRICS[SHARE].label)]
     figure, axes = panels(names, labels, "layer", height=1.1, least=0.8)

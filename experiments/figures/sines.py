@@ -17,7 +17,7 @@ def rows(table: pd.DataFrame, module: str) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Sorted sines for every layer and model, a line a seed; the band holds 95 % of random frames."""
+    """Sorted sines for every layer and model, a line for each seed; the band holds 95 % of random frames."""
     names, layers = tuned(rows), sorted(rows["layer"].unique())
     labels = [f"layer {layer}\n{METRICS[METRIC].label}" for layer in layers]
     figure, axes = panels(names, labels, "index, sorted", height=1.05)
@@ -31,7 +31,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 band = f"95 % of {draws} draws"
                 axis.fill_between(index, wide[NULL.low], wide[NULL.high], color=NEUTRAL, alpha=0.35, lw=0, label=band)
                 axis.plot(index, wide[NULL.mean], ":", color=DARK, linewidth=0.8, label=f"{NULL.chance}: mean")
-                own = "left singular vectors of ΔW (a line a seed)"
+                own = "left singular vectors of ΔW (a line for each seed)"
                 axis.plot(index, wide[METRIC], color=UNSAFE, linewidth=0.9, label=own)
     for axis in axes[:, 0]:
         axis.set_ylim(None, 1.0)

@@ -14,7 +14,7 @@ from experiments.settings.names import UNTOUCHED
 
 
 class Spectrum(NamedTuple):
-    """A metric that has a value an index."""
+    """A metric that has one value for each index."""
 
     metric: str
     xlabel: str
@@ -45,7 +45,7 @@ def rows(table: pd.DataFrame, spectrum: Spectrum, steps: bool) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, spectrum: Spectrum) -> Figure:
-    """Means over seeds, a line a step: the later the darker, the finished model in colour."""
+    """Means over seeds, one line for each step: the later the darker, the finished model in colour."""
     names = tuned(rows)
     measured = select(rows, metric=spectrum.metric)
     metric = METRICS[spectrum.metric]

@@ -54,18 +54,18 @@ def markdown(rows: pd.DataFrame, columns: Columns) -> str:
 
 
 def _entries(rows: pd.DataFrame, columns: Columns, form: str, alone: str) -> tuple[list[str], list[list[str]]]:
-    """Headings, and a line a method and learning rate."""
+    """Headings, and one line for each model and learning rate."""
     there = [family for family in columns if family in set(rows["family"])]
-    heads = ["Method", "Learning rate", *(columns[family][1] for family in there)]
+    heads = ["Model", "Learning rate", *(columns[family][1] for family in there)]
     lines = []
-    for (method, rate), of_method in rows.groupby(["node", "learning_rate"], sort=False, observed=True):
+    for (model, rate), of_model in rows.groupby(["node", "learning_rate"], sort=False, observed=True):
         entries = []
         for family in there:
-            percent = interval(100 * select(of_method, family=family)["value"])
+            percent = interval(100 * select(of_model, family=family)["value"])
             known = form if percent.n > 1 else alone
             spread = 0.0 if pd.isna(percent.spread) else percent.spread
             entries.append(known.format(mean=percent.mean, spread=spread) if percent.n else "-")
-        lines.append([str(method), f"{rate:g}", *entries])
+        lines.append([str(model), f"{rate:g}", *entries])
     return heads, lines
 
 

@@ -19,7 +19,7 @@ class Finished(NamedTuple):
     cells: dict[str, dict[str, Any]]
     """What a sweep sets in each of its cells; a study without a sweep has one cell, named ''"""
     outcomes: pd.DataFrame
-    """Columns cell, method, seed, statistic, value, and resolution: the least difference that values can have"""
+    """Columns cell, node, seed, statistic, value, and resolution: the least difference that values can have"""
     models: dict[str, dict[str, dict[str, str]]]
     """By cell and model, the names of the artifacts of its weights and of its measurements"""
     claims: dict[tuple[str, str, str], dict[str, Any]]
@@ -46,7 +46,10 @@ def settings(a: Finished, b: Finished) -> list[Changed]:
         Changed(cell, name, ours.get(name), theirs.get(name))
         for cell, ours, theirs in pairs
         for name in {**ours, **theirs}
-        if ours.get(name) != theirs.get(name) and name.split(".")[0] not in SIDE_SETTINGS
+        # An empty dictionary stands for settings that the other study has by name.
+        if {} not in (ours.get(name), theirs.get(name))
+        and ours.get(name) != theirs.get(name)
+        and name.split(".")[0] not in SIDE_SETTINGS
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a study comes to: each outcome a number a model and seed, from rows of the results table, with its null."""
+"""What a study comes to: outcomes, one number for each model and seed, from rows of the results table, with nulls."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -134,7 +134,7 @@ def cells(table: pd.DataFrame) -> list[str]:
 
 
 def values(table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
-    """Every outcome of a table, or those of the printed summary: a row an outcome, cell, model and seed.
+    """Every outcome of a table, or those of the printed summary: one row for each outcome, cell, model and seed.
 
     `value` and `null` are means over rows, nan if a row has no value; `n` is the fewest prompts, or of
     whatever else, behind a row; `chance`, `level` and `share` are those of the outcome.
@@ -170,7 +170,7 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def interval(values: pd.Series | np.ndarray, resolution: float = 0.0) -> Paired:
-    """The mean of a number a seed and its 95 % t-interval, of those that are there.
+    """The mean of one number for each seed and its 95 % t-interval, of those that are there.
 
     `resolution` is what the numbers are known to, and their spread at least: 1 / n for shares of n prompts.
     """
@@ -179,7 +179,7 @@ def interval(values: pd.Series | np.ndarray, resolution: float = 0.0) -> Paired:
 
 
 def over_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """The models on the way as a sweep over the steps of tuning, a cell a step; no rows if there are none.
+    """The models on the way as a sweep over the steps of tuning, one cell for each step; no rows if there are none.
 
     Step 0 is the model that each started from, in what was measured on the way.
     """

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from experiments.settings.names import RANDOM, UNTOUCHED
+from models.training.methods import CONTROLS
 
 
 def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
@@ -31,6 +32,11 @@ def models(table: pd.DataFrame) -> list[str]:
 def tuned(table: pd.DataFrame) -> list[str]:
     """The models that have a change of weights."""
     return [model for model in models(table) if model not in (UNTOUCHED, RANDOM)]
+
+
+def untaught(table: pd.DataFrame) -> list[str]:
+    """The controls among tuned models: those that a control's method made of the pretrained model."""
+    return models(select(table, start=UNTOUCHED, method=CONTROLS))
 
 
 def sample_note(rows: pd.DataFrame, of: str) -> str:

@@ -39,7 +39,7 @@ def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
 
 
 def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `method`.
+    """Where the first PROMPTS of each family lie by `separability.COORDINATES`, of every model: COLUMNS and `node`.
 
     Of the first seed, of the first world, that all models have. `models` are those of a cell, as an output
     folder's models.json names them; one whose file is not there, or not what was written, is left out, and so is
@@ -47,13 +47,13 @@ def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """
     metrics = sorted({metric for metric, _ in COORDINATES})
     found = [pd.DataFrame(columns=["node", *COLUMNS])]
-    for method, places in models.items():
-        if method == RANDOM:
+    for model, places in models.items():
+        if model == RANDOM:
             continue
         try:
             measured = folder(places, MEASUREMENT)
             if not changed(measured):
-                found.append(read(measured, metrics, PROMPTS).assign(node=method))
+                found.append(read(measured, metrics, PROMPTS).assign(node=model))
         except (KeyError, OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)

@@ -34,7 +34,7 @@ import pandas as pd
 
 from analysis.stats import paired_test, seeds_needed, variance_shares
 from experiments.findings.claims.paper import Claim, Paper
-from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.claims.reading import MissingError, Reading
 from experiments.findings.claims.units import UNITS
 from experiments.findings.judging import LEVEL, Compared, Evidence, judge, weigh
 from experiments.findings.results import select, unchanged
@@ -97,12 +97,12 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
         settings = [rows[name].astype(object).fillna("") for name in swept(table) if name != RATE]
         for _, alike in rows.groupby(settings or np.zeros(len(rows)), sort=False):
             for name, own in alike.groupby("cell", sort=False, observed=True):
-                lower = alike["learning_rate"] < own["learning_rate"].max()
-                slower = alike[lower & alike["node"].isin(own["node"])]
+                # Not by learning_rate: a model may have one of its own, the same in all cells.
+                slower = alike[(alike[RATE] < own[RATE].max()) & alike["node"].isin(own["node"])]
                 # Of cells that are the same but for their name, one.
-                slower = slower[slower["cell"].isin(slower.drop_duplicates("learning_rate")["cell"])]
+                slower = slower[slower["cell"].isin(slower.drop_duplicates(RATE)["cell"])]
                 if len(slower):
-                    results = Results(pd.concat([own, slower]), paper.conventions)
+                    results = Reading(pd.concat([own, slower]), paper.conventions)
                     compared = {(claim, model): _compare(results, one, model) for model in paper.models(claim)}
                     found.setdefault(name, {}).update(compared)
     return found
@@ -115,7 +115,7 @@ def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     return table[results.read & any(one.verdict != UNTESTABLE for one in verdicts)]
 
 
-def _read(table: pd.DataFrame, paper: Paper) -> Results:
+def _read(table: pd.DataFrame, paper: Paper) -> Reading:
     """Raises ValueError where a model was tuned twice in a world at one learning rate: no seeds of one."""
     runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
     again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
@@ -124,10 +124,10 @@ def _read(table: pd.DataFrame, paper: Paper) -> Results:
             f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
             "pass the rows of one at a time"
         )
-    return Results(table, paper.conventions)
+    return Reading(table, paper.conventions)
 
 
-def _compare_all(paper: Paper, results: Results) -> Of:
+def _compare_all(paper: Paper, results: Reading) -> Of:
     return {
         (name, model): _compare(results, claim, model)
         for name, claim in paper.claims.items()
@@ -135,7 +135,7 @@ def _compare_all(paper: Paper, results: Results) -> Of:
     }
 
 
-def _compare(results: Results, claim: Claim, model: str) -> Compared:
+def _compare(results: Reading, claim: Claim, model: str) -> Compared:
     before, results.read = results.read, np.zeros_like(results.read)
     try:
         effect, control = claim.measure(results, model)

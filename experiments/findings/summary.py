@@ -6,9 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.findings import outcomes
-from experiments.findings.results import models, prompt_note, select
+from experiments.findings.results import models, prompt_note, select, untaught
 from experiments.settings.names import RANDOM
-from models.training.methods import CONTROLS, MATCHED
+from models.training.methods import MATCHED
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def render(table: pd.DataFrame) -> Table:
     matched one if it is there: the report has all.
     """
     table = table[table["node"] != RANDOM]
-    controls = [name for name in models(table) if name in CONTROLS]
+    controls = untaught(table)
     shown = MATCHED if MATCHED in controls else next(iter(controls), "")
     table = table[~table["node"].isin(controls) | (table["node"] == shown)]
     long, names = cells(table), models(table)

@@ -18,7 +18,7 @@ class Control(NamedTuple):
 
 
 MODELS = {
-    UNTOUCHED: "The pretrained model that every method starts from: what was there before tuning.",
+    UNTOUCHED: "The pretrained model, which tuning starts from: what was there before.",
     "continued": "As many steps of ordinary further training, with no safety in it: what any training changes.",
     RANDOM: "The model before any training, with random weights: what the architecture and the prompts alone give.",
     "shuffled": "Refusals trained on prompts chosen at random: tuning to refuse that carries no notion of safety.",

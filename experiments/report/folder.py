@@ -13,7 +13,7 @@ from experiments.findings.seal import CELLS, CLAIMS, ENVIRONMENT, MODELS, RESULT
 from experiments.findings.table import NULLABLE
 
 NEEDED = [
-    *("cell", "world_seed", "node", "seed", "family", "layer", "module"),
+    *("cell", "world_seed", "node", "start", "method", "seed", "family", "layer", "module"),
     *("intervention", "strength", "other", "step", "metric", "value", "n"),
 ]
 
@@ -31,8 +31,8 @@ CELL = ("cell", "settings", "status", "error")
 """The keys of an entry of cells.json"""
 
 
-class Cell(NamedTuple):
-    """One point of a study: all there is without an ablation."""
+class CellState(NamedTuple):
+    """How far one cell of a study is; without an ablation there is one, without a name."""
 
     name: str
     settings: dict[str, Any]
@@ -52,7 +52,7 @@ class Study(NamedTuple):
 
     name: str
     settings: dict[str, Any]
-    cells: list[Cell]
+    cells: list[CellState]
     table: pd.DataFrame
     """Columns NEEDED of the results: the rows that are not about one singular vector or neuron of many"""
     verdicts: list[dict[str, Any]]
@@ -60,7 +60,7 @@ class Study(NamedTuple):
     models: dict[str, dict[str, dict[str, Any]]]
     """By cell and model, the folders `weights` and `measured`, of the first world where there are several"""
     environment: dict[str, Any]
-    methods: list[str]
+    nodes: list[str]
     """The models in the order of the table"""
     seeds: list[int]
     """All that have rows"""
@@ -75,17 +75,17 @@ def read(folder: Path) -> Study:
     """Raises FileNotFoundError where there are no settings: such a folder is no study's."""
     settings = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     table = _table(folder / RESULTS)
-    cells = [Cell(*(one[key] for key in CELL)) for one in _json(folder / CELLS, [])]
+    cells = [CellState(*(one[key] for key in CELL)) for one in _json(folder / CELLS, [])]
     names = table["cell"].unique().tolist() or [""]
     return Study(
         name=str(settings["study"]),
         settings=settings,
-        cells=cells or [Cell(name, {}, "done", None) for name in names],
+        cells=cells or [CellState(name, {}, "done", None) for name in names],
         table=table,
         verdicts=_json(folder / CLAIMS, []),
         models=_json(folder / MODELS, {}),
         environment=NO_ENVIRONMENT | _json(folder / ENVIRONMENT, {}),
-        methods=table["node"].unique().tolist(),
+        nodes=table["node"].unique().tolist(),
         seeds=sorted(map(int, table["seed"].unique())),
     )
 

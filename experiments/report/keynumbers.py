@@ -5,10 +5,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from experiments.findings import outcomes, summary
-from experiments.findings.results import prompt_note, select, unchanged
-from experiments.report.controls import MODELS
+from experiments.findings.results import prompt_note, select, unchanged, untaught
 from experiments.report.folder import Study
 from experiments.report.scorecard import MINUS
+from experiments.settings.names import RANDOM, UNTOUCHED
 
 
 class Number(NamedTuple):
@@ -21,24 +21,24 @@ class Number(NamedTuple):
 
 
 class Table(NamedTuple):
-    """One table of key numbers: a column a model."""
+    """One table of key numbers, with one column for each model."""
 
     title: str
     rows: list[tuple[str, str, list[Number | None]]]
-    """Name, what it means, a number a model"""
+    """Name, what it means, and a number for each model"""
 
 
 class KeyNumbers(NamedTuple):
     """All of them, and what they are a mean over."""
 
     over: str
-    methods: list[tuple[str, str]]
+    models: list[tuple[str, str]]
     """Name, and "control" where it is one"""
     tables: list[Table]
 
 
 def tables(study: Study) -> KeyNumbers:
-    """One table of all statistics; in an ablation one a statistic, a row a cell."""
+    """One table of all statistics; in an ablation one for each statistic, with one row for each cell."""
     complied = select(unchanged(study.table), metric="complied")
     if complied.empty:
         return KeyNumbers("", [], [])
@@ -50,7 +50,7 @@ def tables(study: Study) -> KeyNumbers:
 
     def row(statistic: str, cell: str) -> list[Number | None]:
         share = statistics[statistic].share
-        return [_number(groups.get((statistic, cell, method)), share) for method in study.methods]
+        return [_number(groups.get((statistic, cell, model)), share) for model in study.nodes]
 
     if study.ablation:
         found = [
@@ -59,8 +59,9 @@ def tables(study: Study) -> KeyNumbers:
         ]
     else:
         found = [Table("", [(name, one.printed, row(name, next(iter(by_cell)))) for name, one in statistics.items()])]
-    methods = [(method, "control" if method in MODELS else "") for method in study.methods]
-    return KeyNumbers(prompt_note(study.table), methods, found)
+    controls = {UNTOUCHED, RANDOM, *untaught(study.table)}
+    models = [(model, "control" if model in controls else "") for model in study.nodes]
+    return KeyNumbers(prompt_note(study.table), models, found)
 
 
 def _number(values: "pd.Series[float] | None", share: bool) -> Number | None:

@@ -21,7 +21,7 @@ GROUPS = ("ablation", "world", "model")
 
 QUESTION = "ablation.question"
 
-WHOLE = ("ablation.points",)
+WHOLE = ("ablation.points", "nodes")
 """Settings that are dictionaries themselves."""
 
 

@@ -1,4 +1,4 @@
-"""The results table as the page shows it: a row a place and metric, with every seed and a control."""
+"""The results table as the page shows it: one row for each place and metric, with every seed and a control."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def pack(study: Study) -> dict[str, Any]:
     for name in PLACE:
         codes, names = pd.factorize(shown[name])
         packed[name] = {"names": [str(one) for one in names], "codes": codes.tolist()}
-    order = {name: i for i, name in enumerate(study.methods)}
+    order = {name: i for i, name in enumerate(study.nodes)}
     packed["node"]["order"] = [order[name] for name in packed["node"]["names"]]
     codes, names = pd.factorize(shown["control_name"])
     packed["control_name"] = {"names": names.tolist(), "codes": codes.tolist()}
@@ -54,7 +54,7 @@ def pack(study: Study) -> dict[str, Any]:
 
 
 def _by_seed(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
-    """A row a place: PLACE in words, a column a seed, and the least n of them."""
+    """One row for each place: PLACE in words, a column for each seed, and the least n of them."""
     short = table["strength"].map("{:g}".format, na_action="ignore")
     named = table[PLACE].assign(strength=short).astype(object).fillna("").astype(str).reset_index(drop=True)
     which = named.groupby(PLACE, sort=False).ngroup().to_numpy()
@@ -71,14 +71,14 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
     there = dict(zip(zip(*(wide[name] for name in PLACE), strict=True), wide[seeds].mean(axis=1), strict=True))
     own, counterparts = controls.beside(wide["metric"]), controls.counterparts()
     values, names = [], []
-    for cell, metric, method, family, layer, module, changed, *how in zip(*(rows[name] for name in PLACE), strict=True):
+    for cell, metric, model, family, layer, module, changed, *how in zip(*(rows[name] for name in PLACE), strict=True):
         candidates, place = [], (family, layer, module)
         if metric in own:
-            candidates.append(((cell, own[metric][0], method, *place, changed, *how), own[metric][1]))
+            candidates.append(((cell, own[metric][0], model, *place, changed, *how), own[metric][1]))
         instead = counterparts.get(changed)
         if instead:
-            candidates.append(((cell, metric, method, *place, instead, *how), instead))
-        if method not in ("continued", UNTOUCHED, RANDOM):
+            candidates.append(((cell, metric, model, *place, instead, *how), instead))
+        if model not in ("continued", UNTOUCHED, RANDOM):
             candidates.append(((cell, metric, "continued", *place, changed, *how), controls.FURTHER))
         value, name = next(((there[key], name) for key, name in candidates if key in there), (np.nan, ""))
         values.append(value)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from analysis.metrics import METRICS
 from analysis.separability import COORDINATES
-from experiments.findings.results import select, unchanged
+from experiments.findings.results import select, unchanged, untaught
 from experiments.findings.samples import MEASUREMENT, folder
 from experiments.findings.samples import read as read_samples
 from experiments.report.folder import Study
@@ -20,7 +20,6 @@ from experiments.settings.names import UNTOUCHED
 from experiments.stages import responses
 from experiments.stages.measure import SAMPLES
 from experiments.stages.responses import Responses
-from models.training.methods import CONTROLS
 
 BUDGET = 1_900_000
 """Bytes of coordinates and words together, about."""
@@ -34,7 +33,9 @@ NONE = -32768
 STEPS = 65_000
 
 
-class _Place(NamedTuple):
+class _Files(NamedTuple):
+    """Where to look for what is shown of a model."""
+
     cell: str
     model: str
     words: Path
@@ -57,7 +58,7 @@ def read(study: Study) -> dict[str, Any]:
     `notes` says in words what is left out or missing.
     """
     places = [
-        _Place(cell, model, folder(paths, Responses.name), folder(paths, MEASUREMENT))
+        _Files(cell, model, folder(paths, Responses.name), folder(paths, MEASUREMENT))
         for cell, models in study.models.items()
         for model, paths in models.items()
         if "measured" in paths
@@ -73,7 +74,7 @@ def read(study: Study) -> dict[str, Any]:
     part = _choose(study, list(words))
     kept = {place: _cut(rows, part) for place, rows in words.items() if place.cell in part.cells}
     packed: dict[str, Any] = {"cells": [], "sets": [], "verdicts": [], "why": [], "points": {}, "probe": {}}
-    packed["controls"] = [UNTOUCHED, *CONTROLS]
+    packed["controls"] = [UNTOUCHED, *untaught(study.table)]
     known: dict[str, int] = {}
     for cell in part.cells:
         of_cell = {place.model: rows for place, rows in kept.items() if place.cell == cell}
@@ -86,11 +87,11 @@ def read(study: Study) -> dict[str, Any]:
     return packed
 
 
-def _named(place: _Place) -> str:
+def _named(place: _Files) -> str:
     return f"{place.model} at {place.cell}" if place.cell else place.model
 
 
-def _choose(study: Study, places: Sequence[_Place]) -> _Part:
+def _choose(study: Study, places: Sequence[_Files]) -> _Part:
     """As much as fits into the budget: fewer seeds, then fewer prompts, then fewer cells."""
     cells = list(dict.fromkeys(place.cell for place in places))
     if not places:
@@ -156,14 +157,14 @@ def _code(names: list[str], name: str) -> int:
 
 
 def _answers(rows: pd.DataFrame) -> dict[str, Any]:
-    """A letter a prompt, and the words of what is neither compliance nor refusal."""
+    """A letter for each prompt, and the words of what is neither compliance nor refusal."""
     outcomes = rows["outcome"].map(CODES)
     texts = {i: text for i, (code, text) in enumerate(zip(outcomes, rows["generated"], strict=True)) if code == "n"}
     return {"outcomes": "".join(outcomes), "texts": texts}
 
 
-def _points(place: _Place, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
-    """By `cell|model|seed|site|layer` an entry a coordinate: lowest value, step, int16s in the prompts' order."""
+def _points(place: _Files, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    """By `cell|model|seed|site|layer` an entry for each coordinate: lowest value, step, int16s by prompt."""
     try:
         samples = read_samples(place.points, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):
@@ -206,7 +207,7 @@ def _probe(table: pd.DataFrame, wanted: set[str]) -> dict[str, list[float]]:
     return found
 
 
-def _left_out(study: Study, part: _Part, kept: dict[_Place, pd.DataFrame]) -> list[str]:
+def _left_out(study: Study, part: _Part, kept: dict[_Files, pd.DataFrame]) -> list[str]:
     """What the page does not show of what was measured."""
     if not kept:
         return []

@@ -67,7 +67,8 @@ class ExportConfig:
     out: str = ""
     """The folder, or the .safetensors file, to write."""
     method: str | None = None
-    """Which model: a method of the study, or untouched; null is the study's first method."""
+    """Which model of the study: a method, START+METHOD, one of its nodes, untouched or random; null is the first that
+    was tuned."""
     cell: str | None = None
     """Which cell of an ablation; null is the first."""
     seed: int = 0

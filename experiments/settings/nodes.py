@@ -1,5 +1,6 @@
 """The nodes of a study: its tuned models, each with the one that it starts from and the method that leads to it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from experiments.settings.changed import changed
@@ -28,7 +29,7 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
 
     `methods` are nodes of their own names that start from the pretrained model; `attacks` add to each of
     them, and of the same settings, START+METHOD; `nodes` has any others. Raises SettingError for a node that
-    cannot be, or that starts from none there is.
+    cannot be, or that starts from none there is, or that has a method's name and is not what claims take it for.
     """
     waiting: dict[str, dict[str, Any]] = {name: {"method": name} for name in config.methods}
     waiting |= {
@@ -38,13 +39,22 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
         with naming("nodes"):
             taken = name in waiting or name in (UNTOUCHED, RANDOM)
             require(not taken, name, described, "is the name of another model", "choose another name")
+            # Claims and placebos are read by the names of methods.
+            as_named = name == described["method"] and described.get("start", UNTOUCHED) == UNTOUCHED
+            require(
+                name not in METHODS or as_named,
+                name,
+                described,
+                f"has the name of a method, so it must start from {UNTOUCHED} by that method",
+                "choose another name",
+            )
         waiting[name] = described
     found: dict[str, Node] = {}
     while waiting:
         ready = [name for name, one in waiting.items() if one.get("start", UNTOUCHED) in (UNTOUCHED, *found)]
         for name in ready:
             with naming("nodes"), naming(name):
-                found[name] = _node(config, **waiting.pop(name))
+                found[name] = _node(config, waiting.pop(name))
         if not ready:
             name, one = next(iter(waiting.items()))
             known = ", ".join([UNTOUCHED, *found])
@@ -53,14 +63,14 @@ def nodes(config: StudyConfig) -> dict[str, Node]:
     return found
 
 
-def _node(
-    config: StudyConfig, method: str, start: str = UNTOUCHED, reference: str | None = None, **settings: Any
-) -> Node:
-    """With `settings`, by full name, in place of the study's own."""
+def _node(config: StudyConfig, described: Mapping[str, Any]) -> Node:
+    """Settings in `described`, by full name, stand in place of the study's own."""
+    settings = dict(described)
+    method, start = settings.pop("method"), settings.pop("start", UNTOUCHED)
+    reference = settings.pop("reference", None) or start
     for name, value in settings.items():
         own = name.startswith(("tuning.", f"method.{method}."))
         require(own, name, value, "is no setting of a node", f"choose from tuning and method.{method}")
-    reference = reference or start
     known = dict.fromkeys((start, UNTOUCHED))
     require(reference in known, "reference", reference, f"must be among {', '.join(known)}", "choose from these")
     own_config = changed(config, settings) if settings else config
@@ -68,5 +78,5 @@ def _node(
 
 
 def coefficients(config: StudyConfig, method: str) -> Any:
-    """Of a method; those that it has by itself if the settings have none of it."""
+    """The dataclass of a method, with its own defaults where the settings have none of that method."""
     return getattr(config.method, method, None) or METHODS[method].hyper()

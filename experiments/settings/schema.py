@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.edits.mixtures import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
+from experiments.settings.plain import flat
 from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
@@ -174,6 +175,8 @@ class StudyConfig:
             for name in named:
                 require_method(setting, name)
             require(len(set(named)) == len(named), setting, list(named), "must not repeat a method", "name each once")
+        # Settings of a node's own may be nested too, as nodes.x.tuning.steps=5 makes them.
+        self.nodes = {name: flat(node) if isinstance(node, dict) else node for name, node in self.nodes.items()}
         for name, node in self.nodes.items():
             with naming("nodes"):
                 require_name("name", name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -31,7 +31,8 @@ TABLE = "rows.parquet"
 
 @dataclass(frozen=True)
 class Paths(Stage):
-    """TABLE of every seed of which no model has diverged; columns `node` and `method` say where a path starts.
+    """TABLE of every seed of which no model has diverged; columns `node`, `method` and `learning_rate` say of
+    which one a path starts.
 
     Raises DivergedError if there is none.
     """
@@ -70,9 +71,12 @@ class Paths(Stage):
             before = one_seed(untouched, place)
             key = fold(jax.random.key(0), "paths", numbers[place])
             found = paths.measure(self.reference.shape, models, before, prompts, self.paths, key, self.controls)
+            own: dict[str, dict[str, Any]] = {
+                node: {"node": node, "method": of.method, "learning_rate": of.tuning.learning_rate}
+                for node, of in self.models.items()
+            }
             return pd.concat(
-                pd.DataFrame(rows(results)).assign(seed=numbers[place], node=node, method=self.models[node].method)
-                for node, results in found.items()
+                pd.DataFrame(rows(results)).assign(seed=numbers[place], **own[node]) for node, results in found.items()
             )
 
         frames = of_each(of_seed, np.flatnonzero(whole).tolist())

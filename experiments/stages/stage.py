@@ -91,10 +91,6 @@ def make(stages: Sequence[Stage], store: Store, runner: Runner) -> list[Artifact
     return [made[stage.recipe.key] for stage in stages]
 
 
-def _several(value: Any) -> Sequence[Any]:
-    return list(value.values()) if isinstance(value, Mapping) else [value]
-
-
 class _Items(tuple[tuple[str, type, Any], ...]):
     """A mapping's names, types of values and values, to be looked up by: True is 1 and 1 is 1.0, but not as JSON."""
 

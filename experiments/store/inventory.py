@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from filelock import Timeout
 
-from experiments.settings.names import UNTOUCHED
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.plain import flat
 from experiments.store.artifacts import Store
 from experiments.store.files import DAMAGE, read_file, remove
@@ -47,7 +47,7 @@ class Entry(NamedTuple):
     settings: dict[str, Any]
 
 
-class Study(NamedTuple):
+class UsingStudy(NamedTuple):
     """A study that the store was used by; its output folder may be gone."""
 
     folder: Path
@@ -79,7 +79,7 @@ class Inventory:
         studies = [_study(path) for path in sorted((store.root / "studies").glob("*.json"))]
         self.studies = [study for study in studies if study.folder.is_dir()]
         self.gone = [study for study in studies if not study.folder.is_dir()]
-        self.users: dict[str, list[Study]] = {}
+        self.users: dict[str, list[UsingStudy]] = {}
         """Of each artifact that is needed, whether it is there or not"""
         for study in self.studies:
             for name in self.with_ancestors(study.artifacts):
@@ -132,7 +132,7 @@ class Inventory:
             of_methods = any("method" in settings[name] for name in names)
             for name in names:
                 if of_methods:
-                    settings[name].setdefault("method", UNTOUCHED)
+                    settings[name].setdefault("method", self._untuned(name))
                 for setting, value in settings[name].items():
                     values.setdefault(setting, set()).add(json.dumps(value))
             for name in names:
@@ -144,20 +144,34 @@ class Inventory:
                 found[name] = {setting: inherited[setting] for setting in shown}
         return found
 
+    def _untuned(self, name: str) -> str:
+        """Which model it is, or of which it says something, where it descends from no tuning."""
+        trained = any(self.entries[one].stage == "pretrain" for one in self.with_ancestors([name]))
+        return UNTOUCHED if trained else RANDOM
+
     def _inherit(self, name: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """The settings of an artifact and those on which all that it is made from agree."""
+        """The settings of an artifact and those on which all that it is made from agree.
+
+        What another of these is itself made from is not asked: that was changed since. A model that is tuned again
+        has the methods of all its tunings, START+METHOD.
+        """
         if name not in known:
             known[name] = {}
-            parents = [
-                self._inherit(self.by_key[key].name, known) for key in self.entries[name].parents if key in self.by_key
-            ]
+            made_from = dict.fromkeys(self.by_key[key].name for key in self.entries[name].parents if key in self.by_key)
+            older = {
+                one for other in made_from for one in self.with_ancestors([other]) if one != other and one in made_from
+            }
+            parents = [self._inherit(one, known) for one in made_from if one not in older]
             every = {setting: value for parent in parents for setting, value in parent.items()}
             agreed = {
                 setting: value
                 for setting, value in every.items()
                 if all(parent.get(setting, value) == value for parent in parents)
             }
-            known[name] = {**agreed, **flat(self.entries[name].settings)}
+            own = flat(self.entries[name].settings)
+            if "method" in agreed and "method" in own:
+                own["method"] = f"{agreed['method']}+{own['method']}"
+            known[name] = {**agreed, **own}
         return known[name]
 
 
@@ -197,11 +211,11 @@ def _entry(path: Path) -> Entry:
     )
 
 
-def _study(record: Path) -> Study:
+def _study(record: Path) -> UsingStudy:
     """Raises StoppedError if the record cannot be read: what it keeps is then not known."""
     try:
         content = json.loads(read_file(record))
-        return Study(Path(content["folder"]), record, frozenset(content["artifacts"]))
+        return UsingStudy(Path(content["folder"]), record, frozenset(content["artifacts"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno not in DAMAGE:
             raise

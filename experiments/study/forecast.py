@@ -17,7 +17,7 @@ from experiments.settings.names import UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from experiments.stages import prompts
 from experiments.store.artifacts import Store
-from experiments.store.inventory import Inventory
+from experiments.store.inventory import Entry, Inventory
 from experiments.study import engine
 from experiments.study.cells import Cell, cells, worlds
 from experiments.study.plan import Plan, jobs, plan
@@ -25,7 +25,7 @@ from synth import sequences
 from synth.world import WorldConfig, build_world
 
 TRAINED = ("pretrain", "tune")
-"""Stages that train a model a seed."""
+"""Stages that train one model for each seed."""
 
 GUESSED = {"initial": 0.5, "measure": 0.8, "paths": 3.0}
 """Seconds of a quick study's stages that do not train, for when the store has none like it."""
@@ -48,7 +48,7 @@ class Known(NamedTuple):
     bytes: float
 
 
-class Line(NamedTuple):
+class StageForecast(NamedTuple):
     """What there is to do of one stage."""
 
     stage: str
@@ -63,9 +63,11 @@ class Line(NamedTuple):
     """Whether the store has none of this stage to tell by"""
 
 
-def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[Line]:
-    """A line a stage; nothing is made. Raises UserError and SettingError as a run would, StoppedError for another
-    store's format. `warn` gets one line if there are too many worlds to draw prompts in each.
+def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[StageForecast]:
+    """A line for each stage; nothing is made.
+
+    `warn` gets one line if there are too many worlds to draw prompts in each. Raises UserError and SettingError as a
+    run would, StoppedError for another store's format.
     """
     planned = [(cell, plan(cell.config)) for cell in cells(config)]
     engine.check(config.launcher)
@@ -77,12 +79,12 @@ def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[L
     for cell, needed in planned:
         for recipe in needed.recipes:
             uses.setdefault(recipe.key, (cell, needed))
-    lines: dict[str, Line] = {}
+    lines: dict[str, StageForecast] = {}
     compiled: set[tuple[str, str | None]] = set()
     for job in jobs(planned):
         stage = job.stage
         missing = [recipe for recipe in job.recipes if not (store and store.has(recipe))]
-        before = lines.get(stage) or Line(stage, 0, 0, 0, 0, 0.0, 0.0, stage not in known)
+        before = lines.get(stage) or StageForecast(stage, 0, 0, 0, 0, 0.0, 0.0, stage not in known)
         seconds = 0.0
         for recipe in missing:
             cell, needed = uses[recipe.key]
@@ -97,7 +99,7 @@ def forecast(config: StudyConfig, warn: Callable[[str], None] = print) -> list[L
             compiled.add(program)  # The other worlds share it.
         some = uses[job.recipes[0].key][0].config
         size = known[stage].bytes if stage in known else GUESSED_BYTES[stage] * _relative_size(some)
-        lines[stage] = Line(
+        lines[stage] = StageForecast(
             stage,
             before.jobs + bool(missing),
             before.trainings + (len(missing) * config.seeds if stage in TRAINED else 0),
@@ -129,7 +131,7 @@ def _check_prompts(worlds: dict[WorldConfig, list[str]], warn: Callable[[str], N
         until = min(until, time.monotonic() + DRAWING)
 
 
-def render(config: StudyConfig, lines: list[Line]) -> Table:
+def render(config: StudyConfig, lines: list[StageForecast]) -> Table:
     """The lines and their sum."""
     cells = len(config.ablation.cells())
     name = f"{config.study}, ablation {config.ablation.name}" if config.ablation.name else config.study
@@ -146,7 +148,7 @@ def render(config: StudyConfig, lines: list[Line]) -> Table:
         caption_justify="left",
         show_footer=True,
     )
-    total = [sum(getattr(line, field) for line in lines) for field in Line._fields[1:7]]
+    total = [sum(getattr(line, field) for line in lines) for field in StageForecast._fields[1:7]]
     out.add_column("stage", "total", no_wrap=True)
     headings = ("artifacts", "there", "jobs", "trainings", "about", "disk")
     jobs_, trainings, artifacts, there, seconds, bytes_ = total
@@ -164,8 +166,10 @@ def _known(store: Store) -> dict[str, Known]:
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, list[int]] = {}
     for entry in entries.values():
-        # The last parent of each is the pretraining that it descends from.
-        base = entries.get(entry.parents[-1] if entry.parents else entry.key)
+        # Along the last parents lies the pretraining that it descends from.
+        base: Entry | None = entry
+        while base and base.parents:
+            base = entries.get(base.parents[-1])
         if base is None or not entry.seconds:
             continue
         try:

@@ -20,7 +20,12 @@ from tests.experiments.test_study import TINY
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
-GRAPH = ["methods=[sft]", "attacks=[continued]", "nodes.last={start: sft+continued, method: dpo, tuning.steps: 3}"]
+GRAPH = [
+    "methods=[sft]",
+    "attacks=[continued]",
+    "nodes.last={start: sft+continued, method: dpo, tuning.steps: 3}",
+    "nodes.slow={method: dpo, tuning.steps: 3, tuning.learning_rate: 1e-4}",
+]
 
 
 def test_each_model_is_tuned_from_its_start_and_measured_against_it(
@@ -38,7 +43,12 @@ def test_each_model_is_tuned_from_its_start_and_measured_against_it(
         ("sft", UNTOUCHED, "sft"),
         ("sft+continued", "sft", "continued"),
         ("last", "sft+continued", "dpo"),
+        ("slow", UNTOUCHED, "dpo"),
     }
+    # In what is measured between models, too.
+    assert set(select(table, node="slow")["learning_rate"]) == {1e-4}
+    assert set(select(table, node="sft")["learning_rate"]) == {config.tuning.learning_rate}
+    assert {"between", "transfer"} <= set(select(table, node="slow")["intervention"].dropna())
     models = json.loads((folder / "models.json").read_text())[""]
     weights = {
         name: flatten(from_safetensors((Path(one["weights"]) / files.WEIGHTS).read_bytes()))

@@ -13,13 +13,13 @@ from experiments.findings import printed
 from experiments.findings.claims import PAPERS
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.paper import Claim, Paper
-from experiments.findings.claims.reading import Results
+from experiments.findings.claims.reading import Reading
 from experiments.findings.scorecard import of_cells, to_json
 from experiments.settings.config import load
 from tests.experiments.made_results import results
 
 
-def answered(results: Results, method: str) -> tuple[pd.Series, float]:
+def answered(results: Reading, method: str) -> tuple[pd.Series, float]:
     """The shares of all that a response can be, which are 1 together, against half."""
     shares = [results.mean(metric, method, family="safe") for metric in ("complied", "refused", "neither")]
     return sum(shares[1:], shares[0]), 0.5

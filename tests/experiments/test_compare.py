@@ -1,5 +1,6 @@
 """Tests of `experiments/compare.py` and `comparison.py`: on made-up studies whose differences are known."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from rich.console import Console
 from scipy import stats
 
-from experiments.compare import main
+from experiments.compare import LEAST, _outcomes, main
 from experiments.findings import comparison
 from experiments.findings.comparison import Finished, outcomes, settings, verdicts
 from experiments.settings.schema import SIDE_SETTINGS
@@ -35,6 +37,29 @@ def finished(
 
 def draw(seed: int, n: int = SEEDS) -> list[float]:
     return np.random.default_rng(seed).normal(0.5, 0.1, n).tolist()
+
+
+def test_nodes_that_one_study_has_are_said_once_each() -> None:
+    base = finished({("", "refused", "sft"): draw(0)})
+    a, b = (base._replace(settings=one) for one in ({"nodes.x.method": "dpo"}, {"nodes": {}}))
+    assert [(one.name, one.a, one.b) for one in settings(a, b)] == [("nodes.x.method", "dpo", None)]
+    assert [(one.name, one.a, one.b) for one in settings(b, a)] == [("nodes.x.method", None, "dpo")]
+
+
+def test_names_of_models_are_printed_whole() -> None:
+    name = "pretraining_more+pretraining_more"
+    values = (
+        {("", "sine of the change of weights", name): draw(0)},
+        {("", "sine of the change of weights", name): draw(1)},
+    )
+    compared = outcomes(*map(finished, values))
+    written = io.StringIO()
+    Console(width=LEAST, file=written).print(_outcomes(compared))
+    said = written.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    column = said.index("model") - said.rindex("\n", 0, said.index("model")) - 1
+    cells = [line[column : column + len(name)].split("  ")[0].strip() for line in said.splitlines()]
+    assert name in "".join(cells)
 
 
 def test_studies_of_one_pretraining_are_compared_within_seeds() -> None:
@@ -153,7 +178,7 @@ def study(folder: Path, value: float, weights: str = "1", method: str = "sft", c
     ]
     table = pd.DataFrame(rows).assign(cell=cell, node=method, layer=1, module=None, intervention=None, n=8)
     table = table.assign(strength=None, other=None, step=None)
-    table.assign(world_seed=0).to_parquet(folder / "results.parquet", index=False)
+    table.assign(world_seed=0, start="untouched", method=method).to_parquet(folder / "results.parquet", index=False)
     (folder / "DONE").write_text("")
     return folder
 

@@ -20,6 +20,7 @@ from experiments.figures.registry import FIGURES, TABLES
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.results import select, unchanged
 from experiments.findings.scorecard import evidence, scorecard, to_json
+from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
@@ -203,12 +204,62 @@ def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFra
 
 
 def test_methods_and_families_are_told_apart_without_colour() -> None:
-    methods = [common.method_look(name) for name in ALL_METHODS]
+    methods = list(common.model_looks(ALL_METHODS).values())
     families = list(common.looks(["safe", "unsafe", *JAILBREAKS]).values())
     for looks in (methods, families):
         assert len({str(one.linestyle) for one in looks}) >= len(looks) - 1
         assert len({(str(one.linestyle), one.marker) for one in looks}) == len(looks)
         assert len({one.color for one in looks}) == len(looks)
+
+
+def test_models_of_other_names_than_methods_are_told_apart_from_all_others() -> None:
+    others = [f"{start}+{method}" for start in ("sft", "dpo", "x") for method in ("continued", "sft", "dpo", "npo")]
+    looks = common.model_looks([UNTOUCHED, RANDOM, "x", *ALL_METHODS, *others])
+    assert len({one.color for one in looks.values()} - {looks[name].color for name in ALL_METHODS}) >= 7
+    assert len({(one.color, one.marker) for one in looks.values()}) == len(looks)
+    assert len({(str(one.linestyle), one.marker) for one in looks.values()}) == len(looks)
+    assert {name: looks[name] for name in ALL_METHODS} == common.model_looks(ALL_METHODS)
+
+
+def test_titles_are_parted_between_the_words_of_names() -> None:
+    _, axes = common.panels(["continued+continued", "unlearning_kl", "sft", "dpo", "npo"], [""], "layer")
+    assert axes[0, 0].get_title(loc="left") == "continued+\ncontinued"
+    assert axes[0, 1].get_title(loc="left") == "unlearning_kl"
+
+
+@pytest.mark.parametrize("reach", [1.05, 1.5, 3, 3.5, 30, 3000])
+def test_ticks_of_a_small_logarithmic_axis_are_few(reach: float) -> None:
+    figure, axes = common.panels(["a", "b", "c"], [""], "x")
+    axes[0, 0].plot([0.61, 0.61 * reach], [0, 1])
+    common.logarithmic(axes[0, 0])
+    figure.canvas.draw()
+    left, right = axes[0, 0].get_xlim()
+    boxes = [
+        one.get_window_extent()
+        for one in axes[0, 0].get_xticklabels()
+        if one.get_text() and left <= one.get_position()[0] <= right
+    ]
+    assert len(boxes) >= 2
+    assert all(one.x1 < next_.x0 for one, next_ in itertools.pairwise(boxes))
+
+
+def test_a_model_looks_the_same_in_every_figure_of_a_table() -> None:
+    table = results().replace({"node": {"dpo": "a"}, "other": {"dpo": "a"}})
+    table = pd.concat([table, unchanged(results(key=1)).query("node == 'sft'").assign(node="b")])
+    few = table[(table["node"] != "a") | (table["intervention"] == "between")]
+    drawn = {name: figure_of(table, name) for name in ("distances", "between")}
+    drawn["of one"] = figure_of(few.query("metric != 'mean_distance' or node == 'b'"), "distances")
+    looks = {
+        name: {
+            str(one.get_label()).removeprefix("to "): one.get_color()
+            for axis in figure.axes
+            for one in axis.get_lines()
+        }
+        for name, figure in drawn.items()
+    }
+    assert looks["distances"]["a"] == looks["between"]["a"]
+    assert looks["distances"]["b"] == looks["of one"]["b"]
+    assert len({looks["distances"][name] for name in ("sft", "continued", "a", "b")}) == 4
 
 
 def test_tau_shows_means_over_seeds_and_each_seed(table: pd.DataFrame) -> None:

@@ -9,9 +9,10 @@ import pytest
 from scipy import stats
 
 from experiments.figures import ablation, claim_map, draw_all, exhibits, names
+from experiments.figures.common import model_looks
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.outcomes import OUTCOMES, values
-from experiments.findings.results import select
+from experiments.findings.results import models, select
 from experiments.findings.scorecard import scorecard
 from experiments.findings.verdicts import UNTESTABLE
 from tests.experiments.drawn import figure_of, style
@@ -124,7 +125,8 @@ def test_numbers_of_a_logarithmic_axis_do_not_touch(rates: int) -> None:
     order = [f"{rate:g}" for rate in np.geomspace(1e-5, 1e-2, rates)]
     one = values(swept()).query("outcome == 'safe complied'")
     first = one[one["cell"] == one["cell"].iloc[0]]
-    figure = ablation.draw(pd.concat([first.assign(cell=name, **{OVERLAP: float(name)}) for name in order]), order)
+    rows = pd.concat([first.assign(cell=name, **{OVERLAP: float(name)}) for name in order])
+    figure = ablation.draw(rows, model_looks(models(rows)), order)
     figure.canvas.draw()
     (axis,) = (axis for axis in figure.axes if axis.get_visible())
     assert axis.get_xscale() == "log"

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from experiments.settings.config import load
+from experiments.settings.config import load, output_folder
 from experiments.settings.names import UNTOUCHED
 from experiments.settings.nodes import nodes
 from experiments.settings.schema import StudyConfig
@@ -54,6 +54,20 @@ def test_a_node_has_settings_of_its_own_and_the_rest_is_the_study_s() -> None:
     assert nodes(whole)["sft"].tuning == whole.tuning
 
 
+def test_settings_of_a_node_may_be_given_one_by_one() -> None:
+    one = config("nodes.x={start: sft, method: dpo, tuning.steps: 7, tuning.data.label_noise: 0.5}")
+    by_one = config(
+        "nodes.x.start=sft", "nodes.x.method=dpo", "nodes.x.tuning.steps=7", "nodes.x.tuning.data.label_noise=0.5"
+    )
+    assert nodes(by_one) == nodes(one)
+    assert output_folder(by_one) == output_folder(one)
+
+
+def test_a_method_may_be_a_node_with_settings_of_its_own() -> None:
+    found = nodes(config("nodes.dpo={method: dpo, tuning.steps: 7}"))["dpo"]
+    assert (found.start, found.method, found.tuning.steps) == (UNTOUCHED, "dpo", 7)
+
+
 def test_a_change_is_measured_from_the_start_unless_the_pretrained_model_is_asked_for() -> None:
     planned = plan(config("attacks=[continued]", "nodes.total={start: sft, method: continued, reference: untouched}"))
     assert {one.reference for one in planned.measured["sft+continued"]} == {planned.weights["sft"]}
@@ -94,10 +108,13 @@ def test_a_model_that_is_tuned_again_is_so_on_other_prompts() -> None:
         ("nodes.x={start: [1], method: sft}", "must be a dictionary of a start, a method"),
         ("nodes.x=3", "must be a dictionary of a start, a method"),
         ("nodes.sft={method: dpo}", "is the name of another model"),
+        ("nodes.dpo={start: sft, method: dpo}", "has the name of a method, so it must start from untouched by that"),
+        ("nodes.shuffled={method: sft}", "has the name of a method, so it must start from untouched by that method"),
         ("nodes.untouched={method: dpo}", "is the name of another model"),
         ("nodes.x={method: dpo, reference: sft}", "nodes.x.reference=sft: must be among untouched"),
         ("nodes.x={method: dpo, world.seed: 3}", "nodes.x.world.seed=3: is no setting of a node"),
         ("nodes.x={method: dpo, method.sft.gamma: 3}", "is no setting of a node; choose from tuning and method.dpo"),
+        ("nodes.x={method: dpo, config: 3}", "nodes.x.config=3: is no setting of a node"),
         ("nodes.x={method: dpo, tuning.step: 3}", "nodes.x.tuning.step=3: there is no such setting"),
         ("nodes.x={method: dpo, tuning.steps: 0}", "nodes.x.tuning.steps=0: must be at least 1"),
         ("nodes.x={method: dpo, tuning.steps: many}", "nodes.x.tuning.steps=many: "),

@@ -9,7 +9,8 @@ from analysis.metric import SHARE, Metric, Null
 from analysis.metrics import METRICS
 from experiments.findings import outcomes, summary
 from experiments.findings.outcomes import OUTCOMES, STEP, Outcome, cells, interval, over_steps, values
-from experiments.findings.results import unchanged
+from experiments.findings.results import unchanged, untaught
+from experiments.settings.names import UNTOUCHED
 from tests.experiments.made_results import FAMILIES, METHODS, OVERLAP, results
 from tests.experiments.made_results import swept as make_sweep
 
@@ -137,6 +138,16 @@ def test_the_summary_prints_the_outcomes_that_say_so() -> None:
     printed = [name for name, one in outcomes.outcomes(table).items() if one.printed]
     assert [name.removesuffix(", layer 2") for name in dict.fromkeys(found["statistic"])] == printed
     assert summary.render(table).row_count == len(printed)
+
+
+def test_of_controls_by_whatever_name_one_has_a_column_and_attacks_are_none() -> None:
+    table = results()
+    rows = table[table["node"] == "continued"]
+    more = rows.assign(node="longer"), rows.assign(node="sft+continued", start="sft")
+    whole = pd.concat([table, *more])
+    assert untaught(whole) == ["continued", "longer"]
+    columns = [str(column.header) for column in summary.render(whole).columns]
+    assert columns == ["", UNTOUCHED, "sft", "dpo", "continued", "sft+continued"]
 
 
 def test_the_summary_of_a_sweep_has_a_row_a_cell(sweep: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.claims.measures import LAST, SFT, against, untouched
 from experiments.findings.claims.paper import Claim, Paper
-from experiments.findings.claims.reading import Results
+from experiments.findings.claims.reading import Reading
 from experiments.findings.printed import render
 from experiments.findings.scorecard import of_cells, scorecard, to_json
 from experiments.findings.verdicts import UNTESTABLE, Verdict
@@ -58,7 +58,7 @@ def test_a_paper_is_judged_as_if_it_were_alone(table: pd.DataFrame) -> None:
 def test_numbers_by_layer_are_read_from_the_deep_share_of_layers(
     share: float, layers: set[int], table: pd.DataFrame
 ) -> None:
-    read = Results(table, Conventions(("sft",), deep=share)).mean("tau", "sft", family="safe", **LAST)
+    read = Reading(table, Conventions(("sft",), deep=share)).mean("tau", "sft", family="safe", **LAST)
     rows = table.query("metric == 'tau' and node == 'sft' and family == 'safe' and module == 'mlp.post_last'")
     expected = rows[rows["layer"].isin(layers)].groupby("seed")["value"].mean()
     np.testing.assert_allclose(read, expected, rtol=1e-12)

@@ -47,7 +47,8 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
 
     for method in METHODS:
         for seed in SEEDS:
-            here = {"node": method, "seed": seed}
+            start = None if method in ("untouched", "random") else "untouched"
+            here = {"node": method, "start": start, "method": method, "seed": seed}
             for family in FAMILIES:
                 complied, refused = rng.dirichlet([3, 3, 1])[:2]
                 for name, strength in ((None, None), ("without top", 1.0), ("without random", 1.0)):
@@ -382,6 +383,8 @@ def test_the_command_gives_these_settings_again(folder: Path) -> None:
         ["ablation=task_coverage", "seeds=4"],
         ["ablation=concept_overlap", "ablation.values=[0.0,0.1]", "dry_run=true"],
         ["pretrain.watch.guard=off", "tuning.learning_rate=1e-05", "world.tasks.identity=true"],
+        ["attacks=[continued]", "nodes.x={start: sft, method: dpo, method.dpo.beta: 0.3, tuning.snapshots: [5]}"],
+        ["nodes.x.method=dpo", "nodes.x.tuning.steps=3", "nodes.long_name.start=x", "nodes.long_name.method=sft"],
         ["world.name=it's (1), a=é", "ablation.name=1e5", "ablation.setting=tuning.steps", "ablation.values=[1]"],
     ],
 )

@@ -502,6 +502,15 @@ def test_one_claim_compares_a_cell_with_those_that_have_a_lower_learning_rate_an
     assert {one.claim: one.verdict for one in found["fast"]}[ACROSS] == (UNTESTABLE if differ else SUPPORTED)
 
 
+@pytest.mark.parametrize("rate", [1e-4, 1.5e-3, 1e-2])
+def test_a_model_with_a_learning_rate_of_its_own_changes_no_verdict(rate: float, paper: pd.DataFrame) -> None:
+    table = by_rate(paper)
+    own = select(table, node="sft").assign(node="x", learning_rate=rate)
+    with_own = of_cells(pd.concat([table, own], ignore_index=True))
+    for cell, verdicts in of_cells(table).items():
+        assert same(with_own[cell], verdicts)
+
+
 @pytest.mark.parametrize("without", [{"node": "sft"}, {"metric": "separation"}, {"metric": "lipschitz"}], ids=str)
 def test_what_a_cell_does_not_have_is_not_read_from_a_slower_one(without: dict[str, str], paper: pd.DataFrame) -> None:
     """Although the slower one has all of it, and the cell has a row of the model on the way."""

@@ -1,6 +1,7 @@
 """Tests of `experiments/store/command.py` and `inventory.py`: what a store says, and what it never removes."""
 
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from experiments.store.artifacts import Store
 from experiments.store.command import main
 from experiments.store.inventory import Inventory
 from experiments.store.manifest import Recipe
+from experiments.study import forecast
 
 PRETRAIN = Recipe("pretrain", {"model": {"width": 64}, "seeds": 3}, (), "code")
 SFT = Recipe("tune", {"method": "sft", "tuning": {"steps": 250, "unsafe_share": 0.5}}, (PRETRAIN.key,), "code")
@@ -77,6 +79,50 @@ def test_list_says_what_each_is_from_and_who_uses_it(store: Store, capsys: pytes
     assert rows[PATHS.key[:10]][-1] == r"models=[sft,dpo]"
     command(store, "list", "tune")
     assert capsys.readouterr().out.startswith("2 artifacts in ")
+
+
+def test_list_tells_models_apart_by_what_they_start_from(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    again, tuning = {}, {"steps": 50, "unsafe_share": 0.5}
+    for start in (SFT, DPO):
+        tune = Recipe("tune", {"method": "sft", "tuning": tuning}, (start.key,), "code")
+        measured = Recipe("measure", {"asked": {"prompts": 512}}, (tune.key, start.key), "code")
+        last = Recipe("tune", {"method": "dpo", "tuning": tuning}, (tune.key,), "code")
+        for recipe in (tune, measured, last):
+            store.fetch(recipe, make)
+        again[start.settings["method"]] = (tune, measured, last)
+    command(store, "list")
+    rows = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()[1:] if " kB " in line}
+    for start, (tune, measured, last) in again.items():
+        assert f"method={start}+sft, " in rows[tune.key[:10]]
+        assert f"method={start}+sft, tuning.steps=50" in rows[measured.key[:10]]
+        assert f"method={start}+sft+dpo, " in rows[last.key[:10]]
+
+
+def test_a_model_before_any_training_is_no_untouched_one(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = Recipe("initial", {"seeds": 3}, (), "code")
+    measured = Recipe("measure", {"asked": {"prompts": 512}}, (begun.key, begun.key), "code")
+    for recipe in (begun, measured):
+        store.fetch(recipe, make)
+    command(store, "list", "measure")
+    assert (
+        next(line for line in capsys.readouterr().out.splitlines() if measured.key[:10] in line).count("=random") == 1
+    )
+
+
+def test_models_that_are_tuned_again_tell_how_long_such_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 3)
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    store, tuning = Store(tmp_path), {"tuning": {"steps": 2, "batch_size": 3}}
+    begun = Recipe("pretrain", {"model": {"layers": 1, "width": 4}, "seeds": 2, "pretrain": {}}, (), "code")
+    first = Recipe("tune", tuning, (begun.key,), "code")
+    again = Recipe("tune", {**tuning, "method": "sft"}, (first.key,), "code")
+    for recipe in (begun, first, again, Recipe("measure", {"asked": {"prompts": 5}}, (again.key, first.key), "code")):
+        store.fetch(recipe, make)
+    monkeypatch.undo()
+    seconds = {entry.stage: entry.seconds or 0 for entry in Inventory(store).entries.values()}
+    known = forecast._known(store)
+    assert set(known) == {"tune", "measure"}
+    assert known["measure"].seconds == pytest.approx(seconds["measure"] / (1 * 4**2 * 2 * 5))
 
 
 @pytest.mark.parametrize("width", ["100", "200"])

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from experiments.findings.claims.measures import LAST, WINDOW, Measure, Values, and_chance
-from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.claims.reading import MissingError, Reading
 
 
-def position(results: Results, method: str, tau: Values, module: dict[str, Any]) -> Values:
+def position(results: Reading, method: str, tau: Values, module: dict[str, Any]) -> Values:
     """Where a mean tau lies on the way from the mean of unsafe prompts, 0, to that of safe ones, 1."""
     unsafe, safe = (results.mean("tau", method, family=name, **module) for name in ("unsafe", "safe"))
     return (tau - unsafe) / (safe - unsafe).where(safe > unsafe)
@@ -18,7 +18,7 @@ def position(results: Results, method: str, tau: Values, module: dict[str, Any])
 def nearer_safe(metric: str, module: dict[str, Any]) -> Measure:
     """The position of jailbreak prompts, against half way."""
 
-    def measure(results: Results, method: str) -> tuple[Values, float]:
+    def measure(results: Reading, method: str) -> tuple[Values, float]:
         tau = results.mean(metric, method, family=results.jailbreaks(method), weighted=True, **module)
         return position(results, method, tau, module), 0.5
 
@@ -28,7 +28,7 @@ def nearer_safe(metric: str, module: dict[str, Any]) -> Measure:
 def nearer_safe_ones(metric: str, **where: Any) -> Measure:
     """By how many times a number of successful jailbreaks is off that of unsafe prompts, and off that of safe ones."""
 
-    def measure(results: Results, method: str) -> tuple[Values, Values]:
+    def measure(results: Reading, method: str) -> tuple[Values, Values]:
         families = results.jailbreaks(method)
         attacks = results.mean(f"{metric}_successful", method, family=families, weighted=True, **where)
         unsafe, safe = (results.mean(metric, method, family=name, **where) for name in ("unsafe", "safe"))
@@ -42,7 +42,7 @@ def _times(one: Values, other: Values) -> Values:
     return pd.Series(np.maximum(one / other, other / one))
 
 
-def follows_success(results: Results, method: str) -> tuple[Values, float]:
+def follows_success(results: Reading, method: str) -> tuple[Values, float]:
     """Over jailbreak families, the correlation of mean tau with attack success, against none."""
     families = results.jailbreaks(method)
     if len(families) < 3:
@@ -54,14 +54,14 @@ def follows_success(results: Results, method: str) -> tuple[Values, float]:
     return taus.corrwith(shares, axis=1), 0.0
 
 
-def soft_tokens(results: Results, method: str) -> tuple[Values, Values]:
+def soft_tokens(results: Reading, method: str) -> tuple[Values, Values]:
     """Success of the most soft tokens, against as many random ones."""
     most = results.indices("adv_complied", method)[-1:]
     fitted, random = (results.mean(name, method, family="unsafe", index=most) for name in and_chance("adv_complied"))
     return fitted, random
 
 
-def soft_position(results: Results, method: str) -> tuple[Values, Values]:
+def soft_position(results: Reading, method: str) -> tuple[Values, Values]:
     """The position of unsafe prompts with the most soft tokens, against as many random ones."""
     most = results.indices("adv_tau", method)[-1:]
     fitted, random = (

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import METRICS
-from experiments.findings.claims.reading import MissingError, Results
+from experiments.findings.claims.reading import MissingError, Reading
 from experiments.settings.names import UNTOUCHED
 
 SFT, DPO, UNLEARNING = "sft", "dpo", "unlearning"
 
 Values = pd.Series
 """A number per seed, indexed by seed."""
-Measure = Callable[[Results, str], tuple[Values, Values | float]]
+Measure = Callable[[Reading, str], tuple[Values, Values | float]]
 
 WINDOW: dict[str, Any] = {"module": "mlp.post"}
 """The paper's window, in which a model reads its own response."""
@@ -36,7 +36,7 @@ def against(control: str, metric: str, **where: Any) -> Measure:
 def within(effect: dict[str, Any], control: dict[str, Any], **where: Any) -> Measure:
     """Two numbers of the same model: what is particular to each, and what they share."""
 
-    def measure(results: Results, method: str) -> tuple[Values, Values]:
+    def measure(results: Reading, method: str) -> tuple[Values, Values]:
         return results.mean(method=method, **effect, **where), results.mean(method=method, **control, **where)
 
     return measure
@@ -56,14 +56,14 @@ def over_chance(metric: str, **where: Any) -> Measure:
 def beyond_chance(control: str, metric: str, **where: Any) -> Measure:
     """What a number of a model has over its chance, against the same of the model `control`."""
 
-    def excess(results: Results, method: str) -> Values:
+    def excess(results: Reading, method: str) -> Values:
         own, chance = (results.mean(name, method, **where) for name in and_chance(metric))
         return own - chance
 
     return lambda results, method: (excess(results, method), excess(results, control))
 
 
-def depth(results: Results, method: str) -> tuple[Values, Values]:
+def depth(results: Reading, method: str) -> tuple[Values, Values]:
     """Growth of separation by tuning: in the deeper half of the layers, and in the other."""
 
     def growth(deep: bool) -> Values:
@@ -73,7 +73,7 @@ def depth(results: Results, method: str) -> tuple[Values, Values]:
     return growth(True), growth(False)
 
 
-def learning_rate(results: Results, method: str) -> tuple[Values, Values]:
+def learning_rate(results: Reading, method: str) -> tuple[Values, Values]:
     """Separation at the highest and at the lowest learning rate."""
     if results.rates("separation", method) < 2:
         raise MissingError.rows(f"a second learning rate of {method}")
@@ -82,7 +82,7 @@ def learning_rate(results: Results, method: str) -> tuple[Values, Values]:
     return highest, lowest
 
 
-def lead(results: Results, method: str) -> Values:
+def lead(results: Reading, method: str) -> Values:
     """How many times as far as safe inputs unsafe ones project."""
     unsafe, safe = (
         results.mean("projection_total", method, family=name, **FIRST_MATRIX) for name in ("unsafe", "safe")
@@ -90,19 +90,19 @@ def lead(results: Results, method: str) -> Values:
     return unsafe / safe
 
 
-def few_directions(results: Results, method: str) -> tuple[Values, Values]:
+def few_directions(results: Reading, method: str) -> tuple[Values, Values]:
     """Share of the first direction in the projections of unsafe inputs on the first 15, and that of random ones."""
     own, chance = (_first_share(results, method, metric) for metric in and_chance("projection_abs"))
     return own, chance
 
 
-def _first_share(results: Results, method: str, metric: str) -> Values:
+def _first_share(results: Reading, method: str, metric: str) -> Values:
     indices = results.indices(metric, method)[:15]
     first, mean = (results.mean(metric, method, family="unsafe", index=index, **FIRST_MATRIX) for index in (1, indices))
     return first / (mean * len(indices))
 
 
-def carried(results: Results, method: str, **where: Any) -> Values:
+def carried(results: Reading, method: str, **where: Any) -> Values:
     """Nats by which an intervention lowers the log-odds of compliance with unsafe prompts from those without any dW.
 
     Graded where exact refusal is at its floor: a part of dW rarely makes a whole refusal.
@@ -114,7 +114,7 @@ def carried(results: Results, method: str, **where: Any) -> Values:
 def parts(effect: str, control: str, **where: Any) -> Measure:
     """What two parts of the dW of W_in carry, the rest of the model untuned: shares of what all of it carries."""
 
-    def measure(results: Results, method: str) -> tuple[Values, Values]:
+    def measure(results: Reading, method: str) -> tuple[Values, Values]:
         whole = carried(results, method, intervention="only", **FIRST_MATRIX)
         if not whole.mean() >= results.conventions.least_carried:
             raise MissingError(
@@ -129,7 +129,7 @@ def parts(effect: str, control: str, **where: Any) -> Measure:
     return measure
 
 
-def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
+def mlps_over_attention(results: Reading, method: str) -> tuple[Values, Values]:
     """What the change of the MLPs carries, and that of attention: shares of what all of dW does."""
     whole = carried(results, method, **AS_TUNED)
     if not whole.mean() >= results.conventions.least_carried:
@@ -143,7 +143,7 @@ def mlps_over_attention(results: Results, method: str) -> tuple[Values, Values]:
 def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **where: Any) -> Measure:
     """A number of a model against that of whichever placebo comes `nearest`, in each seed, to what is claimed."""
 
-    def measure(results: Results, method: str) -> tuple[Values, Values]:
+    def measure(results: Reading, method: str) -> tuple[Values, Values]:
         own = results.mean(metric, method, **where)
         there = {
             name: results.mean(metric, name, **where)
@@ -157,7 +157,7 @@ def beyond_placebos(metric: str, nearest: Callable[[pd.DataFrame], Values], **wh
     return measure
 
 
-def jailbroken(results: Results, method: str) -> Values:
+def jailbroken(results: Reading, method: str) -> Values:
     """Attack success, over all jailbreak families alike."""
     return results.mean("complied", method, family=results.jailbreaks(method))
 
@@ -171,7 +171,7 @@ class Weight(NamedTuple):
 
 
 def weights(
-    results: Results,
+    results: Reading,
     metric: str,
     method: str,
     kind: str,
@@ -187,12 +187,12 @@ def weights(
     return found
 
 
-def whole(results: Results, metric: str, method: str, **where: Any) -> Values:
+def whole(results: Reading, metric: str, method: str, **where: Any) -> Values:
     """A metric of the model itself, on the prompts that interventions were tried on and judged as they were."""
     return results.mean(metric, method, **AS_TUNED, **where)
 
 
-def beyond(results: Results, methods: Sequence[str]) -> list[float]:
+def beyond(results: Reading, methods: Sequence[str]) -> list[float]:
     """The extrapolations alpha > 1 under which all of `methods` still comply with as many safe prompts as is asked."""
     kept = results.conventions.kept
 
@@ -213,21 +213,21 @@ def beyond(results: Results, methods: Sequence[str]) -> list[float]:
     return found
 
 
-def extrapolated_jailbreaks(results: Results, method: str) -> tuple[Values, Values]:
+def extrapolated_jailbreaks(results: Reading, method: str) -> tuple[Values, Values]:
     """Attack success at all alpha > 1 that leave compliance with safe prompts, against alpha = 1."""
     families = results.jailbreaks(method)
     at = results.mean("complied", method, intervention=ALPHA, strength=beyond(results, [method]), family=families)
     return at, whole(results, "complied", method, family=families)
 
 
-def extrapolated_safe(results: Results, method: str) -> tuple[Values, Values]:
+def extrapolated_safe(results: Reading, method: str) -> tuple[Values, Values]:
     """Compliance with safe prompts at all alpha > 1, against alpha = 1."""
     alphas = [one.weight for one in weights(results, "complied", method, ALPHA, lambda alpha: alpha > 1)]
     at = results.mean("complied", method, intervention=ALPHA, strength=alphas, family="safe")
     return at, whole(results, "complied", method, family="safe")
 
 
-def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
+def gain_of_sft(results: Reading, method: str) -> tuple[Values, Values]:
     """What extrapolation changes of attack success, on SSFT and on another model, where neither is destroyed by it."""
     alphas = beyond(results, [SFT, method])
 
@@ -239,7 +239,7 @@ def gain_of_sft(results: Results, method: str) -> tuple[Values, Values]:
     return gain(SFT), gain(method)
 
 
-def transfer(results: Results, method: str) -> tuple[Values, Values]:
+def transfer(results: Reading, method: str) -> tuple[Values, Values]:
     """Attack success with the dW of other methods added, against the model as it is.
 
     Of a placebo: with its dW added to the models of the paper.
@@ -257,7 +257,7 @@ def transfer(results: Results, method: str) -> tuple[Values, Values]:
     return pd.concat(effects, axis=1).mean(axis=1), pd.concat(controls, axis=1).mean(axis=1)
 
 
-def barrier(results: Results, method: str) -> tuple[Values, float]:
+def barrier(results: Reading, method: str) -> tuple[Values, float]:
     """The deepest fall below the straight line on the way to another method's weights: 0 or less.
 
     Of the mean of compliance with safe and refusal of unsafe prompts.
@@ -280,7 +280,7 @@ def barrier(results: Results, method: str) -> tuple[Values, float]:
 def along_alpha(metric: str, **where: Any) -> Measure:
     """Over all alpha, Spearman's correlation of a metric with alpha, against none."""
 
-    def measure(results: Results, method: str) -> tuple[Values, float]:
+    def measure(results: Reading, method: str) -> tuple[Values, float]:
         scan = weights(results, metric, method, ALPHA, lambda alpha: alpha >= 0)
         if len(scan) < 3:
             raise MissingError.rows(f"{metric} of {method} at three alphas")

@@ -18,7 +18,7 @@ class MissingError(Exception):
         return cls(f"not in the table: {which}")
 
 
-class Results:
+class Reading:
     """The results table of one cell, read as means by seed; a seed's number is of one world alone."""
 
     def __init__(self, table: pd.DataFrame, conventions: Conventions) -> None:
