@@ -13,6 +13,7 @@ from models.fork import fork, width
 from models.transformer import Layout, ModelConfig, Params, forward
 from synth.judging import Judge, to_the_letter
 from synth.sequences import Prompts
+from synth.vocab import Marks
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen at the position that predicts the first response token."""
@@ -69,11 +70,12 @@ def observe(
     )
     # A response that is the likeliest at every place when fed as input is the greedy one.
     generated = np.where(comply.exact[:, None], complying, refusing)
+    marks = prompts.complying.marks
     undecided = np.flatnonzero(~(comply.exact | refuse.exact))
     for i in range(0, len(undecided), FREE):
         # Filled up, so that every number of them has one compiled program.
         chosen = np.resize(undecided[i : i + FREE], FREE)
-        generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen])
+        generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen], marks)
         over_window = jax.tree.map(partial(_replaced, chosen), over_window, own)
     said, compliant, refusal = (
         np.take_along_axis(tokens, go[:, None] + 1, axis=1)[:, 0] for tokens in (generated, complying, refusing)
@@ -157,9 +159,11 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array) -> tuple[jax.Array, Seen]:
+def _free(
+    model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array, marks: Marks
+) -> tuple[jax.Array, Seen]:
     """The greedy response, and the activations over WINDOW that it leaves."""
-    generated = greedy(partial(forward, model, params), tokens, go)
+    generated = greedy(partial(forward, model, params), tokens, go, marks)
     along = go[None, :, None] + jnp.arange(window)[None, None]
     seen = _activations(model, params, generated, go, along)[2]
     return generated, jax.tree.map(lambda x: x[0], seen)

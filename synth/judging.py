@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from synth import vocab
 from synth.prompts import Prompt
 from synth.segments import TRACE, Batch
 from synth.sequences import Prompts, style
@@ -42,7 +41,7 @@ def judge(world: World, asked: Prompt, prompts: Prompts, generated: Any) -> Judg
     found = to_the_letter(prompts, generated)
     for field, side, batch in (("complied", "comply", prompts.complying), ("refused", "refuse", prompts.refusing)):
         if style(world.config, side).is_of:
-            said = _from(generated, np.asarray(batch.go) + 1, batch.room)
+            said = _from(generated, np.asarray(batch.go) + 1, batch.room, batch.marks.pad)
             found = found._replace(**{field: np.asarray(_is_of(world, side, asked, said))})
     return found
 
@@ -66,13 +65,14 @@ def _parts(batch: Batch, generated: Any) -> tuple[np.ndarray, np.ndarray | None]
     last = np.where(traces.any(axis=-1), np.max(np.where(traces, place, 0), axis=-1), go)
     ends = (generated == np.take_along_axis(tokens, last[:, None], axis=1)) & (place >= go[:, None])
     ended = np.where(ends.any(axis=-1), np.argmax(ends, axis=-1), len(place))
-    answer = _from(generated, ended + 1, len(place)) == _from(tokens, last + 1, len(place))
+    pad = batch.marks.pad
+    answer = _from(generated, ended + 1, len(place), pad) == _from(tokens, last + 1, len(place), pad)
     trace = (generated == tokens) | (place > last[:, None])
     return answer.all(axis=-1), trace.all(axis=-1) if traces.any() else None
 
 
-def _from(tokens: Any, first: np.ndarray, count: int) -> np.ndarray:
-    """[N, count] what of `tokens` [N, T] stands from position `first` [N] on, padded."""
-    padded = np.pad(np.asarray(tokens), ((0, 0), (0, count + 1)), constant_values=vocab.PAD)
+def _from(tokens: Any, first: np.ndarray, count: int, pad: int) -> np.ndarray:
+    """[N, count] what of `tokens` [N, T] stands from position `first` [N] on, filled up with `pad`."""
+    padded = np.pad(np.asarray(tokens), ((0, 0), (0, count + 1)), constant_values=pad)
     places = np.minimum(first[:, None] + np.arange(count), padded.shape[1] - 1)
     return np.take_along_axis(padded, places, axis=1)

@@ -55,7 +55,8 @@ def save_training(
 
 def described(model: ModelConfig, world: WorldConfig) -> Described:
     """What is said in the file of a model trained in `world`."""
-    return Described(model, tuple(build_world(world).vocab.names()))
+    vocab = build_world(world).vocab
+    return Described(model, tuple(vocab.names()), vocab.marks)
 
 
 def watch(
