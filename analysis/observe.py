@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -53,10 +54,8 @@ class Observation(NamedTuple):
     window: Mapping[str, Any]
     """By site of WINDOW, [N, L, width]: mean over `window` positions from that one on, the model's own
     response as input"""
-    complied_trace: Any = None
-    """[N] bool: the trace in the generated response is the one before the compliant answer; None where that has none"""
-    refused_trace: Any = None
-    """[N] bool: it is the one before the refusal; None where that has none"""
+    labels: Mapping[str, Any] = MappingProxyType({})
+    """By name, [N] bool: what else is judged of the generated response (`synth.judging.Judgement`)"""
 
 
 def observe(
@@ -94,8 +93,7 @@ def observe(
         logp_refuse=refuse.logp,
         last=at_last,
         window=over_window,
-        complied_trace=judgement.complied_trace,
-        refused_trace=judgement.refused_trace,
+        labels=judgement.labels,
     )
 
 

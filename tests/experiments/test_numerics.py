@@ -17,9 +17,9 @@ from experiments.study.output import keep_environment
 
 DRAWN = """
 import jax, numpy as np
-from experiments.stages.prompts import held_out
+from synth.evaluation import drawn as of_family
 from synth.world import WorldConfig
-tokens = held_out(WorldConfig(), "unsafe", 4).complying.tokens
+tokens = of_family(WorldConfig(), "unsafe", 4)[1].complying.tokens
 drawn = jax.random.normal(jax.random.key(3), (4,))
 print(jax.device_count(), tokens.dtype, drawn.dtype, np.asarray(tokens).tolist(), np.asarray(drawn).tolist())
 """
