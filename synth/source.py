@@ -13,10 +13,10 @@ from synth.vocab import Vocabulary
 
 
 class Source(ABC):
-    """A frozen dataclass, and each in a module of its own: what is made of its prompts is kept by the name of its
-    fields' content and of the code of its `modules`.
+    """Where the prompts that models are asked come from.
 
-    Errors that a user can mend are SettingErrors, relative to its fields.
+    Each source is a frozen dataclass in a module of its own: the key of what is made with it is a hash of its fields
+    and of the code that its `modules` reach. Errors that a user can mend are SettingErrors, relative to its fields.
     """
 
     @property
@@ -42,8 +42,9 @@ class Source(ABC):
         """
 
     def judge(self, asked: Any, prompts: Prompts, generated: Any) -> Judgement:
-        """What `generated` [N, T] is worth: prompts that were `drawn` as `asked` and `prompts`, each with what was said
-        to it, and behind that the marks' eos and pad.
+        """What `generated` [N, T] is worth: N prompts that were `drawn` as `asked` and `prompts`, each with what a
+        model said to it. That ends with the marks' eos and is padded, or has no end where T, the room of `prompts`, was
+        too short.
 
         Unless a source says otherwise it is by whether the answers are those of `prompts` to the letter.
         """
