@@ -17,9 +17,10 @@ from experiments.study.output import keep_environment
 
 DRAWN = """
 import jax, numpy as np
-from synth.evaluation import drawn as of_family
+from experiments.stages.prompts import together
+from synth.grammar_source import Grammars
 from synth.world import WorldConfig
-tokens = of_family(WorldConfig(), "unsafe", 4)[1].complying.tokens
+tokens = together(Grammars(WorldConfig()), ["unsafe"], 4)["unsafe"].complying.tokens
 drawn = jax.random.normal(jax.random.key(3), (4,))
 print(jax.device_count(), tokens.dtype, drawn.dtype, np.asarray(tokens).tolist(), np.asarray(drawn).tolist())
 """
