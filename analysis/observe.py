@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from models.fork import fork, width
 from models.transformer import Layout, ModelConfig, Params, forward
 from synth.judging import Judge, to_the_letter
 from synth.sequences import Prompts
+from synth.vocab import Marks
 
 LAST = ("mlp.in", "mlp.pre", "mlp.post", "mlp_out", "resid_post")
 """Sites of a block seen at the position that predicts the first response token."""
@@ -52,10 +54,8 @@ class Observation(NamedTuple):
     window: Mapping[str, Any]
     """By site of WINDOW, [N, L, width]: mean over `window` positions from that one on, the model's own
     response as input"""
-    complied_trace: Any = None
-    """[N] bool: the trace in the generated response is the one before the compliant answer; None where that has none"""
-    refused_trace: Any = None
-    """[N] bool: it is the one before the refusal; None where that has none"""
+    labels: Mapping[str, Any] = MappingProxyType({})
+    """By name, [N] bool: what else is judged of the generated response (`synth.judging.Judgement`)"""
 
 
 def observe(
@@ -69,11 +69,12 @@ def observe(
     )
     # A response that is the likeliest at every place when fed as input is the greedy one.
     generated = np.where(comply.exact[:, None], complying, refusing)
+    marks = prompts.complying.marks
     undecided = np.flatnonzero(~(comply.exact | refuse.exact))
     for i in range(0, len(undecided), FREE):
         # Filled up, so that every number of them has one compiled program.
         chosen = np.resize(undecided[i : i + FREE], FREE)
-        generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen])
+        generated[chosen], own = _free(model, params, window, complying[chosen], go[chosen], marks)
         over_window = jax.tree.map(partial(_replaced, chosen), over_window, own)
     said, compliant, refusal = (
         np.take_along_axis(tokens, go[:, None] + 1, axis=1)[:, 0] for tokens in (generated, complying, refusing)
@@ -92,8 +93,7 @@ def observe(
         logp_refuse=refuse.logp,
         last=at_last,
         window=over_window,
-        complied_trace=judgement.complied_trace,
-        refused_trace=judgement.refused_trace,
+        labels=judgement.labels,
     )
 
 
@@ -157,9 +157,11 @@ def _forced(model: ModelConfig, params: Params, window: int, prompts: Prompts) -
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _free(model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array) -> tuple[jax.Array, Seen]:
+def _free(
+    model: ModelConfig, params: Params, window: int, tokens: jax.Array, go: jax.Array, marks: Marks
+) -> tuple[jax.Array, Seen]:
     """The greedy response, and the activations over WINDOW that it leaves."""
-    generated = greedy(partial(forward, model, params), tokens, go)
+    generated = greedy(partial(forward, model, params), tokens, go, marks)
     along = go[None, :, None] + jnp.arange(window)[None, None]
     seen = _activations(model, params, generated, go, along)[2]
     return generated, jax.tree.map(lambda x: x[0], seen)

@@ -59,7 +59,7 @@ def generated(edit: Edit, prompts: Prompts) -> jax.Array:
     """[families, N, T] each of `prompts` with the greedy response that the edit itself gives, token after token."""
 
     def of_piece(batch: Batch) -> jax.Array:
-        return greedy(lambda tokens: edit.logits(Fed(tokens, batch.go)), batch.tokens, batch.go)
+        return greedy(lambda tokens: edit.logits(Fed(tokens, batch.go)), batch.tokens, batch.go, batch.marks)
 
     found: jax.Array = few_at_once(of_piece, prompts, prompts.complying)
     return found

@@ -9,7 +9,6 @@ import numpy as np
 from models.fork import take
 from models.taps import capture
 from models.transformer import ModelConfig, Params, Tap
-from synth import vocab
 from synth.keys import batch_keys
 from synth.segments import PADDING, Batch
 
@@ -27,10 +26,10 @@ def places(go: jax.Array, count: int, width: int, length: int) -> jax.Array:
 
 
 def insert(batch: Batch, count: int, width: int) -> Batch:
-    """`batch` [B, T] as [B, width] with `count` placeholders (PAD) before EOT; tokens behind `width` are lost."""
+    """`batch` [B, T] as [B, width] with `count` placeholders (padding) before EOT; tokens behind `width` are lost."""
     place = places(batch.go, count, width, batch.tokens.shape[-1])
-    tokens, roles = take(batch.tokens, place, vocab.PAD), take(batch.roles, place, PADDING)
-    return Batch(tokens, roles, batch.go + count, take(batch.scored, place, False), batch.room)
+    tokens, roles = take(batch.tokens, place, batch.marks.pad), take(batch.roles, place, PADDING)
+    return Batch(tokens, roles, batch.go + count, take(batch.scored, place, False), batch.room, batch.marks)
 
 
 def with_soft_tokens(
@@ -46,8 +45,8 @@ def with_soft_tokens(
 
     def put(soft: jax.Array) -> Tap:
         if shift:
-            # The place has its position and PAD's embedding, which the soft token replaces.
-            instead = soft - jnp.broadcast_to(params["W_E"][vocab.PAD], soft.shape).astype(soft.dtype)
+            # The place has its position and the embedding of padding, which the soft token replaces.
+            instead = soft - jnp.broadcast_to(params["W_E"][batch.marks.pad], soft.shape).astype(soft.dtype)
             whole = embedded + arranged(jnp.zeros_like(embedded[:, : batch.tokens.shape[-1]]), instead)
         else:
             whole = arranged(embedded, soft)

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from models.transformer import ModelConfig, Params, forward
-from synth import vocab
 from synth.segments import ANSWER, Batch, of_response
+from synth.vocab import Marks
 
 
-def greedy(logits: Callable[[jax.Array], jax.Array], tokens: jax.Array, go: jax.Array) -> jax.Array:
+def greedy(logits: Callable[[jax.Array], jax.Array], tokens: jax.Array, go: jax.Array, marks: Marks) -> jax.Array:
     """Greedy continuation of each prompt `tokens[b, : go[b] + 1]`, to EOS or the end of `tokens` [B, T].
+
+    `marks` are those of the vocabulary that the tokens are of.
 
     `logits` maps tokens [B, T - 1] to [B, T - 1, V] as a model does: row t predicts token t + 1 and depends on no
     token behind t.
@@ -28,9 +30,9 @@ def greedy(logits: Callable[[jax.Array], jax.Array], tokens: jax.Array, go: jax.
     free = position[None] > go[:, None]
 
     def finish(guess: jax.Array) -> jax.Array:
-        ended = free & (guess == vocab.EOS)
+        ended = free & (guess == marks.eos)
         after = jnp.cumsum(ended, axis=-1) > ended.astype(jnp.int32)
-        return jnp.where(after, vocab.PAD, guess)
+        return jnp.where(after, marks.pad, guess)
 
     def improve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         guess = state[0]

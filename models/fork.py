@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from models.transformer import Layout, ModelConfig, check_length
-from synth import vocab
 from synth.segments import PADDING, Batch
 
 
@@ -52,11 +51,12 @@ def fork(model: ModelConfig, first: Batch, second: Batch) -> Fork:
     place = jnp.arange(width(first, second))[None]
     at = go + jnp.arange(second.room + 1)[None]
     rest = Batch(
-        take(second.tokens, at, vocab.PAD),
+        take(second.tokens, at, second.marks.pad),
         take(second.roles, at, PADDING),
         jnp.zeros_like(second.go),
         take(second.scored, at, False),
         second.room,
+        second.marks,
     )
     tokens = jnp.concatenate([first.tokens[:, :-1], rest.tokens[:, 1:-1]], axis=1)
     # Padding may stand where no sequence reaches, for which there is no position.

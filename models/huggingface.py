@@ -4,6 +4,7 @@ The default model is GPT-2's; rotary positions, RMSNorm, SwiGLU and no biases to
 Llama's. TransformerLens and TRL load either.
 """
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,11 +13,9 @@ import safetensors.numpy
 
 from models.transformer import ModelConfig, Params, position_embeddings
 from models.weights import Described, WeightsError
-from synth import vocab
+from synth.vocab import Marks
 
 LLAMA = {"positions": "rotary", "norm": "rms", "mlp": "swiglu", "biases": False}
-SPECIAL = {"bos": vocab.BOS, "eos": vocab.EOS, "pad": vocab.PAD}
-"""What decoding may leave out; <null> is none of them, as a refusal is made of it."""
 
 
 def files(params: Params, described: Described) -> dict[str, bytes]:
@@ -25,23 +24,26 @@ def files(params: Params, described: Described) -> dict[str, bytes]:
     Raises WeightsError for a model that neither architecture can hold, naming the setting, and for a
     token that the tokenizer would take for several.
     """
-    model, names = described
+    model, names, marks = described
+    # What decoding may leave out; <null> is none of it, as a refusal is made of it.
+    special = dataclasses.asdict(marks)
+    apart = [names[token] for token in special.values()]
     for name in names:
-        part = next((special for special in _special(names) if special in name and special != name), None)
+        part = next((mark for mark in apart if mark in name and mark != name), None)
         if part:
             raise WeightsError(
                 f"the token {name} has {part} in it, at which the tokenizers of transformers split any word: its ids "
                 "would be other ones; rename it in the world, or to=safetensors, which writes any model"
             )
     config, tensors = _llama(model, params) if _is_llama(model) else _gpt2(model, params)
-    tokens = {f"{role}_token_id": token for role, token in SPECIAL.items()}
+    tokens = {f"{role}_token_id": token for role, token in special.items()}
     shared = {"vocab_size": len(names), "tie_word_embeddings": model.tied, "torch_dtype": "float32", **tokens}
-    tokenizer = {f"{role}_token": names[token] for role, token in SPECIAL.items()}
+    tokenizer = {f"{role}_token": names[token] for role, token in special.items()}
     return {
         "config.json": _json({**config, **shared}),
         "generation_config.json": _json({**tokens, "max_length": model.context, "do_sample": False}),
         "model.safetensors": safetensors.numpy.save(tensors, {"format": "pt"}),
-        "tokenizer.json": _json(_tokenizer(names)),
+        "tokenizer.json": _json(_tokenizer(names, marks)),
         "tokenizer_config.json": _json(
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
@@ -161,11 +163,7 @@ def _bias(part: dict[str, Any], name: str, matrix: str) -> np.ndarray:
     return np.asarray(part[name]) if name in part else np.zeros(part[matrix].shape[-1], np.float32)
 
 
-def _special(names: tuple[str, ...]) -> list[str]:
-    return [names[token] for token in SPECIAL.values()]
-
-
-def _tokenizer(names: tuple[str, ...]) -> dict[str, Any]:
+def _tokenizer(names: tuple[str, ...], marks: Marks) -> dict[str, Any]:
     """A word for each token, words separated by blanks, as in `experiments.data`'s files."""
     special = [
         {
@@ -174,7 +172,7 @@ def _tokenizer(names: tuple[str, ...]) -> dict[str, Any]:
             "special": True,
             **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False),
         }
-        for token in sorted(SPECIAL.values())
+        for token in sorted(dataclasses.astuple(marks))
     ]
     return {
         "version": "1.0",
@@ -188,7 +186,7 @@ def _tokenizer(names: tuple[str, ...]) -> dict[str, Any]:
         "model": {
             "type": "WordLevel",
             "vocab": {name: i for i, name in enumerate(names)},
-            "unk_token": names[vocab.PAD],
+            "unk_token": names[marks.pad],
         },
     }
 

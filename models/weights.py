@@ -10,6 +10,7 @@ import safetensors.numpy
 
 from models.transformer import ModelConfig, Params, init
 from synth.settings import UserError
+from synth.vocab import MARKS, Marks
 
 
 def flatten(params: Params) -> dict[str, np.ndarray]:
@@ -45,12 +46,15 @@ class Described(NamedTuple):
     model: ModelConfig
     vocabulary: tuple[str, ...]
     """The name of each token id"""
+    marks: Marks
+    """Which of them begin, end and fill sequences"""
 
 
 def to_safetensors(params: Params, described: Described) -> bytes:
     """The weights, one model's or a stack's, as the content of a safetensors file."""
     arrays = {name: np.ascontiguousarray(a) for name, a in flatten(params).items()}
-    said = json.dumps({"model": dataclasses.asdict(described.model), "vocabulary": described.vocabulary})
+    plain = {part: dataclasses.asdict(getattr(described, part)) for part in ("model", "marks")}
+    said = json.dumps({**plain, "vocabulary": described.vocabulary})
     # One entry: safetensors writes several in an order that differs from call to call.
     return safetensors.numpy.save(arrays, {"described": said})
 
@@ -65,7 +69,9 @@ def described(content: bytes) -> Described:
     try:
         size = int.from_bytes(content[:8], "little")
         said = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["described"])
-        return Described(ModelConfig(**said["model"]), tuple(said["vocabulary"]))
+        # Files of before do not say the marks, which were a grammar world's.
+        marks = Marks(**said["marks"]) if "marks" in said else MARKS
+        return Described(ModelConfig(**said["model"]), tuple(said["vocabulary"]), marks)
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"no model is described in this safetensors file ({error!r})") from None
 

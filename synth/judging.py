@@ -1,13 +1,13 @@
 """What generated tokens are worth as a response to a prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from synth import vocab
 from synth.prompts import Prompt
 from synth.segments import TRACE, Batch
 from synth.sequences import Prompts, style
@@ -15,16 +15,14 @@ from synth.world import World
 
 
 class Judgement(NamedTuple):
-    """Of N generated responses. A response that has a trace is judged by its answer and by its trace apart."""
+    """Of N generated responses."""
 
     complied: Any
     """[N] bool: whether the answer, with its end, is one that complies"""
     refused: Any
     """[N] bool: whether it is a refusal"""
-    complied_trace: Any = None
-    """[N] bool: whether the trace is the one before a compliant answer; None where that has none"""
-    refused_trace: Any = None
-    """[N] bool: whether it is the one before a refusal; None where that has none"""
+    labels: Mapping[str, Any] = MappingProxyType({})
+    """By name, [N] bool: whatever else a judge says of responses, each a metric of its own"""
 
 
 Judge = Callable[[Prompts, Any], Judgement]
@@ -32,19 +30,24 @@ Judge = Callable[[Prompts, Any], Judgement]
 
 
 def to_the_letter(prompts: Prompts, generated: Any) -> Judgement:
-    """A Judge by whether answers and traces are those of `prompts`."""
+    """A Judge by whether answers are those of `prompts`, and apart from these the traces before them.
+
+    The label `complied_trace` says whether the trace is the one before the compliant answer, `refused_trace` whether it
+    is the one before the refusal, if that has one.
+    """
     (complied, first), (refused, second) = (_parts(batch, generated) for batch in prompts)
-    return Judgement(complied, refused, first, second)
+    traces = {"complied_trace": first, "refused_trace": second}
+    return Judgement(complied, refused, {name: found for name, found in traces.items() if found is not None})
 
 
 def judge(world: World, asked: Prompt, prompts: Prompts, generated: Any) -> Judgement:
     """A Judge by what the styles of `world` say of responses to `asked`, which `prompts` are the sequences of."""
-    found = to_the_letter(prompts, generated)
+    own: dict[str, Any] = {}
     for field, side, batch in (("complied", "comply", prompts.complying), ("refused", "refuse", prompts.refusing)):
         if style(world.config, side).is_of:
-            said = _from(generated, np.asarray(batch.go) + 1, batch.room)
-            found = found._replace(**{field: np.asarray(_is_of(world, side, asked, said))})
-    return found
+            said = _from(generated, np.asarray(batch.go) + 1, batch.room, batch.marks.pad)
+            own[field] = np.asarray(_is_of(world, side, asked, said))
+    return to_the_letter(prompts, generated)._replace(**own)
 
 
 @partial(jax.jit, static_argnames=("world", "side"))
@@ -66,13 +69,14 @@ def _parts(batch: Batch, generated: Any) -> tuple[np.ndarray, np.ndarray | None]
     last = np.where(traces.any(axis=-1), np.max(np.where(traces, place, 0), axis=-1), go)
     ends = (generated == np.take_along_axis(tokens, last[:, None], axis=1)) & (place >= go[:, None])
     ended = np.where(ends.any(axis=-1), np.argmax(ends, axis=-1), len(place))
-    answer = _from(generated, ended + 1, len(place)) == _from(tokens, last + 1, len(place))
+    pad = batch.marks.pad
+    answer = _from(generated, ended + 1, len(place), pad) == _from(tokens, last + 1, len(place), pad)
     trace = (generated == tokens) | (place > last[:, None])
     return answer.all(axis=-1), trace.all(axis=-1) if traces.any() else None
 
 
-def _from(tokens: Any, first: np.ndarray, count: int) -> np.ndarray:
-    """[N, count] what of `tokens` [N, T] stands from position `first` [N] on, padded."""
-    padded = np.pad(np.asarray(tokens), ((0, 0), (0, count + 1)), constant_values=vocab.PAD)
+def _from(tokens: Any, first: np.ndarray, count: int, pad: int) -> np.ndarray:
+    """[N, count] what of `tokens` [N, T] stands from position `first` [N] on, filled up with `pad`."""
+    padded = np.pad(np.asarray(tokens), ((0, 0), (0, count + 1)), constant_values=pad)
     places = np.minimum(first[:, None] + np.arange(count), padded.shape[1] - 1)
     return np.take_along_axis(padded, places, axis=1)

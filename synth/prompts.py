@@ -85,11 +85,6 @@ def codes(prompts: Prompt) -> jax.Array:
     return jax.vmap(lambda p: jnp.stack([content_hash(p, salt) for salt in (SAME_1, SAME_2)]))(prompts)
 
 
-def distinct(prompts: Prompt) -> int:
-    """How many of N prompts differ in tasks or text."""
-    return int(np.unique(np.asarray(codes(prompts)), axis=0).shape[0])
-
-
 def below_share(code: jax.Array, share: float | jax.Array) -> jax.Array:
     """Whether a hash lies in the first `share` of all hashes."""
     # 24 bits, which float32 holds exactly.

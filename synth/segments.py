@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from synth import vocab
+from synth.vocab import MARKS, Marks
 
 # The role of each position, so that any mask is one comparison.
 PADDING, START, TASK, TEXT_START, TEXT, RESPONSE_START, ANSWER, END, TRACE, CONTEXT = range(10)
@@ -56,6 +56,8 @@ class Batch(NamedTuple):
     """[..., T] bool: which tokens log p(y|x) and the losses on a response count"""
     room: Room
     """The most tokens of a response, its end included; a number of the program, not of the data"""
+    marks: Marks = MARKS
+    """What ends its responses and fills what is behind them"""
 
 
 def one(token: int, role: int, scored: bool = False) -> Segment:
@@ -78,8 +80,10 @@ def size_of(*sequences: Sequence[Segment]) -> Size:
     return Size(*map(max, zip(*sizes, strict=True)))
 
 
-def lay_out(segments: Sequence[Segment], size: Size) -> Batch:
+def lay_out(segments: Sequence[Segment], size: Size, marks: Marks = MARKS) -> Batch:
     """The sequence of `segments`, one behind the other and padded to `size`; the last of them are the response.
+
+    `marks` are those of the vocabulary that the tokens are of, by default a grammar world's.
 
     Raises ValueError where they do not end in a response, or may be longer than `size`: nothing is cut.
     """
@@ -99,7 +103,7 @@ def lay_out(segments: Sequence[Segment], size: Size) -> Batch:
     first: Any = 0
     go: Any = None
     found: Any = True
-    padding = Segment(jnp.full(1, vocab.PAD, jnp.int32), 0, PADDING)
+    padding = Segment(jnp.full(1, marks.pad, jnp.int32), 0, PADDING)
     # Later segments win: each gives the tokens and roles from its first position on.
     for segment in (*segments, padding):
         if go is None and segment.role in _RESPONSE:
@@ -114,18 +118,18 @@ def lay_out(segments: Sequence[Segment], size: Size) -> Batch:
             found = found & (segment.length >= 0)
     # No part of a prompt that was not found counts as anything.
     roles, scored = jnp.where(found, roles, PADDING), jnp.where(found, scored, False)
-    return Batch(tokens.astype(jnp.int32), roles.astype(jnp.int32), jnp.int32(go), scored, Room(size.response))
+    return Batch(tokens.astype(jnp.int32), roles.astype(jnp.int32), jnp.int32(go), scored, Room(size.response), marks)
 
 
-def laid_out(*sequences: Sequence[Segment]) -> tuple[Batch, ...]:
-    """Each of `sequences`, all in the least size that holds them."""
+def laid_out(*sequences: Sequence[Segment], marks: Marks = MARKS) -> tuple[Batch, ...]:
+    """Each of `sequences`, all in the least size that holds them; `marks` as for `lay_out`."""
     size = size_of(*sequences)
-    return tuple(lay_out(segments, size) for segments in sequences)
+    return tuple(lay_out(segments, size, marks) for segments in sequences)
 
 
 def widened(batch: Batch, size: Size) -> Batch:
     """`batch` [..., T] as it would have been laid out in a larger `size`."""
     more = [(0, 0)] * (batch.tokens.ndim - 1) + [(0, size.whole - batch.tokens.shape[-1])]
-    filled = zip((batch.tokens, batch.roles, batch.scored), (vocab.PAD, PADDING, False), strict=True)
+    filled = zip((batch.tokens, batch.roles, batch.scored), (batch.marks.pad, PADDING, False), strict=True)
     tokens, roles, scored = (jnp.pad(x, more, constant_values=fill) for x, fill in filled)
-    return Batch(tokens, roles, batch.go, scored, Room(size.response))
+    return Batch(tokens, roles, batch.go, scored, Room(size.response), batch.marks)

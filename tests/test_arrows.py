@@ -39,6 +39,17 @@ def test_imports_point_one_way(path: Path) -> None:
     assert not beyond
 
 
+def test_ids_of_special_tokens_are_asked_of_a_vocabulary() -> None:
+    """Those of grammar worlds are constants for `synth` alone."""
+    found = set()
+    for path in SOURCES:
+        if path.relative_to(ROOT).parts[0] in ("models", "analysis"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module in ("synth", "synth.vocab"):
+                    found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    assert {name for name in found if "vocab" in name} == {"synth.vocab.MARKS", "synth.vocab.Marks"}
+
+
 def test_flax_is_a_detail_of_one_file() -> None:
     assert importers("flax") == {"models/transformer.py"}
 

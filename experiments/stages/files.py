@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.progress import Reporter
-from experiments.stages.prompts import held_out
 from experiments.stages.runs import DivergedError, Trained, Watch, look_steps
 from experiments.store.manifest import Artifact
 from models.training.watch import WatchConfig, look
 from models.transformer import ModelConfig, Params
 from models.weights import Described, from_safetensors, to_safetensors
+from synth.evaluation import drawn
 from synth.prompts import VALIDATION
+from synth.settings import naming
 from synth.world import WorldConfig, build_world
 
 WEIGHTS = "weights.safetensors"
@@ -55,7 +56,8 @@ def save_training(
 
 def described(model: ModelConfig, world: WorldConfig) -> Described:
     """What is said in the file of a model trained in `world`."""
-    return Described(model, tuple(build_world(world).vocab.names()))
+    vocab = build_world(world).vocab
+    return Described(model, tuple(vocab.names()), vocab.marks)
 
 
 def watch(
@@ -73,7 +75,8 @@ def watch(
     """
 
     def see(params: Params) -> dict[str, np.ndarray]:
-        prompts = {family: tuple(held_out(world, family, config.prompts, VALIDATION)) for family in families}
+        with naming("world"):
+            prompts = {family: tuple(drawn(world, family, config.prompts, VALIDATION)[1]) for family in families}
         seen = look(model, params, prompts)
         return {
             metric: np.stack([np.asarray(seen[family][metric]) for family in families], axis=-1)

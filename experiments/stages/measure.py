@@ -26,13 +26,10 @@ from experiments.stages.stage import Stage, Work
 from experiments.stages.weights import Weights
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
-from synth import sequences
-from synth.judging import judge
 from synth.keys import fold
-from synth.lookup import modules
 from synth.prompts import TEST, VALIDATION
 from synth.sequences import Prompts
-from synth.world import WorldConfig, build_world
+from synth.source import Source
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
@@ -44,7 +41,7 @@ Seen = Mapping[str, Mapping[str, np.ndarray]]
 class Asked:
     """What models are asked, and how much of what it leaves in them is seen."""
 
-    world: WorldConfig
+    source: Source
     families: tuple[str, ...]
     prompts: int
     """Of each family"""
@@ -57,8 +54,8 @@ class Asked:
 
     @functools.cached_property
     def modules(self) -> tuple[str, ...]:
-        """Where its families and the styles of its world are defined."""
-        return (*modules(self.families), *sequences.modules(self.world))
+        """Where its source, with the families and the responses, is defined."""
+        return self.source.modules(self.families)
 
 
 @dataclass(frozen=True)
@@ -163,17 +160,18 @@ class Measure(Measured):
 
 def prompts_of(asked: Asked) -> dict[str, Prompts]:
     """The prompts that are measured, by family."""
-    return together(asked.world, asked.families, asked.prompts)
+    return together(asked.source, asked.families, asked.prompts)
 
 
 def validation_of(asked: Asked) -> dict[str, Prompts]:
     """Safe and unsafe prompts that whatever is fitted is so on."""
-    return together(asked.world, ("safe", "unsafe"), asked.validation, VALIDATION)
+    return together(asked.source, ("safe", "unsafe"), asked.validation, VALIDATION)
 
 
 def groups_of(asked: Asked) -> dict[str, np.ndarray]:
-    """[N, groups] bool, by family: the concept groups that each of these prompts' texts was derived from."""
-    return {family: np.asarray(drawn(asked.world, family, asked.prompts)[0].groups) for family in asked.families}
+    """[N, groups] bool, by family: the groups of the source that each of these prompts belongs to."""
+    source = asked.source
+    return {family: source.groups(drawn(source, family, asked.prompts)[0]) for family in asked.families}
 
 
 def subject(
@@ -193,7 +191,7 @@ def subject(
     def seen_of(given: Mapping[str, Prompts], count: int, side: int) -> dict[str, Observation]:
         found = {}
         for family, batch in given.items():
-            judging = partial(judge, build_world(asked.world), drawn(asked.world, family, count, side)[0])
+            judging = partial(asked.source.judge, drawn(asked.source, family, count, side)[0])
             found[family] = observe(model, params, batch, asked.window, judging)
         return found
 

@@ -21,10 +21,8 @@ from experiments.stages.stage import Stage, Work
 from experiments.stages.tune import Tune
 from experiments.stages.weights import Weights
 from models.weights import one_seed
-from synth import sequences
 from synth.keys import fold
-from synth.lookup import modules
-from synth.world import WorldConfig
+from synth.source import Source
 
 TABLE = "rows.parquet"
 
@@ -37,7 +35,7 @@ class Paths(Stage):
     Raises DivergedError if there is none.
     """
 
-    world: WorldConfig
+    source: Source
     families: tuple[str, ...]
     paths: PathsConfig
     models: Mapping[str, Tune]
@@ -50,7 +48,7 @@ class Paths(Stage):
 
     @property
     def rows(self) -> tuple[str, ...]:
-        return (*modules(self.families), *sequences.modules(self.world), *edits.modules(self.name))
+        return (*self.source.modules(self.families), *edits.modules(self.name))
 
     @classmethod
     def make(cls, stages: Sequence["Paths"], folders: Sequence[Path], work: Work) -> None:
@@ -63,7 +61,7 @@ class Paths(Stage):
         whole = np.all([finite_runs(stack) for stack in [untouched, *stacks.values()]], axis=0)
         if not whole.any():
             raise DivergedError("there is nothing to compare: in every seed the training of some model diverged")
-        prompts = together(self.world, self.families, self.paths.prompts)
+        prompts = together(self.source, self.families, self.paths.prompts)
         numbers = self.reference.numbers
 
         def of_seed(place: int) -> pd.DataFrame:

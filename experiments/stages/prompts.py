@@ -1,23 +1,22 @@
-"""The prompts that models are looked at and measured on: the same for every model and seed, and in no training."""
+"""The prompts that models are measured on, as their source gives them, and whether a world has them."""
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from synth import sequences
-from synth.keys import batch_keys, fold
+from synth.evaluation import key_of
+from synth.keys import batch_keys
 from synth.lookup import check_division, check_found, existing, sampler
 from synth.prompts import TEST, VALIDATION, Prompt, sample
 from synth.segments import Size, widened
 from synth.sequences import Prompts
 from synth.settings import naming
-from synth.shared import Constants, Shared, shared
+from synth.shared import Shared, shared
+from synth.source import Source
 from synth.world import WorldConfig, build_world
-
-BLOCK = 256
-"""Prompts drawn at once, so that one compiled sampler serves any number."""
 
 UNOPTIMISED: dict[str, bool | str] = {
     "xla_backend_optimization_level": "0",
@@ -27,30 +26,21 @@ UNOPTIMISED: dict[str, bool | str] = {
 """What XLA is told for a program that runs once: a quarter of the time to compile."""
 
 
-def held_out(world: WorldConfig, family: str, count: int, side: int = TEST) -> Prompts:
-    """The first `count` prompts of a family on one of the sides that are not trained on, with both responses."""
-    return drawn(world, family, count, side)[1]
+def drawn(source: Source, family: str, count: int, side: int = TEST) -> tuple[Any, Prompts]:
+    """As `Source.drawn`. Raises ValueError where what is laid out has other marks than the source's vocabulary."""
+    asked, prompts = source.drawn(family, count, side)
+    wanted, found = source.vocab.marks, {batch.marks for batch in prompts}
+    if found != {wanted}:
+        raise ValueError(f"{family} of {source}: laid out with {found}, must be {wanted}; give these to `lay_out`")
+    return asked, prompts
 
 
-def together(world: WorldConfig, families: Iterable[str], count: int, side: int = TEST) -> dict[str, Prompts]:
-    """The same of each of `families`, all in one size."""
-    found = {family: held_out(world, family, count, side) for family in families}
+def together(source: Source, families: Iterable[str], count: int, side: int = TEST) -> dict[str, Prompts]:
+    """The same of each of `families` with both responses, all in one size."""
+    found = {family: drawn(source, family, count, side)[1] for family in families}
     sizes = [Size(batch.tokens.shape[-1], batch.room) for of in found.values() for batch in of]
     size = Size(*map(max, zip(*sizes, strict=True)))
     return {family: Prompts(*(widened(batch, size) for batch in of)) for family, of in found.items()}
-
-
-@functools.lru_cache(maxsize=64)
-@jax.ensure_compile_time_eval()  # What is kept has numbers, even if asked for first inside a trace.
-def drawn(world: WorldConfig, family: str, count: int, side: int = TEST) -> tuple[Prompt, Prompts]:
-    """What the prompts of `held_out` were drawn as, which says why they are safe or not, and these prompts."""
-    block, tables = _block(world, family)
-    key = _key(world, family)
-    blocks = [block.compiled(tables, key, jnp.int32(first), jnp.int32(side)) for first in range(0, count, BLOCK)]
-    whole: tuple[Prompt, Prompts] = jax.tree.map(lambda *parts: jnp.concatenate(parts)[:count], *blocks)
-    with naming("world"):
-        check_found(build_world(world), family, side, whole[0])
-    return whole
 
 
 @jax.ensure_compile_time_eval()
@@ -67,7 +57,7 @@ def check(world: WorldConfig, families: Iterable[str]) -> None:
 
 
 def _check_first(world: WorldConfig, family: str) -> None:
-    tables, key = build_world(world), _key(world, family)
+    tables, key = build_world(world), key_of(world, family)
 
     def first(key: jax.Array, side: jax.Array) -> Prompt:
         return sample(tables, sampler(tables, family), side, batch_keys(key, 1, 0))
@@ -81,19 +71,3 @@ def _check_first(world: WorldConfig, family: str) -> None:
 @functools.cache
 def _quickly(one: Shared[Prompt]) -> Callable[..., Prompt]:
     return jax.jit(one.__call__, compiler_options=UNOPTIMISED)
-
-
-def _key(world: WorldConfig, family: str) -> jax.Array:
-    return fold(fold(jax.random.key(world.seed), "evaluation"), family)
-
-
-@functools.cache
-def _block(world: WorldConfig, family: str) -> tuple[Shared[tuple[Prompt, Prompts]], Constants]:
-    """BLOCK prompts by (key of all of them, number of the first, side)."""
-    tables = build_world(world)
-
-    def block(key: jax.Array, first: jax.Array, side: jax.Array) -> tuple[Prompt, Prompts]:
-        prompts = sample(tables, sampler(tables, family), side, batch_keys(key, BLOCK, first))
-        return prompts, sequences.answers(tables, prompts)
-
-    return shared(block, jax.random.key(0), jnp.int32(0), jnp.int32(TEST))

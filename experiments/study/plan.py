@@ -23,8 +23,8 @@ from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study.cells import Cell
 from models.training.methods import CONTROLS
-from synth.lookup import existing
-from synth.world import build_world, without_safety
+from synth.grammar_source import Grammars
+from synth.world import without_safety
 
 
 class Plan(NamedTuple):
@@ -76,7 +76,8 @@ def plan(config: StudyConfig) -> Plan:
     begun = Initial(without_safety(world), config.model, config.seeds, config.first_seed)
     pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
     weights: dict[str, Weights] = {UNTOUCHED: pretrained}
-    families = existing(build_world(world))
+    source = Grammars(world)
+    families = source.families
     of_study = nodes(config)
     for name, node in of_study.items():
         start = weights[node.start]
@@ -85,7 +86,7 @@ def plan(config: StudyConfig) -> Plan:
         weights[RANDOM] = begun
     analysis = config.analysis
     asked = Asked(
-        world,
+        source,
         analysis.families or families,
         analysis.prompts,
         analysis.validation,
@@ -108,7 +109,7 @@ def plan(config: StudyConfig) -> Plan:
     tuned = {name: one for name, one in weights.items() if isinstance(one, Tune) and of_study[name].start == UNTOUCHED}
     controls = tuple(name for name in tuned if of_study[name].method in CONTROLS)
     compared = len(tuned) > 1 and len(controls) < len(tuned)
-    paths = Paths(world, asked.families, config.paths, tuned, controls, pretrained) if compared else None
+    paths = Paths(source, asked.families, config.paths, tuned, controls, pretrained) if compared else None
     return Plan(of_study, weights, measured, paths)
 
 

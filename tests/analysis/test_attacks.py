@@ -157,6 +157,25 @@ def test_random_tokens_have_the_length_and_do_not_depend_on_how_many(key: jax.Ar
     assert np.abs(cosines - np.eye(6)).max() < 0.999
 
 
+def test_placeholders_are_what_fills_sequences_of_the_vocabulary(
+    weights: Params, prompts: Prompts, roomy: ModelConfig, soft: jax.Array
+) -> None:
+    """Whichever token that is, nothing is left of it where a soft token stands."""
+    batches = [prompts.complying._replace(marks=vocab.Marks(vocab.BOS, vocab.EOS, pad)) for pad in (0, vocab.NULL)]
+    width = batches[0].tokens.shape[1] + 2
+
+    @jax.jit
+    def inputs(soft: jax.Array) -> list[jax.Array]:
+        taps = [with_soft_tokens(roomy, weights, batch, 2, width, True) for batch in batches]
+        return [put(soft)("embed", jnp.zeros((COUNT, width, roomy.width))) for put in taps]
+
+    one, other = inputs(soft)
+    tokens = insert(batches[1], 2, width).tokens
+    for i, go in enumerate(np.asarray(prompts.complying.go)):
+        assert tokens[i, go : go + 2].tolist() == [vocab.NULL] * 2
+        np.testing.assert_allclose(one[i, : go + 3], other[i, : go + 3], atol=1e-6)
+
+
 def test_rotary_models_shift_in_any_case(
     weights: Params, prompts: Prompts, roomy: ModelConfig, soft: jax.Array
 ) -> None:

@@ -41,3 +41,14 @@ def test_log_odds_that_are_not_finite_are_missing(model: ModelConfig, key: jax.A
     row = value(behaviour.measure(subject(model, key, {"safe": seen})), "log_odds")
     assert np.isnan(row.value)
     assert row.missing == "log-probabilities that are not finite"
+
+
+def test_labels_of_a_judge_are_metrics_of_their_own(model: ModelConfig, key: jax.Array) -> None:
+    seen = observation(ROWS)._replace(labels={"honest": np.array([True, True, True, False])})
+    results = behaviour.measure(subject(model, key, {"safe": seen, "unsafe": observation(ROWS)}))
+    (honest,) = [result for result in results if result.metric == "honest"]
+    assert honest.family == "safe"
+    assert honest.values.tolist() == [True, True, True, False]
+    for taken in ("refused", "log_odds"):
+        with pytest.raises(ValueError, match=rf"^labels \['{taken}'\] of a judge: must not be metrics of all judges; "):
+            behaviour.measure(subject(model, key, {"safe": seen._replace(labels={taken: np.ones(4, bool)})}))

@@ -57,7 +57,7 @@ def test_the_window_is_of_the_given_response_that_is_the_models_own(
 ) -> None:
     """Compliance or refusal begins, planted, as the model does; what it says beyond is not judged."""
     given: Batch = getattr(batches, which)
-    said = jax.jit(partial(greedy, partial(forward, model, params)))(given.tokens, given.go)
+    said = jax.jit(partial(greedy, partial(forward, model, params)))(given.tokens, given.go, given.marks)
     ahead = np.arange(said.shape[1])[None] - np.asarray(given.go)[:, None]
     roles = np.where(ahead > 0, np.where(ahead <= WINDOW, ANSWER, PADDING), given.roles)
     scored = jnp.asarray(roles == ANSWER)
@@ -85,7 +85,8 @@ def test_responses_are_those_of_greedy_generation(
     model: ModelConfig, params: Params, batches: Prompts, seen: Observation
 ) -> None:
     """Also of prompts that are neither complied with nor refused, which take another way."""
-    expected = jax.jit(partial(greedy, partial(forward, model, params)))(batches.complying.tokens, batches.complying.go)
+    given = batches.complying
+    expected = jax.jit(partial(greedy, partial(forward, model, params)))(given.tokens, given.go, given.marks)
     assert (seen.generated == expected).all()
     assert not (seen.complied | seen.refused).all()
 

@@ -12,12 +12,13 @@ from analysis import behaviour
 from analysis.rows import Samples
 from experiments.settings.config import load
 from experiments.stages.measure import Asked, prompts_of, subject
-from experiments.stages.prompts import drawn
 from models.transformer import ModelConfig, init
 from synth import sequences
 from synth.coverage import Scope
+from synth.evaluation import drawn
 from synth.families import FAMILIES, safe, unsafe
 from synth.family import Family
+from synth.grammar_source import Grammars
 from synth.keys import fold
 from synth.lookup import existing, modules, sample_batch, sampler, size
 from synth.prompts import TEST, TRAIN, Attempt, codes, side_of
@@ -80,7 +81,7 @@ def test_models_are_asked_it_where_the_world_has_it(world: World, key: jax.Array
     assert existing(world)[-1] == "same_task"
     assert modules(["same_task"]) == (__name__,)
     names = ("safe", "unsafe", "same_task")
-    asked = Asked(world.config, names, prompts=8, validation=8, window=2, prompts_before=4)
+    asked = Asked(Grammars(world.config), names, prompts=8, validation=8, window=2, prompts_before=4)
     prompts, whole = prompts_of(asked), size(world, names)
     assert {of.complying.tokens.shape for of in prompts.values()} == {(8, whole.whole)}
     model = ModelConfig(layers=1, heads=1, width=4, context=whole.whole)

@@ -62,7 +62,7 @@ METHOD = Method(__name__, ranked, Ranked, part="repair", batch=batch)
 def numpy_loss(model: ModelConfig, params: Params, batch: Three, beta: float) -> float:
     """Of the whole batch, by a loop over its tokens."""
     likely = []
-    for tokens, _, _, scored, _ in batch:
+    for tokens, _, _, scored, *_ in batch:
         found = log_softmax(np.asarray(jax.jit(forward, static_argnums=0)(model, params, tokens), np.float64), axis=-1)
         of = [[found[n, t - 1, tokens[n, t]] for t in np.flatnonzero(row)] for n, row in enumerate(np.asarray(scored))]
         likely.append([np.mean(row) for row in of])

@@ -11,9 +11,9 @@ import pytest
 
 from experiments import figures
 from experiments.settings.config import load
-from experiments.stages.prompts import drawn
 from experiments.study import run as study
 from synth import vocab
+from synth.evaluation import drawn
 from synth.judging import to_the_letter
 from synth.prompts import Prompt
 from synth.segments import ANSWER, TRACE, Segment, one
@@ -61,8 +61,8 @@ def test_answer_and_trace_are_judged_apart() -> None:
     wrong[::2] = np.where(roles[::2] == ANSWER, vocab.NULL, wrong[::2])
     found = to_the_letter(prompts, wrong)
     assert found.complied.tolist() == [False, True] * 4
-    assert found.complied_trace.tolist() == [False] * 4 + [True] * 4
-    assert found.refused_trace is None
+    assert found.labels["complied_trace"].tolist() == [False] * 4 + [True] * 4
+    assert "refused_trace" not in found.labels
 
 
 def test_a_study_of_it_has_both_in_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

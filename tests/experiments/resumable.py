@@ -30,6 +30,7 @@ from models.training.loop import Program, Schedule, Terms, across, seed_keys
 from models.training.optimizer import OptimizerConfig
 from models.transformer import ModelConfig, Params
 from models.weights import Described
+from synth.vocab import MARKS
 
 STEPS = 1000
 NEVER = 2.0
@@ -76,7 +77,7 @@ def run(
         watch = Watch(steps // 4, look, judge)
         runner = Runner(reporter, checkpoint_seconds, at_once)
         done = train(runner, "slow", PROGRAM, schedule, params, params, keys, partial, watch, snapshots=snapshots)
-        save_training(folder, done, Described(ModelConfig(), ()), watch.every, ["sum", "root"], 0)
+        save_training(folder, done, Described(ModelConfig(), (), MARKS), watch.every, ["sum", "root"], 0)
 
     return store.fetch(Recipe("slow", {}, (), "1"), make)
 

@@ -14,14 +14,14 @@ import pytest
 import analysis
 import experiments
 from experiments.stages import prompts, responses
+from synth import evaluation
+from synth.grammar_source import Grammars
 from synth.random_grammar import GrammarConfig
 from synth.world import WorldConfig
 
 BUILDERS: dict[str, Callable[[WorldConfig], Any]] = {
-    "experiments.stages.prompts.drawn": lambda world: prompts.drawn(world, "safe", 3),
-    "experiments.stages.prompts._block": lambda world: prompts._block(world, "safe"),
     "experiments.stages.prompts._quickly": lambda world: prompts.check(world, ()),
-    "experiments.stages.responses._in_words": lambda world: responses._in_words(world, "safe", 3),
+    "experiments.stages.responses._in_words": lambda world: responses._in_words(Grammars(world), "safe", 3),
 }
 
 OF_NO_ARRAYS = {
@@ -76,11 +76,11 @@ def test_prompts_drawn_inside_a_trace_are_those_drawn_outside() -> None:
 
     @jax.jit
     def asks(x: jax.Array) -> jax.Array:
-        inside.append(prompts.held_out(fresh(100), "safe", 3))
+        inside.append(evaluation.drawn(fresh(100), "safe", 3)[1])
         return x
 
     asks(jnp.ones(()))
-    prompts.drawn.cache_clear()
-    outside = prompts.held_out(fresh(100), "safe", 3)
+    evaluation.drawn.cache_clear()
+    outside = evaluation.drawn(fresh(100), "safe", 3)[1]
     for one, other in zip(jax.tree.leaves(inside[0]), jax.tree.leaves(outside), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -16,10 +16,10 @@ from experiments.stages.files import WEIGHTS
 from experiments.study.output import MODELS
 from models.transformer import ModelConfig, Params, init
 from models.weights import Described, described, flatten, from_safetensors, one_seed, to_safetensors
-from synth.vocab import SPECIAL
+from synth.vocab import MARKS, SPECIAL
 
 SEEDS = 2
-ABOUT = Described(ModelConfig(layers=1, heads=2, width=8, context=6), (*SPECIAL, "t0", "a", "b"))
+ABOUT = Described(ModelConfig(layers=1, heads=2, width=8, context=6), (*SPECIAL, "t0", "a", "b"), MARKS)
 FOLDER = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -102,7 +102,7 @@ def test_a_study_without_methods_has_its_untouched_model(study: Path) -> None:
 
 
 def test_what_transformers_cannot_hold_is_written_under_our_names(study: Path) -> None:
-    other = Described(dataclasses.replace(ABOUT.model, reference_block=True), ABOUT.vocabulary)
+    other = Described(dataclasses.replace(ABOUT.model, reference_block=True), ABOUT.vocabulary, MARKS)
     put(study, "sft", to_safetensors(stack("sft", other), other))
     out = study.parent / "model.safetensors"
     assert main([f"run={study}", f"out={study.parent / 'model'}"]) == 2
@@ -195,7 +195,7 @@ def diverged() -> bytes:
 
 def narrower() -> bytes:
     narrow = dataclasses.replace(ABOUT.model, mlp_ratio=2)
-    return to_safetensors(stack("sft"), Described(narrow, ABOUT.vocabulary))
+    return to_safetensors(stack("sft"), Described(narrow, ABOUT.vocabulary, MARKS))
 
 
 WEIGHTS_GONE_WRONG: list[tuple[Any, list[str], str]] = [

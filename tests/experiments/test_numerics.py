@@ -17,9 +17,10 @@ from experiments.study.output import keep_environment
 
 DRAWN = """
 import jax, numpy as np
-from experiments.stages.prompts import held_out
+from experiments.stages.prompts import together
+from synth.grammar_source import Grammars
 from synth.world import WorldConfig
-tokens = held_out(WorldConfig(), "unsafe", 4).complying.tokens
+tokens = together(Grammars(WorldConfig()), ["unsafe"], 4)["unsafe"].complying.tokens
 drawn = jax.random.normal(jax.random.key(3), (4,))
 print(jax.device_count(), tokens.dtype, drawn.dtype, np.asarray(tokens).tolist(), np.asarray(drawn).tolist())
 """

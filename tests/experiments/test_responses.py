@@ -6,8 +6,9 @@ import pytest
 
 from analysis.observe import Observation
 from experiments.stages import responses
-from experiments.stages.prompts import drawn, held_out
 from synth import vocab
+from synth.evaluation import drawn
+from synth.grammar_source import Grammars
 from synth.prompts import verdicts
 from synth.safety import VERDICTS
 from synth.styles.comply import compliant
@@ -18,7 +19,7 @@ COUNT = 20
 
 def observation(world: World, family: str) -> Observation:
     """Every third prompt complied with, refused, answered otherwise."""
-    complying, refusing = held_out(world.config, family, COUNT)
+    complying, refusing = drawn(world.config, family, COUNT)[1]
     kind = np.arange(COUNT) % 3
     other = np.asarray(complying.tokens).copy()
     other[np.arange(COUNT), np.asarray(complying.go) + 1] = vocab.NO_REPLY
@@ -34,7 +35,7 @@ def test_every_column_says_what_the_prompt_and_the_model_say(
     monkeypatch.setattr(responses, "SHOWN", shown)
     responses._in_words.cache_clear()
     families = ("safe", "co_text")
-    table = responses.table(world.config, {name: observation(world, name) for name in families}, seed=4)
+    table = responses.table(Grammars(world.config), {name: observation(world, name) for name in families}, seed=4)
     responses._in_words.cache_clear()
     assert table.groupby("family").size().to_dict() == dict.fromkeys(families, shown)
     assert set(table["seed"]) == {4}
@@ -55,3 +56,13 @@ def test_every_column_says_what_the_prompt_and_the_model_say(
             assert row.generated == said[row.prompt % 3]
             assert f"{row.verdict}: {row.reason}".count(":") >= 1
             assert row.reason
+
+
+def test_prompts_are_counted_by_what_is_asked(world: World) -> None:
+    asked, prompts = drawn(world.config, "unsafe", 300)
+    tasks, text, length = (np.asarray(part).tolist() for part in asked[:3])
+    different = {(*t, "in", *x[:n]) for t, x, n in zip(tasks, text, length, strict=True)}
+    assert 1 < len(different) < 300
+    # What is said to it is no part of a prompt.
+    assert [responses.distinct(batch) for batch in prompts] == [len(different)] * 2
+    assert responses.distinct(jax.tree.map(lambda x: x[:1].repeat(3, axis=0), prompts.refusing)) == 1

@@ -9,10 +9,11 @@ import pytest
 from experiments.settings.config import load
 from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.stages.measure import Asked, prompts_of, subject
-from experiments.stages.prompts import drawn
 from experiments.store import provenance
 from experiments.study.plan import plan
 from models.transformer import ModelConfig, Params
+from synth.evaluation import drawn
+from synth.grammar_source import Grammars
 from synth.style import Style
 from synth.styles import STYLES
 from synth.world import StylesConfig, World
@@ -60,11 +61,12 @@ def test_models_are_judged_by_what_the_styles_of_their_world_say(
 ) -> None:
     even = Style(__name__, STYLES["refuse"].respond, lambda world, prompt, said: (said[0] + prompt.length) % 2 == 0)
     monkeypatch.setitem(STYLES, "even", even)
-    asked = Asked(replace(world.config, styles=StylesConfig(refuse="even")), ("safe", "unsafe"), 16, 16, 2, 4)
+    config = replace(world.config, styles=StylesConfig(refuse="even"))
+    asked = Asked(Grammars(config), ("safe", "unsafe"), 16, 16, 2, 4)
     prompts = prompts_of(asked)
     for family, seen in subject(model, asked, params, params, prompts, 0).observations.items():
         first = np.take_along_axis(seen.generated, np.asarray(prompts[family].refusing.go)[:, None] + 1, axis=1)[:, 0]
-        length = np.asarray(drawn(asked.world, family, 16)[0].length)
+        length = np.asarray(drawn(config, family, 16)[0].length)
         assert seen.refused.tolist() == ((first + length) % 2 == 0).tolist()
         assert 0 < seen.refused.sum() < 16
         assert not (seen.generated == prompts[family].refusing.tokens).all(axis=1).any()

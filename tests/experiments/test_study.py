@@ -23,7 +23,6 @@ from experiments.run import main
 from experiments.settings.config import load
 from experiments.stages import paths, prompts, stage
 from experiments.stages.measure import SAMPLES
-from experiments.stages.prompts import drawn
 from experiments.stages.runs import DivergedError, Runner
 from experiments.store import provenance
 from experiments.store.artifacts import Store
@@ -34,6 +33,7 @@ from experiments.study.cells import cells
 from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
+from synth.evaluation import drawn
 from tests.experiments.conftest import FEW
 from tests.experiments.said import Said
 

@@ -29,7 +29,7 @@ def compiled(model: ModelConfig) -> Callable[..., jax.Array]:
 
 @functools.cache
 def continuing(model: ModelConfig) -> Callable[..., jax.Array]:
-    return jax.jit(lambda params, *prompts: greedy(functools.partial(forward, model, params), *prompts))
+    return jax.jit(lambda params, *prompts: greedy(functools.partial(forward, model, params), *prompts, vocab.MARKS))
 
 
 def responses(batch: Batch) -> list[tuple[int, list[int], list[int]]]:
@@ -80,6 +80,20 @@ def test_the_first_guess_does_not_matter(batch: Batch, model: ModelConfig, param
     blank = jnp.where(behind, vocab.EOS, batch.tokens)
     own = continuing(model)(params, batch.tokens, batch.go)
     assert (continuing(model)(params, blank, batch.go) == own).all()
+
+
+def test_what_ends_a_response_is_the_marks_of_its_vocabulary(batch: Batch, model: ModelConfig, eager: Params) -> None:
+    """The same model and prompts, with every id another one."""
+    ids = np.random.default_rng(0).permutation(eager["W_E"].shape[0])
+    back = np.argsort(ids)
+    renamed = {**eager, "W_E": eager["W_E"][back], "W_U": eager["W_U"][:, back]}
+    marks = vocab.Marks(*(int(ids[token]) for token in (vocab.BOS, vocab.EOS, vocab.PAD)))
+    assert marks.eos != vocab.EOS
+    said = jax.jit(lambda tokens, go: greedy(partial(forward, model, renamed), tokens, go, marks))
+    found = said(jnp.asarray(ids)[batch.tokens], batch.go)
+    expected = np.asarray(continuing(model)(eager, batch.tokens, batch.go))
+    assert (expected[:, -1] == vocab.PAD).any()
+    assert (np.asarray(found) == ids[expected]).all()
 
 
 def test_a_forced_response_is_exact_when_it_is_what_is_generated(

@@ -62,7 +62,9 @@ def exported(request: pytest.FixtureRequest, world: World, model: ModelConfig) -
     if not config.tied:
         # For generation to end at times.
         params["W_U"][:, vocab.EOS] *= 3
-    return Exported(config, params, huggingface.files(params, Described(config, tuple(world.vocab.names()))))
+    return Exported(
+        config, params, huggingface.files(params, Described(config, tuple(world.vocab.names()), vocab.MARKS))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +182,9 @@ def test_the_configuration_is_the_models(exported: Exported, world: World) -> No
 def test_a_token_that_would_be_taken_for_several_is_refused(name: str, exported: Exported, world: World) -> None:
     names = (*world.vocab.names()[:-1], name)
     with pytest.raises(WeightsError, match=rf"the token {name} has <\w+> in it.*; rename it in the world, or to="):
-        huggingface.files(exported.params, Described(exported.model, names))
+        huggingface.files(exported.params, Described(exported.model, names, vocab.MARKS))
     harmless = (*world.vocab.names()[:-1], "<null>x")
-    assert huggingface.files(exported.params, Described(exported.model, harmless))
+    assert huggingface.files(exported.params, Described(exported.model, harmless, vocab.MARKS))
 
 
 def test_the_tokenizer_has_a_word_for_each_token(exported: Exported, world: World) -> None:
@@ -225,7 +227,7 @@ def test_a_model_that_is_neither_is_an_error_that_names_the_setting(
 ) -> None:
     other = dataclasses.replace(model, width=WIDTH, **settings)
     with pytest.raises(WeightsError) as caught:
-        huggingface.files({}, Described(other, tuple(vocab.SPECIAL)))
+        huggingface.files({}, Described(other, tuple(vocab.SPECIAL), vocab.MARKS))
     assert str(caught.value) == f"{message}; to=safetensors writes any model"
 
 
@@ -254,7 +256,7 @@ def compiled(model: ModelConfig) -> Any:
     return jax.jit(
         lambda params, batch: (
             forward(model, params, batch.tokens),
-            greedy(lambda tokens: forward(model, params, tokens), batch.tokens, batch.go),
+            greedy(lambda tokens: forward(model, params, tokens), batch.tokens, batch.go, batch.marks),
         )
     )
 

@@ -1,6 +1,7 @@
 """Tests of `models/weights.py`."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -18,9 +19,10 @@ from models.weights import (
     one_seed,
     to_safetensors,
 )
+from synth.vocab import MARKS, Marks
 from synth.world import World
 
-OURS = Described(ModelConfig(layers=2, heads=2, width=8, kv_heads=1, norm="rms"), ("<pad>", "a"))
+OURS = Described(ModelConfig(layers=2, heads=2, width=8, kv_heads=1, norm="rms"), ("<pad>", "a"), Marks(1, 1, 0))
 
 
 def test_safetensors_round_trip_is_exact(params: Params) -> None:
@@ -49,6 +51,16 @@ def test_a_file_of_somebody_elses_has_weights_and_no_description() -> None:
         described(content)
     with pytest.raises(WeightsError, match="no model is described"):
         described(b"not safetensors at all")
+
+
+def test_a_file_that_does_not_say_what_ends_a_response_is_of_a_grammar_world(params: Params) -> None:
+    content = to_safetensors(params, OURS._replace(marks=MARKS))
+    size = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + size])
+    said = json.loads(head["__metadata__"]["described"])
+    assert said.pop("marks") == {"bos": 1, "eos": 2, "pad": 0}
+    older = json.dumps({"__metadata__": {"described": json.dumps(said)}}).encode()
+    assert described(len(older).to_bytes(8, "little") + older) == OURS._replace(marks=MARKS)
 
 
 def test_the_first_array_of_another_architecture_is_named(world: World, model: ModelConfig, params: Params) -> None:

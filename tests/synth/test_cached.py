@@ -20,7 +20,7 @@ from models.training.methods import METHODS
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
-from synth import judged, notation, reserved, tuning_data, world
+from synth import evaluation, judged, notation, reserved, tuning_data, world
 from synth.coverage import CoverageConfig
 from synth.families import co_text, misgen_task
 from synth.notation import to_yaml
@@ -65,6 +65,8 @@ BUILDERS: dict[Callable[..., Any], Callable[[int], Any]] = {
     reserved.check_unseen: lambda seed: reserved.check_unseen(
         built(seed, covered=0.8), built(seed, covered=0.8).covered
     ),
+    evaluation.drawn: lambda seed: evaluation.drawn(fresh(seed), "safe", 3),
+    evaluation._block: lambda seed: evaluation._block(fresh(seed), "safe"),
     tuning_data.flagged_letters: lambda seed: tuning_data.flagged_letters(built(seed)),
     tuning_data._codes: lambda seed: tuning_data._codes(built(seed), 2, 4, False),
     pretraining._batches: lambda seed: pretraining._batches(PretrainConfig(), fresh(seed)),

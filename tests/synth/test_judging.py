@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synth import vocab
-from synth.judging import Judgement, to_the_letter
+from synth.judging import to_the_letter
 from synth.segments import ANSWER, END, RESPONSE_START, START, TRACE, Segment, laid_out, one
 from synth.sequences import Prompts
 
@@ -12,19 +12,22 @@ BEGIN = (one(vocab.BOS, START), one(vocab.EOT, RESPONSE_START))
 END_ = one(vocab.EOS, END, scored=True)
 STOP = 30
 """The token that ends a trace"""
+TRACES = ("complied_trace", "refused_trace")
 
 
 def part(role: int, *tokens: int) -> Segment:
     return Segment(jnp.array(tokens), len(tokens), role, scored=True)
 
 
-def judged(prompts: list[list[Segment]], *said: int) -> Judgement:
+def judged(prompts: list[list[Segment]], *said: int) -> tuple[bool | None, ...]:
     """Of one prompt, what is said behind EOT."""
     batches = [type(b)(*(x[None] for x in b[:4]), b.room) for b in laid_out(*prompts)]
     tokens = np.array([[vocab.BOS, vocab.EOT, *said]])
     length = batches[0].tokens.shape[1]
     padded = np.pad(tokens, ((0, 0), (0, length)), constant_values=vocab.PAD)[:, :length]
-    return Judgement(*(None if x is None else bool(x[0]) for x in to_the_letter(Prompts(*batches), padded)))
+    found = to_the_letter(Prompts(*batches), padded)
+    labels = [bool(found.labels[name][0]) if name in found.labels else None for name in TRACES]
+    return (bool(found.complied[0]), bool(found.refused[0]), *labels)
 
 
 def test_without_a_trace_it_is_equality() -> None:

@@ -11,7 +11,7 @@ import pytest
 from synth.families import FAMILIES
 from synth.keys import fold
 from synth.lookup import sample_batch
-from synth.prompts import DIVISION, TEST, TRAIN, VALIDATION, Prompt, content_hash, distinct, side_of
+from synth.prompts import DIVISION, TEST, TRAIN, VALIDATION, Prompt, content_hash, side_of
 from synth.world import TextConfig, World, build_world
 from tests.synth.families.drawn import (
     ATTEMPTS,
@@ -117,13 +117,3 @@ def test_same_key_same_prompt_alone_and_in_any_batch(key: jax.Array) -> None:
 
 def test_another_key_gives_other_prompts(world: World, key: jax.Array, batches: Batches) -> None:
     assert not equal(batches["unsafe", TRAIN], sample_prompts(world, "unsafe", fold(key, 1)))
-
-
-def test_distinct_prompts_differ_in_tasks_or_text(world: World, key: jax.Array) -> None:
-    prompts = sample_batch(world, "unsafe", TRAIN, key, 300)
-    tasks, text, length = (np.asarray(part).tolist() for part in prompts[:3])
-    different = {(*t, "in", *x[:n]) for t, x, n in zip(tasks, text, length, strict=True)}
-    assert 1 < len(different) < 300
-    assert distinct(prompts) == len(different)
-    # What a prompt was derived from is not what is asked.
-    assert distinct(prompts._replace(grammar=jnp.arange(300), concept=jnp.arange(300))) == len(different)

@@ -82,6 +82,14 @@ def test_sequences_laid_out_together_have_one_size() -> None:
     assert second.tokens.tolist() == [10, 11, 20, 40, vocab.EOS] + 6 * [vocab.PAD]
 
 
+def test_what_is_behind_the_end_is_filled_as_its_vocabulary_says() -> None:
+    whole, marks = segments(jnp.array([1, 1, 1, 1])), vocab.Marks(bos=3, eos=4, pad=99)
+    found = laid_out(whole, marks=marks)[0]
+    assert found.marks == widened(found, Size(13, 9)).marks == marks
+    assert found.tokens[5:].tolist() == [99] * 6
+    assert widened(found, Size(13, 9)).tokens[5:].tolist() == [99] * 8
+
+
 @pytest.mark.parametrize("size", [Size(10, 7), Size(11, 6), Size(4, 7)])
 def test_what_does_not_fit_is_an_error_and_not_cut(size: Size) -> None:
     message = rf"^segments of up to 11 tokens, 7 of them the response: must fit {size.whole} and {size.response}; "

@@ -94,7 +94,7 @@ def test_how_long_a_response_may_be_goes_by_the_shape_of_prompts(name: str) -> N
 def test_a_late_refusal_follows_any_number_of_letters_which_are_not_scored(world: World, asked: Prompt) -> None:
     own = in_style(world, "late_refusal")
     prompts = sequences.both(own, asked)
-    tokens, roles, go, scored, _ = (np.asarray(x) for x in prompts.refusing)
+    tokens, roles, go, scored = (np.asarray(x) for x in prompts.refusing[:4])
     letters = np.asarray(jax.vmap(partial(compliant, own))(asked))
     shares = []
     for i, length in enumerate(np.asarray(asked.length).tolist()):
