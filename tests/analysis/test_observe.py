@@ -94,7 +94,7 @@ def test_responses_are_those_of_greedy_generation(
 def test_what_was_seen_at_the_last_position_needs_no_response(
     model: ModelConfig, params: Params, batches: Prompts, seen: Observation
 ) -> None:
-    go, length = np.asarray(batches.complying.go), COUNT // 2
+    go, length = np.asarray(batches.complying.go), COUNT // 4
     chosen = {"safe": np.argsort(go)[:length], "unsafe": np.argsort(go)[-length:]}
     families: dict[str, Prompts] = {
         family: jax.tree.map(lambda x, which=which: x[which], batches) for family, which in chosen.items()
