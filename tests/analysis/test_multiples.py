@@ -53,7 +53,8 @@ def subject(model: ModelConfig, params: Params, tuned: Params, world: World, key
     batches = {name: Prompts(*jax.tree.map(itemgetter(at), both)) for name, at in zip(FAMILIES, parts, strict=True)}
     rng = np.random.default_rng(2)
     seen = {family: observation(rng.standard_normal((9, model.layers, model.width))) for family in FAMILIES}
-    return Subject(model, tuned, params, batches, seen, {family: of.last for family, of in seen.items()}, key)
+    before = {family: of.last for family, of in seen.items()}
+    return Subject(model, tuned, params, batches, seen, before, key, validation=seen)
 
 
 @pytest.fixture(scope="module")

@@ -555,12 +555,12 @@ FEW_TEXTS = [
 def test_a_plan_refuses_the_worlds_that_a_run_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], dry_run: str
 ) -> None:
-    """Here the second world has all its prompts of a family on one side."""
+    """Here the second world has all its prompts on one side."""
     places = [f"store_dir={tmp_path}/s", f"output_dir={tmp_path}/o"]
     two = ["ablation.name=few", "ablation.points={whole: {world.held_out: 0.2}, few: {world.held_out: 0.01}}"]
     assert main([*TINY, *FEW_TEXTS, *two, *places, f"dry_run={dry_run}"]) == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith("error: world.held_out=0.01: leaves the family co_task no prompt to ")
+    assert shown.err.startswith("error: world.held_out=0.01: must leave safe prompts to test on; ")
     assert len(shown.err.splitlines()) == 1
     assert shown.out == ""
     assert not list(tmp_path.glob("o/*")) + list(tmp_path.glob("s/artifacts/*"))
