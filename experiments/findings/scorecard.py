@@ -55,7 +55,6 @@ from experiments.settings.names import UNTOUCHED
 RATE = "tuning.learning_rate"
 """The setting by which claims on learning rates compare cells."""
 
-
 Of = Mapping[tuple[str, str], Compared]
 """By claim and model."""
 
@@ -120,10 +119,8 @@ def _read(table: pd.DataFrame, paper: Paper) -> Reading:
     runs = table[["study", "cell", "world", "world_seed", "model", "node", "learning_rate"]].drop_duplicates()
     again = runs[runs.duplicated(["world_seed", "node", "learning_rate"]) & (runs["node"] != UNTOUCHED)]
     if len(again):
-        raise ValueError(
-            f"{again.iloc[0]['node']} is in the table from several cells, worlds or architectures: "
-            "pass the rows of one at a time"
-        )
+        several = "is in the table from several cells, worlds or architectures: pass the rows of one at a time"
+        raise ValueError(f"{again.iloc[0]['node']} {several}")
     return Reading(table, paper.conventions)
 
 
