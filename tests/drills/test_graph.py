@@ -32,7 +32,8 @@ def test_each_model_is_tuned_from_its_start_and_measured_against_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
-    settings = [*TINY, *GRAPH, "random_model=false", f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
+    small = ["random_model=false", "model.layers=1", "analysis.families=[safe,unsafe]"]
+    settings = [*TINY, *GRAPH, *small, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
     assert main(settings) == 0
     config = load(settings)
     folder = output_folder(config)
