@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from analysis.suite import MEASUREMENTS
 from experiments import figures
 from experiments.settings.config import load
 from experiments.study import run as study
@@ -67,6 +68,8 @@ def test_answer_and_trace_are_judged_apart() -> None:
 
 def test_a_study_of_it_has_both_in_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
+    for name in ("sensitivity", "multiples", "interventions"):  # They take the longest to compile.
+        monkeypatch.delitem(MEASUREMENTS, name)
     config = load([*SHORT, *STUDY, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"])
     table = study.run(config, Said()).table.set_index("metric")
     for metric in ("complied", "complied_trace"):
