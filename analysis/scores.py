@@ -106,17 +106,12 @@ def judge(logits: jax.Array, forked: Fork) -> Scores:
 def stacked(prompts: Mapping[str, Prompts], most: int, families: Sequence[str] | None = None) -> Prompts:
     """The first prompts of each of `families`, or of all, with leading axes [families, N].
 
-    N is their `number`.
+    N is `most`, or how many prompts the family with the fewest has, be it one that is asked for or not.
     """
-    count = number(prompts, most)
+    count = min(most, *(len(of.complying.go) for of in prompts.values()))
     chosen = [prompts[name] for name in (prompts if families is None else families)]
     whole: Prompts = jax.tree.map(lambda *arrays: jnp.stack([array[:count] for array in arrays]), *chosen)
     return whole
-
-
-def number(prompts: Mapping[str, Prompts], most: int) -> int:
-    """`most`, or how many prompts the family with the fewest has, be it one that is asked for or not."""
-    return min(most, *(len(of.complying.go) for of in prompts.values()))
 
 
 def results_of(families: Sequence[str], draws: Sequence[Scores], **where: Any) -> list[Result]:

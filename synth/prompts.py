@@ -91,11 +91,6 @@ def below_share(code: jax.Array, share: float | jax.Array) -> jax.Array:
     return (code >> 8).astype(jnp.float32) < jnp.float32(2**24) * share
 
 
-def is_held_out(world: World, prompt: Prompt) -> jax.Array:
-    """Whether one prompt belongs to the world's held-out share."""
-    return side_of(world, prompt) != TRAIN
-
-
 def side_of(world: World, prompt: Prompt) -> jax.Array:
     """On which side of the world's division one prompt is: TRAIN, VALIDATION or TEST."""
     code, held_out = content_hash(prompt, DIVISION), world.config.held_out

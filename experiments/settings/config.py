@@ -205,7 +205,8 @@ def _one_line(error: Exception, overrides: Sequence[str], kind: type, copies: Ma
     for override in overrides:
         name = override.partition("=")[0]
         if not name.startswith(OPEN) and name not in known and not any(s.startswith(f"{name}.") for s in known):
-            close = [RENAMED[name]] if name in RENAMED else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            now = RENAMED.get(name)
+            close = [now] if now in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {close[0]}?" if close else "--show lists the settings"
             return f"{name}: there is no such setting; {hint}"
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", str(error))

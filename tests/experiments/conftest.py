@@ -7,6 +7,11 @@ import pytest
 from experiments import figures
 
 FEW = ("tau", "behaviour")
+KEYS = [
+    *("node", "seed", "family", "layer", "module", "index"),
+    *("intervention", "strength", "other", "step", "metric"),
+]
+"""Columns that tell the rows of a cell of a table apart"""
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from synth.settings import UserError
 
 BAD = [
     ("modl.layers=3", "modl.layers: there is no such setting; did you mean model.layers?"),
+    ("held_out=0.2", "held_out: there is no such setting; did you mean world.held_out?"),
     ("model.layrs=3", "model.layrs: there is no such setting; did you mean model.layers?"),
     ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
     ("study=qick", "study=qick: there is no such preset; choose from paper, quick, small"),

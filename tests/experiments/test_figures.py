@@ -24,15 +24,13 @@ from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.schema import StudyConfig
 from models.training.methods import METHODS as ALL_METHODS
 from synth.families import JAILBREAKS
+from tests.experiments.conftest import KEYS
 from tests.experiments.drawn import figure_of, style
 from tests.experiments.made_results import METHODS, points, results, swept
 
 __all__ = ["style"]
 
-KEYS = [
-    *("node", "seed", "family", "layer", "module", "index", "intervention", "strength", "other", "step"),
-    *("metric", "value", "n"),
-]
+SHOWN = [*KEYS, "value", "n"]
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +67,14 @@ def test_all_that_the_table_has_rows_for_is_drawn_and_kept_with_these_rows(table
         f for one in index.values() for f in one["files"]
     }
     assert all(path.stat().st_size > 100 for path in drawn.iterdir())
-    known = set(table[KEYS].astype(object).fillna("").itertuples(index=False, name=None))
+    known = set(table[SHOWN].astype(object).fillna("").itertuples(index=False, name=None))
     for name in index:
         rows = pd.read_csv(drawn / f"{name}.csv")
         assert len(rows) > 0
         if name in FIGURES and FIGURES[name].of_prompts:
             continue
         if not name.endswith("_steps") or "metric" in rows:
-            rows = rows.astype(table.dtypes.to_dict())[KEYS].astype(object).fillna("")
+            rows = rows.astype(table.dtypes.to_dict())[SHOWN].astype(object).fillna("")
             assert set(rows.itertuples(index=False, name=None)) <= known
             assert set(rows["seed"]) == {0, 1, 2}
 

@@ -34,7 +34,7 @@ from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
 from synth.evaluation import drawn
-from tests.experiments.conftest import FEW
+from tests.experiments.conftest import FEW, KEYS
 from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
@@ -166,20 +166,7 @@ def test_the_table_is_tidy_and_complete(done: Results) -> None:
     assert set(table["seed"]) == {0, 1}
     assert (table["value"].map(math.isfinite) == table["missing"].isna()).all()
     assert ((table["n"] > 0) | table["missing"].notna()).all()
-    keys = [
-        "node",
-        "seed",
-        "family",
-        "layer",
-        "module",
-        "index",
-        "intervention",
-        "strength",
-        "other",
-        "step",
-        "metric",
-    ]
-    assert not table.duplicated(keys).any()
+    assert not table.duplicated(KEYS).any()
     whole = table[table["intervention"].isna()]
     shares = whole[whole["metric"].isin(["complied", "refused", "neither"])]
     assert (shares.groupby(["node", "seed", "family"])["value"].sum() - 1).abs().max() < 1e-12
@@ -227,20 +214,7 @@ OF_PROMPTS = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
 def test_a_figure_draws_rows_of_the_table_and_keeps_them(name: str, done: Results, all_figures: Path) -> None:
     # Columns without a value come back from CSV without a type.
     kept = pd.read_csv(all_figures / f"{name}.csv").astype(done.table.dtypes.to_dict())
-    keys = [
-        "node",
-        "seed",
-        "family",
-        "layer",
-        "module",
-        "index",
-        "intervention",
-        "strength",
-        "other",
-        "step",
-        "metric",
-    ]
-    both = kept[[*keys, "value", "n"]].merge(done.table, on=keys, suffixes=("", "_table"))
+    both = kept[[*KEYS, "value", "n"]].merge(done.table, on=KEYS, suffixes=("", "_table"))
     assert len(both) == len(kept) > 0
     assert (both["value"] - both["value_table"]).abs().max() < 1e-12
     assert (both["n"] == both["n_table"]).all()

@@ -28,6 +28,7 @@ from models.weights import flatten, from_safetensors, one_seed
 from synth.keys import fold
 from synth.settings import UserError
 from synth.world import build_world
+from tests.experiments.conftest import KEYS
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
 
@@ -86,20 +87,7 @@ def test_each_world_has_a_seed_of_its_own(two: tuple[Results, list[str]]) -> Non
     pairs = table[["world_seed", "seed"]].drop_duplicates()
     assert sorted(map(tuple, pairs.to_numpy().tolist())) == [(0, 0), (1, 1)]
     assert table.groupby("node")["seed"].nunique().eq(2).all()
-    keys = [
-        "node",
-        "seed",
-        "family",
-        "layer",
-        "module",
-        "index",
-        "intervention",
-        "strength",
-        "other",
-        "step",
-        "metric",
-    ]
-    assert not table.duplicated(keys).any()
+    assert not table.duplicated(KEYS).any()
     # The worlds do differ: no model of one does what that of the other does.
     tau = table[(table["metric"] == "tau") & table["intervention"].isna()].pivot(
         index=["node", "layer", "module", "family"], columns="seed", values="value"
@@ -114,20 +102,7 @@ def test_another_world_makes_only_what_is_new(
     assert {name: after[name] for name in before} == before
     stages = [sorted(name.split("-")[0] for name in names) for names in (before, after.keys() - before.keys())]
     assert stages[0] == stages[1]
-    columns = [
-        "node",
-        "seed",
-        "family",
-        "layer",
-        "module",
-        "index",
-        "intervention",
-        "strength",
-        "other",
-        "step",
-        "metric",
-        "value",
-    ]
+    columns = [*KEYS, "value"]
     alone, first = one[0].table[columns], two[0].table.query("seed == 0")[columns]
     np.testing.assert_array_equal(alone["value"], first["value"])
 

@@ -14,7 +14,7 @@ from synth import tuning_data
 from synth.keys import fold
 from synth.likelihood import log_probability
 from synth.lookup import sample_batch
-from synth.prompts import TEST, Prompt, is_held_out
+from synth.prompts import TEST, TRAIN, Prompt, side_of
 from synth.random_grammar import GrammarConfig
 from synth.safety import SafetyConfig
 from synth.settings import SettingError
@@ -190,8 +190,8 @@ def test_pretraining_s_prompts_are_any_text_and_task_on_the_training_side(world:
     # What tuning does not cover is among it, and nothing that is held out.
     assert {int(g) for one in drawn for g in one.prompts.grammar} == {0, 1}
     assert max(int(one.prompts.tasks.max()) for one in drawn) == world.bijections.shape[1] - 1
-    held_out = jax.jit(jax.vmap(partial(is_held_out, world)))
-    assert not any(np.asarray(held_out(one.prompts)).any() for one in drawn)
+    sides = jax.jit(jax.vmap(partial(side_of, world)))
+    assert all((np.asarray(sides(one.prompts)) == TRAIN).all() for one in drawn)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.2, 1.0])
@@ -253,9 +253,9 @@ def test_an_endless_stream_goes_on_to_new_prompts(world: World, key: jax.Array) 
 
 @pytest.mark.parametrize("size", [ENDLESS, 20])
 def test_no_prompt_is_held_out_or_evaluated(size: int, world: World, key: jax.Array) -> None:
-    held = jax.jit(jax.vmap(partial(is_held_out, world)))
+    sides = jax.jit(jax.vmap(partial(side_of, world)))
     batches = [prompts for prompts, _ in steps(world, TuningData(size, 0.5, 0.0), key)]
-    assert not any(np.asarray(held(prompts)).any() for prompts in batches)
+    assert all((np.asarray(sides(prompts)) == TRAIN).all() for prompts in batches)
     evaluated = jax.tree.map(np.asarray, sample_batch(world, "unsafe", TEST, key, 300, 0))
     assert not set(contents(evaluated)) & {content for prompts in batches for content in contents(prompts)}
 

@@ -17,7 +17,7 @@ from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, forward
 from synth import vocab
 from synth.coverage import CoverageConfig
-from synth.prompts import Prompt, is_held_out
+from synth.prompts import TRAIN, Prompt, side_of
 from synth.safety import SafetyConfig
 from synth.segments import ANSWER, END, RESPONSE_START, TEXT, Batch
 from synth.sequences import Pair
@@ -53,7 +53,7 @@ def test_no_reply_has_its_share_and_is_answered_by_null(world: World, key: jax.A
 
 def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
     batch = pretraining.batch(PretrainConfig(batch_size=500, no_reply=0.0), world, key)
-    held_out = jax.jit(functools.partial(is_held_out, world))
+    side = jax.jit(functools.partial(side_of, world))
     tokens, roles, count = np.asarray(batch.tokens), np.asarray(batch.roles), world.config.tasks.composed
     for row, role in zip(tokens, roles, strict=True):
         text = row[role == TEXT] - world.vocab.first_letter
@@ -65,7 +65,7 @@ def test_batches_hold_no_held_out_prompt(world: World, key: jax.Array) -> None:
             jnp.int32(0),
             jnp.zeros(3, bool),
         )
-        assert not held_out(prompt)
+        assert side(prompt) == TRAIN
 
 
 def test_curriculum_weighs_text_and_response(world: World, model: ModelConfig, params: Params, key: jax.Array) -> None:
