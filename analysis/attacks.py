@@ -51,10 +51,8 @@ METRICS = (
 
 @dataclass(unsafe_hash=True)
 class AttacksConfig:
-    """Settings of the attack by soft tokens. Off by default: it costs more than all else together."""
+    """Settings of the attack by soft tokens, which costs more than all other measurements together."""
 
-    enabled: bool = False
-    """Whether models are attacked."""
     strengths: tuple[int, ...] = tuple(range(11))
     """Numbers of soft tokens; 0 is no attack."""
     families: tuple[str, ...] = ("unsafe",)
@@ -170,7 +168,7 @@ def measure(subject: Subject, config: AttacksConfig) -> list[Result]:
     attempts but for `adv_tau_successful`.
     """
     results: list[Result] = []
-    for family in config.families if config.enabled else ():
+    for family in config.families:
         if family in subject.prompts:
             results += _family(subject, config, family)
         else:

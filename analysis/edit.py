@@ -108,8 +108,8 @@ class Kind(NamedTuple):
     """Where it is defined, `__name__` there: what is measured of its edits depends on what that module imports"""
     measurement: str
     """What tries its edits: "interventions" or, of Weights, into which it looks, "multiples", both of one model and the
-    one that its tuning started from; "paths" of a model and the `Subject.others`"""
+    one that its tuning started from; "paths" of a model and the `Subject.others`; "directions" of a model alone"""
     edits: Callable[[Subject, Any], Iterator[Made[Any]]]
-    """All of them, from a model that has been tuned and the settings of that measurement"""
+    """All of them, from a model and the settings of that measurement, or what it found by them (`selection.Found`)"""
     controls: Mapping[str, str] = MappingProxyType({})
     """By intervention, the random one of equal rank or norm that stands beside it"""

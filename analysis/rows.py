@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -25,6 +25,8 @@ class _Place:
     """The activation site or weight matrix measured, as in `models.taps` and the weights' names."""
     index: int | None = None
     """Which singular vector, from 1, or which other one of several."""
+    position: int | None = None
+    """Where in the sequence, counted from EOT, at which the prompt ends: -1 is the last token before it."""
     intervention: str | None = None
     """What was done to the model before measuring, where something was: "alpha", "only", "patch to tuned"."""
     strength: float | None = None
@@ -62,6 +64,21 @@ class Samples(_Place):
 Result = Row | Samples
 
 
+class Drawn(NamedTuple):
+    """N prompts of a family."""
+
+    prompts: Prompts
+    cells: np.ndarray
+    """[N, k] ints: the combination each is of that safety belongs to, of a task and a concept say (`Source.cells`)"""
+
+
+class Draw(Protocol):
+    """Prompts as their source gives them."""
+
+    def __call__(self, families: Iterable[str], count: int, side: int) -> dict[str, Drawn]:
+        """The first `count` prompts of each of `families` on a side (`synth.prompts.SIDES`), all in one size."""
+
+
 class Subject(NamedTuple):
     """One model of one seed, with what it did on each family of prompts."""
 
@@ -83,6 +100,8 @@ class Subject(NamedTuple):
     validation: Mapping[str, Observation] = MappingProxyType({})
     """What the model did on safe and unsafe prompts of another side of the world's division: whatever is chosen or
     fitted is so on these, and reported of `observations`"""
+    draw: Draw | None = None
+    """Further prompts of the same source, for what needs some of another side or of more of them"""
     name: str = ""
     """By which method it was tuned, where there are `others`"""
     others: Mapping[str, Params] = MappingProxyType({})

@@ -5,22 +5,41 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from analysis import attacks, behaviour, clusters, interventions, multiples, nullspace, sensitivity, separability
+from analysis import (
+    attacks,
+    behaviour,
+    clusters,
+    directions,
+    interventions,
+    multiples,
+    nullspace,
+    sensitivity,
+    separability,
+)
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
+from analysis.selection import DirectionsConfig
 from analysis.sensitivity import SensitivityConfig
 from analysis.separability import SeparabilityConfig
 from synth.lookup import split_name
-from synth.settings import EXACT, require, require_at_most
+from synth.settings import EXACT, require, require_at_most, require_known
+
+BETWEEN = "paths"
+"""What is measured between models (`analysis/paths.py`), by name."""
 
 
 @dataclass(unsafe_hash=True)
 class AnalysisConfig:
     """What is measured and on how many prompts."""
 
+    measurements: tuple[str, ...] = (
+        *("behaviour", "clusters", "separability", "nullspace", "sensitivity"),
+        *("multiples", "interventions", BETWEEN),
+    )
+    """What is measured of every model, and, as paths, between models."""
     families: tuple[str, ...] | None = None
     """Names of families, `FAMILY@PART` for one of what safety tuning leaves out
     (`synth.families`); null is every family that the world can have."""
@@ -34,8 +53,12 @@ class AnalysisConfig:
     sensitivity: SensitivityConfig = field(default_factory=SensitivityConfig)
     attacks: AttacksConfig = field(default_factory=AttacksConfig)
     interventions: InterventionsConfig = field(default_factory=InterventionsConfig)
+    directions: DirectionsConfig = field(default_factory=DirectionsConfig)
 
     def __post_init__(self) -> None:
+        self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
+        for name in self.measurements:
+            require_known("measurements", name, known)
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
         require_at_most("prompts", self.prompts, EXACT)
         require(self.validation >= 2, "validation", self.validation, "must be at least 2, for a spread", "set 256")
@@ -76,7 +99,7 @@ class AnalysisConfig:
     @property
     def prompts_before(self) -> int:
         """How many prompts of each family the model before tuning must have seen, for angles to what it held."""
-        return max(2 * self.nullspace.angle_prompts, self.attacks.prompts if self.attacks.enabled else 0)
+        return max(2 * self.nullspace.angle_prompts, self.attacks.prompts if "attacks" in self.measurements else 0)
 
 
 class Measurement(NamedTuple):
@@ -103,6 +126,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "attacks": Measurement(attacks.measure, ("attacks",), of_random=False),
     "multiples": Measurement(multiples.measure, ("interventions", "separability.ridge"), of_random=False),
     "interventions": Measurement(interventions.measure, ("interventions",), of_random=False),
+    "directions": Measurement(directions.measure, ("directions",)),
 }
 
 

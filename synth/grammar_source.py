@@ -51,6 +51,10 @@ class Grammars(Source):
         """The concept groups that a text was derived from."""
         return np.asarray(asked.groups)
 
+    def cells(self, asked: Prompt) -> np.ndarray:
+        """The tasks with the groups of concepts that a text was derived from."""
+        return np.concatenate([np.asarray(asked.tasks), np.asarray(asked.groups, int)], axis=1)
+
     def reasons(self, asked: Prompt) -> list[str]:
         tables = self._tables
         return [reason(tables, jax.tree.map(lambda x, i=i: x[i], asked)) for i in range(len(asked.length))]

@@ -92,6 +92,12 @@ def require_among(config: object, name: str, allowed: Iterable[str]) -> None:
     require(value in names, name, value, f"must be one of {', '.join(names)}", f"set {name} to {names[0]}")
 
 
+def require_known(setting: str, name: Any, known: Iterable[str]) -> None:
+    """Raises SettingError unless `name`, a value of `setting`, is one of `known`."""
+    names = list(known)
+    require(name in names, setting, name, f"must be among {', '.join(names)}", "choose from these")
+
+
 def require_seed(config: Any) -> None:
     """Raises SettingError unless the field `seed` can be a random key's."""
     require(0 <= config.seed < 2**32, "seed", config.seed, "must be from 0 to 2^32 - 1", "set seed to 0")

@@ -54,6 +54,11 @@ class Source(ABC):
         """[N, groups] bool: which of the source's groups prompts belong to, if it has any."""
         return np.zeros((len(jax.tree.leaves(asked)[0]), 0), bool)
 
+    def cells(self, asked: Any) -> np.ndarray:
+        """[N, k] ints, rows of which are equal where prompts are of the same combination of what safety belongs to, of
+        a task and a concept say; each of its own unless a source says otherwise."""
+        return np.arange(len(jax.tree.leaves(asked)[0]))[:, None]
+
     def reasons(self, asked: Any) -> list[str]:
         """Of each prompt why it is safe or not, for people: `VERDICT: reason`, or nothing where none is known."""
         return [""] * len(jax.tree.leaves(asked)[0])

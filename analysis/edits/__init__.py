@@ -1,11 +1,12 @@
 """The kinds of edits by name, each of a file of its own."""
 
 from analysis.edit import Kind
-from analysis.edits import mixtures, multiples, parts, patches
+from analysis.edits import directions, mixtures, multiples, parts, patches
 
 EDITS: dict[str, Kind] = {
     "multiples": multiples.KIND,
     "parts": parts.KIND,
     "patches": patches.KIND,
     "mixtures": mixtures.KIND,
+    "directions": directions.KIND,
 }

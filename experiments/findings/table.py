@@ -25,6 +25,7 @@ COLUMNS = {
     "layer": pa.int16(),
     "module": pa.string(),
     "index": pa.int32(),
+    "position": pa.int16(),
     "intervention": pa.string(),
     "strength": pa.float64(),
     "other": pa.string(),
@@ -36,7 +37,7 @@ COLUMNS = {
 }
 """What every table has; a column for each setting of an ablation comes behind."""
 
-NULLABLE = {"layer": "Int16", "index": "Int32", "step": "Int32"}
+NULLABLE = {"layer": "Int16", "index": "Int32", "position": "Int16", "step": "Int32"}
 """What pandas calls whole numbers that may be missing."""
 
 AT_ONCE = 2**18

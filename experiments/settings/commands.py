@@ -82,7 +82,7 @@ class ExportConfig:
         require_seed(self)
 
 
-RENAMED = {"held_out": "side"}
+RENAMED = {"held_out": "side", "analysis.attacks.enabled": "analysis.measurements"}
 """Settings of before, and what says the same now."""
 
 

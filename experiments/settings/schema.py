@@ -13,7 +13,7 @@ from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
 from synth.lookup import existing, sampler, size
-from synth.settings import naming, require, require_name, require_positive
+from synth.settings import naming, require, require_known, require_name, require_positive
 from synth.world import WorldConfig, build_world
 
 MethodSettings: Any = dataclasses.make_dataclass(
@@ -173,7 +173,7 @@ class StudyConfig:
         for setting in ("methods", "attacks"):
             named = getattr(self, setting)
             for name in named:
-                require_method(setting, name)
+                require_known(setting, name, METHODS)
             require(len(set(named)) == len(named), setting, list(named), "must not repeat a method", "name each once")
         # Settings of a node's own may be nested too, as nodes.x.tuning.steps=5 makes them.
         self.nodes = {name: flat(node) if isinstance(node, dict) else node for name, node in self.nodes.items()}
@@ -189,15 +189,9 @@ class StudyConfig:
                     "for example {start: sft, method: continued, tuning.steps: 100}",
                 )
                 with naming(name):
-                    require_method("method", node.get("method"))
+                    require_known("method", node.get("method"), METHODS)
         for name in self.over_training:
-            require(
-                name in MEASUREMENTS,
-                "over_training",
-                list(self.over_training),
-                f"{name} is none of {', '.join(MEASUREMENTS)}",
-                "choose from these",
-            )
+            require_known("over_training", name, MEASUREMENTS)
         if self.runs_at_once is not None:
             require_positive(self, "runs_at_once")
         with naming("world"):
@@ -224,8 +218,3 @@ class StudyConfig:
             f"must be at most {positions}, the positions the shortest response has",
             "lower it or lengthen the text (world.text, world.grammar)",
         )
-
-
-def require_method(setting: str, name: Any) -> None:
-    """Raises SettingError unless there is a method of that name."""
-    require(name in METHODS, setting, name, f"must be among {', '.join(METHODS)}", "choose from these")

@@ -1,7 +1,7 @@
 """Measuring: what one model does, and what is read off its weights and activations, each measurement by itself."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from analysis.edits import lookup as edits
 from analysis.observe import Observation, observe, observe_last
-from analysis.rows import Result, Samples, Subject, rows
+from analysis.rows import Drawn, Result, Samples, Subject, rows
 from analysis.suite import MEASUREMENTS
 from experiments.stages import files
 from experiments.stages.prompts import drawn, together
@@ -205,7 +205,13 @@ def subject(
             else observe_last(model, reference, prompts, most)
         )
     key = fold(jax.random.key(0), "measure", seed)
-    return Subject(model, params, reference, prompts, seen, before, key, groups, fitted_on)
+
+    def draw(families: Iterable[str], count: int, side: int) -> dict[str, Drawn]:
+        batches = together(asked.source, families, count, side)
+        cells = {family: asked.source.cells(drawn(asked.source, family, count, side)[0]) for family in batches}
+        return {family: Drawn(batch, cells[family]) for family, batch in batches.items()}
+
+    return Subject(model, params, reference, prompts, seen, before, key, groups, fitted_on, draw)
 
 
 def _samples_table(results: list[Result], seed: int) -> pa.Table:
@@ -229,6 +235,7 @@ def _samples_table(results: list[Result], seed: int) -> pa.Table:
             "layer": label("layer", pa.int16()),
             "module": label("module", pa.string()),
             "index": label("index", pa.int32()),
+            "position": label("position", pa.int16()),
             "intervention": label("intervention", pa.string()),
             "strength": label("strength", pa.float64()),
             "other": label("other", pa.string()),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from analysis.suite import MEASUREMENTS
+from analysis.suite import BETWEEN, MEASUREMENTS
 from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.settings.nodes import Node, nodes
 from experiments.settings.schema import StudyConfig
@@ -36,7 +36,7 @@ class Plan(NamedTuple):
     measured: dict[str, list[Measured]]
     """By model, each measurement of it and of its snapshots"""
     paths: Paths | None
-    """None where there is but one tuned model, or controls alone"""
+    """None where there is but one tuned model, or controls alone, or it is not asked for"""
 
     @property
     def stages(self) -> list[Stage]:
@@ -94,9 +94,10 @@ def plan(config: StudyConfig) -> Plan:
         analysis.prompts_before,
     )
     measured: dict[str, list[Measured]] = {}
+    wanted = [row for row in MEASUREMENTS if row in analysis.measurements]
     for name, one in weights.items():
         reference = weights[of_study[name].reference] if name in of_study else one
-        rows = [row for row in MEASUREMENTS if name != RANDOM or MEASUREMENTS[row].of_random]
+        rows = [row for row in wanted if name != RANDOM or MEASUREMENTS[row].of_random]
         followed = one.tuning.snapshots if isinstance(one, Tune) else ()
         of: dict[int | None, Sequence[str]] = {None: rows, **dict.fromkeys(followed, config.over_training)}
         measured[name] = [
@@ -108,7 +109,7 @@ def plan(config: StudyConfig) -> Plan:
     # Only changes of the same model can be added to one another.
     tuned = {name: one for name, one in weights.items() if isinstance(one, Tune) and of_study[name].start == UNTOUCHED}
     controls = tuple(name for name in tuned if of_study[name].method in CONTROLS)
-    compared = len(tuned) > 1 and len(controls) < len(tuned)
+    compared = BETWEEN in analysis.measurements and len(tuned) > 1 and len(controls) < len(tuned)
     paths = Paths(source, asked.families, config.paths, tuned, controls, pretrained) if compared else None
     return Plan(of_study, weights, measured, paths)
 

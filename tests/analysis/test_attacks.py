@@ -30,7 +30,7 @@ from synth.world import World
 COUNT = 6
 ROOM = 3
 """Soft tokens that the model's context has room for."""
-CONFIG = AttacksConfig(enabled=True, strengths=(0, 2, ROOM, ROOM + 1), prompts=COUNT, steps=3, norm=0.8)
+CONFIG = AttacksConfig(strengths=(0, 2, ROOM, ROOM + 1), prompts=COUNT, steps=3, norm=0.8)
 
 
 @pytest.fixture(scope="module")

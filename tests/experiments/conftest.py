@@ -8,7 +8,7 @@ from experiments import figures
 
 FEW = ("tau", "behaviour")
 KEYS = [
-    *("node", "seed", "family", "layer", "module", "index"),
+    *("node", "seed", "family", "layer", "module", "index", "position"),
     *("intervention", "strength", "other", "step", "metric"),
 ]
 """Columns that tell the rows of a cell of a table apart"""

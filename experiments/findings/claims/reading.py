@@ -27,7 +27,10 @@ class Reading:
         names = {name: table[name].astype(object).fillna("") for name in texts}
         numbers = {
             name: table[name].astype(float)
-            for name in ("layer", "index", "strength", "step", "learning_rate", "seed", "world_seed", "value", "n")
+            for name in (
+                *("layer", "index", "position", "strength", "step"),
+                *("learning_rate", "seed", "world_seed", "value", "n"),
+            )
         }
         self._columns = {name: column.to_numpy() for name, column in {**names, **numbers}.items()}
         groups = table.groupby(["metric", "node"], sort=False, observed=True).indices
@@ -50,7 +53,7 @@ class Reading:
     ) -> pd.Series:
         """By seed, the mean of a metric of a model; nan where one of the rows has no value.
 
-        `where` picks rows by family, module, index, intervention, strength or other, each a value or a
+        `where` picks rows by family, module, index, position, intervention, strength or other, each a value or a
         list. Rows of an intervention count only where `where` names it, those of snapshots never;
         those by layer only in the deep ones (`deep`), where the paper sees its effects, or only in
         the others; of several learning rates the highest (the paper's main results), or `rate` of
