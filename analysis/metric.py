@@ -98,7 +98,7 @@ def page(metrics: Mapping[str, Metric]) -> str:
     lines = [
         "# Metrics",
         "",
-        "`analysis/metrics.py` has a row for each metric of a study; [analysis.md](analysis.md) says what measures it.",
+        "`analysis/metrics/` has a row for each metric of a study; [analysis.md](analysis.md) says what measures it.",
         "",
         "| `metric` | what it says | unit | with no effect |",
         "| --- | --- | --- | --- |",
