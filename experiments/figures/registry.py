@@ -12,6 +12,7 @@ from experiments.figures import (
     angles,
     attacks,
     behaviour,
+    directions,
     distances,
     energy,
     groups,
@@ -162,6 +163,19 @@ FIGURES: dict[str, Drawing] = {
         of_models=True,
     ),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
+    "refusal_edits": Drawing(
+        "Without a direction of refusal, and with it added (cf. Figs. 1 and 3 of arXiv 2406.11717)",
+        directions.edit_rows,
+        directions.draw_edits,
+    ),
+    "refusal_rank": Drawing(
+        "How many directions must go until refusal is gone", directions.rank_rows, directions.draw_rank
+    ),
+    "refusal_cosine": Drawing(
+        "How far prompts lie along the direction of refusal (cf. Fig. 5 of arXiv 2406.11717)",
+        directions.cosine_rows,
+        directions.draw_cosine,
+    ),
 }
 
 TABLES: dict[str, tuple[str, tables.Columns]] = {
