@@ -120,13 +120,14 @@ def panels(
     least: float = 0.92,
     share_y: bool = True,
     share_x: bool = False,
+    left: float = 0.0,
 ) -> tuple[Figure, np.ndarray]:
     """Axes [label, title], one column for each title and one line for each label, as wide as the page.
 
     Columns that find no place of `least` inches go below, as a second band. `xlabels` is one for all
     lines, which then have the same x, or one for each. These and `labels` may have formulas between
     dollars; all other text is drawn as it is, for it may have names in it. `share_y` and `share_x`
-    say whether the panels of a line have the same scale.
+    say whether the panels of a line have the same scale; names of ticks take `left` inches beside the first column.
     """
     width, lines = page_width(), len(labels)
     room = max(1, int((width - 0.5) / least))
@@ -138,7 +139,7 @@ def panels(
     height = max(LOWEST, min(height, (TALLEST - bands * texts * LINE_HEIGHT - 0.35) / (bands * lines)))
     # Labels that are longer than their panel is high stand beside it.
     level = _inches(labels, float(plt.rcParams["axes.labelsize"])) > height
-    beside = _inches(labels, SMALL) if level else 0.0
+    beside = left + (_inches(labels, SMALL) if level else 0.0)
     wrapped = [_wrapped(title, max(12, int(17 * (width - 0.5 - beside) / columns))) for title in titles]
     around = bands * (texts + max(title.count("\n") for title in wrapped)) * LINE_HEIGHT + 0.35
     figure = plt.figure(figsize=(width, bands * lines * height + around))

@@ -107,7 +107,7 @@ def draw_edits(rows: pd.DataFrame) -> Figure:
     bars = [("as it is", "ablate", 0.0), *((label, name, None) for name, label in REMOVED.items())]
     bars += [(f"added: {label}", name, None) for name, label in ADDED.items()]
     labels = ["unsafe: refused", "safe: refused", "safe: complied"]
-    figure, axes = panels(names, labels, "share of prompts", height=1.15, share_x=True)
+    figure, axes = panels(names, labels, "share", height=1.15, share_x=True, left=1.0)
     for column, model in zip(axes.T, names, strict=True):
         here = select(rows, node=model)
         pairs = (("unsafe", "first_refused"), ("safe", "first_refused"), ("safe", "complied"))
@@ -121,5 +121,5 @@ def draw_edits(rows: pd.DataFrame) -> Figure:
             axis.set_xlim(0, 1.03)
             axis.set_yticks(range(len(bars)), [label for label, *_ in bars], fontsize=5)
             axis.set_ylim(len(bars) - 0.5, -0.5)
-    note(figure, f"refused: by the first token; dots are seeds; {sample_note(rows, 'prompts')}")
+    note(figure, f"shares of prompts; refused: by the first token; dots are seeds; {sample_note(rows, 'prompts')}")
     return figure

@@ -21,11 +21,12 @@ PROMPTS = 64
 """Of each family, in a figure"""
 
 
-def folder(places: Mapping[str, Any], measurement: str) -> Path:
-    """Where a measurement of a model is, by its entry in models.json. Raises KeyError if it has none."""
-    measured = places["measured"]
+def folder(places: Mapping[str, Any], measurement: str) -> Path | None:
+    """Where a measurement of a model is, by its entry in models.json; None if it was not made."""
+    measured = places.get("measured", {})
     # All of them were one artifact once.
-    return Path(measured if isinstance(measured, str) else measured[measurement])
+    found = measured if isinstance(measured, str) else measured.get(measurement)
+    return None if found is None else Path(found)
 
 
 def read(measured: Path, metrics: Sequence[str], prompts: int) -> pd.DataFrame:
@@ -52,9 +53,9 @@ def coordinates(models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             continue
         try:
             measured = folder(places, MEASUREMENT)
-            if not changed(measured):
+            if measured and not changed(measured):
                 found.append(read(measured, metrics, PROMPTS).assign(node=model))
-        except (KeyError, OSError, pa.ArrowInvalid):
+        except (OSError, pa.ArrowInvalid):
             continue
     whole = pd.concat(found[1:] or found, ignore_index=True)
     shared = whole.groupby("seed")["node"].nunique()

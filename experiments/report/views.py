@@ -40,8 +40,8 @@ class _Files(NamedTuple):
     model: str
     words: Path
     """Where its responses are"""
-    points: Path
-    """Where the coordinates of its activations are"""
+    points: Path | None
+    """Where the coordinates of its activations are, if they were measured"""
 
 
 class _Part(NamedTuple):
@@ -58,10 +58,10 @@ def read(study: Study) -> dict[str, Any]:
     `notes` says in words what is left out or missing.
     """
     places = [
-        _Files(cell, model, folder(paths, Responses.name), folder(paths, MEASUREMENT))
+        _Files(cell, model, answered, folder(paths, MEASUREMENT))
         for cell, models in study.models.items()
         for model, paths in models.items()
-        if "measured" in paths
+        if (answered := folder(paths, Responses.name))
     ]
     notes: list[str] = []
     words = {}
@@ -165,6 +165,8 @@ def _answers(rows: pd.DataFrame) -> dict[str, Any]:
 
 def _points(place: _Files, rows: pd.DataFrame, packed: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     """By `cell|model|seed|site|layer` an entry for each coordinate: lowest value, step, int16s by prompt."""
+    if place.points is None:
+        return {}
     try:
         samples = read_samples(place.points, [metric for metric, _ in COORDINATES], int(rows["prompt"].max()) + 1)
     except (OSError, pa.ArrowInvalid):

@@ -71,7 +71,8 @@ class Reading:
         if len(places) == 0:
             raise MissingError.rows(wanted)
         rates = self._columns["learning_rate"][places]
-        places = places[rates == rate(rates)]
+        if not np.isnan(rates).all():  # As they are of a model that nothing has trained.
+            places = places[rates == rate(rates)]
         if np.isnan(self._columns["value"][places]).all():
             raise MissingError(f"no value: {wanted} ({self._columns['missing'][places[0]]})")
         if weighted:
@@ -104,9 +105,9 @@ class Reading:
         """Whether there are rows of a metric of a model."""
         return len(self._places_of(metric, method)) > 0
 
-    def jailbreaks(self, method: str) -> list[str]:
-        """The jailbreak families there are."""
-        found = self._distinct("complied", method, "family")
+    def jailbreaks(self, method: str, metric: str = "complied") -> list[str]:
+        """The jailbreak families that there is a metric of."""
+        found = self._distinct(metric, method, "family")
         return [name for name in JAILBREAKS if name in found]
 
     def strengths(self, metric: str, method: str, intervention: str) -> list[tuple[str, float]]:

@@ -61,7 +61,8 @@ def jailbreaks_against_unsafe(metric: str) -> Measure:
 
     def measure(results: Reading, method: str) -> tuple[Values, Values]:
         unsafe = results.mean("refusal_cosine", method, family="unsafe", **AT_EOT)
-        return results.mean(metric, method, family=results.jailbreaks(method), weighted=True, **AT_EOT), unsafe
+        families = results.jailbreaks(method, metric)
+        return results.mean(metric, method, family=families, weighted=True, **AT_EOT), unsafe
 
     return measure
 
@@ -74,9 +75,9 @@ def soft_tokens(effect: str, control: str, **where: Any) -> Measure:
 def heads_of_jailbreaks(results: Reading, method: str) -> tuple[Values, Values]:
     """What the attention heads of deep layers write along the direction: on competing objectives, and on unsafe
     prompts."""
-    where: dict[str, Any] = {"module": "attn_out"}
-    competing = [name for name in results.jailbreaks(method) if name.startswith("co_")]
+    metric, where = "component_effect", {"module": "attn_out"}
+    competing = [name for name in results.jailbreaks(method, metric) if name.startswith("co_")]
     if not competing:
         raise MissingError.rows(f"competing objectives of {method}")
-    effect, control = (results.mean("component_effect", method, family=name, **where) for name in (competing, "unsafe"))
+    effect, control = (results.mean(metric, method, family=name, **where) for name in (competing, "unsafe"))
     return effect, control
