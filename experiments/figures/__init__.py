@@ -26,7 +26,7 @@ from experiments.figures import ablation, claim_map, tables
 from experiments.figures.common import Look, model_looks
 from experiments.figures.registry import FIGURES, GROUPS, TABLES
 from experiments.findings import outcomes
-from experiments.findings.claims import PAPERS
+from experiments.findings.claims import PAPERS, UNNAMED
 from experiments.findings.claims.paper import Paper
 from experiments.findings.results import models, select, tuned
 from experiments.settings.names import UNTOUCHED
@@ -77,9 +77,9 @@ def exhibits(
 ) -> Iterator[Exhibit]:
     """What there are rows for in the table, or in `points` for figures of prompts; of the names in `only` if any.
 
-    Claims are those of `papers`, of all that there are if None.
+    Claims are those of `papers`, if None of the one that tables which name none are of.
     """
-    papers = list(PAPERS.values()) if papers is None else papers
+    papers = [PAPERS[UNNAMED]] if papers is None else papers
     looks = model_looks(models(table))
     if is_sweep(table):
         yield from _of_sweep(table, looks, only, planned, papers)
@@ -200,7 +200,7 @@ def draw_all(
     """Every figure and table that `table` has the rows for into `folder`, with these rows; returns their names.
 
     `planned` are all cells of a sweep, also those that are not in the table; `points`, of one cell, is
-    `samples.coordinates`; claims are those of `papers`, of all that there are if None.
+    `samples.coordinates`; claims are those of `papers`, if None of the one that tables which name none are of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     index = read_json(folder / INDEX, {}) if only else {}

@@ -106,8 +106,13 @@ def _rows(part: Part, schema: pa.Schema) -> pa.Table:
 
 
 def read(path: Path, cell: str | None = None) -> pd.DataFrame:
-    """The table, or one cell of it."""
-    return pd.read_parquet(path, filters=None if cell is None else [("cell", "==", cell)])
+    """The table, or one cell of it; a column of later than it was written has no values."""
+    found = pd.read_parquet(path, filters=None if cell is None else [("cell", "==", cell)])
+    if "node" in found and "position" not in found:
+        found.insert(
+            found.columns.get_loc("index") + 1, "position", pd.array([None] * len(found), NULLABLE["position"])
+        )
+    return found
 
 
 def swept(table: pd.DataFrame) -> list[str]:

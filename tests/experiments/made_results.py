@@ -116,6 +116,20 @@ def _soft_tokens(rows: Rows, layers: Sequence[int]) -> None:
             rows.add(f"{line}_{quantity}", 16, family=["unsafe"], index=(1, 5), **at)
 
 
+def _directions(rows: Rows, layers: Sequence[int]) -> None:
+    at: dict[str, Any] = {"layer": layers, "module": ["resid_pre"], "position": (-1, 0)}
+    for metric in ("refusal_cosine", "refusal_cosine_random"):
+        rows.add(metric, family=FAMILIES, **at)
+    for metric in ("adv_refusal_cosine", "adv_random_refusal_cosine"):
+        rows.add(metric, family=["unsafe"], index=[4], layer=layers, module=["resid_pre"], position=[0])
+    edited: dict[str, Any] = {"family": FAMILIES[:2], "module": ["resid"]}
+    for metric in ("first_refused", "complied"):
+        rows.add(metric, intervention=["ablate"], strength=[0.0, 1.0, 2.0], **edited)
+        others = ["ablate random", "ablate permuted", "recentre", "add", "add random", "add permuted"]
+        rows.add(metric, intervention=others, strength=[1.0], **edited)
+        rows.add(metric, intervention=["ablate random"], strength=[2.0], **edited)
+
+
 def results(
     seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
 ) -> pd.DataFrame:
@@ -129,6 +143,7 @@ def results(
         _behaviour(rows)
         _activations(rows, deep)
         _sensitivity(rows)
+        _directions(rows, deep)
         if method != UNTOUCHED:
             _change(rows, deep)
             _changed_models(rows, deep, [other for other in METHODS if other != method])

@@ -51,6 +51,13 @@ def test_types_do_not_depend_on_what_there_is(parts: list[Part], tmp_path: Path)
     )
 
 
+def test_a_table_of_before_there_were_positions_is_read(parts: list[Part], tmp_path: Path) -> None:
+    assemble(parts, SWEPT, tmp_path / "all.parquet")
+    whole = read(tmp_path / "all.parquet")
+    whole.drop(columns="position").to_parquet(tmp_path / "before.parquet", index=False)
+    pd.testing.assert_frame_equal(read(tmp_path / "before.parquet"), whole)
+
+
 def test_a_cell_is_read_alone(parts: list[Part], tmp_path: Path) -> None:
     assemble(parts, SWEPT, tmp_path / "all.parquet")
     whole = read(tmp_path / "all.parquet")

@@ -75,7 +75,7 @@ def soft_tokens(effect: str, control: str, **where: Any) -> Measure:
 def heads_of_jailbreaks(results: Reading, method: str) -> tuple[Values, Values]:
     """What the attention heads of deep layers write along the direction: on competing objectives, and on unsafe
     prompts."""
-    metric, where = "component_effect", {"module": "attn_out"}
+    metric, where = "component_effect", dict[str, Any](module="attn_out")
     competing = [name for name in results.jailbreaks(method, metric) if name.startswith("co_")]
     if not competing:
         raise MissingError.rows(f"competing objectives of {method}")
