@@ -12,7 +12,7 @@ from experiments.settings.config import load
 from experiments.settings.schema import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 KINDS: dict[str, tuple[type, tuple[str, ...]]] = {
     "experiments.run": (StudyConfig, ()),
     "experiments.data": (DataConfig, ()),
