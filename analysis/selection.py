@@ -163,7 +163,7 @@ class Found(NamedTuple):
 def material(subject: Subject, config: DirectionsConfig) -> Material:
     """Prompts to find directions by, of the training and of the validation side, and which of them the filter keeps.
 
-    Raises ValueError for a subject that cannot draw prompts.
+    Raises ValueError for a subject that cannot draw prompts, and for positions that its sequences do not have.
     """
     if subject.draw is None:
         raise ValueError("directions are found on prompts of other sides: give the subject `draw`")
@@ -178,6 +178,9 @@ def material(subject: Subject, config: DirectionsConfig) -> Material:
         )
         tokens = generated(Weights(params, model), whole)
         fed = Fed(tokens.reshape(-1, tokens.shape[-1])[:, :-1], whole.complying.go.reshape(-1))
+        first, last = int(jnp.min(fed.go)) + min(config.positions), int(jnp.max(fed.go)) + max(config.positions)
+        if first < 0 or last >= fed.tokens.shape[1]:
+            raise ValueError(f"positions={list(config.positions)}: a prompt of these does not reach so far from EOT")
         unsafe = np.repeat([family == SIDES[0] for family in of], len(fed.go) // len(of))
         asked.append(Asked(fed, unsafe, np.ones_like(unsafe), np.concatenate([one.cells for one in of.values()])))
     train, validation = (_filtered(model, params, one, refusal, config) for one in asked)

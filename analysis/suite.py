@@ -59,6 +59,13 @@ class AnalysisConfig:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
         for name in self.measurements:
             require_known("measurements", name, known)
+        require(
+            "behaviour" in self.measurements,
+            "measurements",
+            list(self.measurements),
+            "must contain behaviour, which every summary is of",
+            "add behaviour",
+        )
         require(self.prompts >= 2, "prompts", self.prompts, "must be at least 2, for a spread", "set 512")
         require_at_most("prompts", self.prompts, EXACT)
         require(self.validation >= 2, "validation", self.validation, "must be at least 2, for a spread", "set 256")

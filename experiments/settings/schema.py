@@ -210,11 +210,19 @@ class StudyConfig:
             f"set model.context to {longest} or shorten the text (world.text, world.grammar)",
         )
         # The response's shortest length, its EOS apart, and the position that predicts its start.
-        positions = world.text_lengths[0] + 1
+        shortest = world.text_lengths[0]
         require(
-            self.analysis.clusters.window <= positions,
+            self.analysis.clusters.window <= shortest + 1,
             "analysis.clusters.window",
             self.analysis.clusters.window,
-            f"must be at most {positions}, the positions the shortest response has",
+            f"must be at most {shortest + 1}, the positions the shortest response has",
             "lower it or lengthen the text (world.text, world.grammar)",
+        )
+        positions = self.analysis.directions.positions
+        require(
+            all(-shortest <= position <= shortest for position in positions),
+            "analysis.directions.positions",
+            list(positions),
+            f"must be from {-shortest} to {shortest}, in the shortest text and its response",
+            "set [-1,0,1] or lengthen the text (world.text, world.grammar)",
         )

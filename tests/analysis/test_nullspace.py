@@ -327,7 +327,9 @@ def test_of_the_model_before_no_more_is_read_than_it_is_asked_for(subject: Subje
     few = {family: {site: acts[:most] for site, acts in of.items()} for family, of in subject.before.items()}
     found = nullspace.measure(subject._replace(before=few), CONFIG)
     assert [repr(row) for row in rows(found)] == [repr(row) for row in rows(measured)]
-    attacked = AnalysisConfig(nullspace=CONFIG, measurements=("attacks",), attacks=AttacksConfig(prompts=most + 1))
+    attacked = AnalysisConfig(
+        nullspace=CONFIG, measurements=("behaviour", "attacks"), attacks=AttacksConfig(prompts=most + 1)
+    )
     assert attacked.prompts_before == most + 1
 
 

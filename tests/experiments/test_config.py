@@ -64,6 +64,10 @@ BAD = [
         "model.context=10: must hold the world's longest sequence, 18 tokens; set model.context to 18",
     ),
     ("model.width=65", "model.width=65: must be a multiple of heads=4; set width to 64 or 68"),
+    ("analysis.measurements=[clusters]", "analysis.measurements=['clusters']: must contain behaviour"),
+    ("analysis.measurements=[behaviour,none]", "analysis.measurements=none: must be among behaviour, clusters"),
+    ("analysis.attacks.enabled=true", "analysis.attacks.enabled: there is no such setting; did you mean analysis.meas"),
+    ("analysis.directions.positions=[-1,9]", "analysis.directions.positions=[-1, 9]: must be from -6 to 6, in the"),
     ("analysis.clusters.window=9", "analysis.clusters.window=9: must be at most 7, the positions the shortest"),
     ("analysis.families=[safe]", "analysis.families=['safe']: must contain unsafe"),
     (
