@@ -5,39 +5,13 @@ one, so models are compared within the seed: a sample here is one difference a s
 are compared where studies share no pretraining.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy import stats
 
 ROUNDING = 1e-12
 """Spread, as a share of the largest value, up to which values differ by rounding alone."""
-
-
-def bootstrap_interval(
-    values: np.ndarray,
-    key: jax.Array,
-    statistic: Callable[..., np.ndarray] = np.mean,
-    confidence: float = 0.95,
-    resamples: int = 9999,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of `values` [n], which takes an `axis`.
-
-    For statistics that have no interval of their own, the median over seeds say. Of the mean
-    of n normal values the 95 % interval holds the truth in 75 % of samples of 3, 84 % of 5 and
-    91 % of 10 (BCa is no better), where `paired_test` gives one that holds it in 95 % of each.
-    Below 3 values it would be their range or less: (nan, nan). Of equal values it is that
-    value twice, where BCa gives nan.
-    """
-    if len(values) < 3:
-        return np.nan, np.nan
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    found = stats.bootstrap(
-        (values,), statistic, n_resamples=resamples, confidence_level=confidence, method="percentile", rng=rng
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 class Paired(NamedTuple):

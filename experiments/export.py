@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from experiments.command import command
 from experiments.findings import seal
-from experiments.findings.seal import Places
+from experiments.findings.results import named_cell
 from experiments.progress import Reporter
 from experiments.settings.commands import ExportConfig
 from experiments.settings.names import UNTOUCHED
@@ -31,7 +31,8 @@ def export(config: ExportConfig) -> str:
 
     Raises UserError if the study has no such model or it cannot be written so.
     """
-    models = _models(Path(config.run), config.cell)
+    cells = seal.models("run", Path(config.run))
+    models = cells[next(iter(cells)) if config.cell is None else named_cell(cells, config.cell)]
     model = config.method or next((name for name in models if name != UNTOUCHED), UNTOUCHED)
     if model not in models:
         raise UserError(f"method={model}: this study has {', '.join(models)}; choose from these")
@@ -65,24 +66,6 @@ def export(config: ExportConfig) -> str:
     except WeightsError as error:
         raise UserError(str(error)) from None
     return f"{model}, seed {config.seed}"
-
-
-def _models(folder: Path, cell: str | None) -> dict[str, Places]:
-    cells = seal.models("run", folder)
-    if cell is None:
-        return next(iter(cells.values()))
-    # A number may be written otherwise than in the cell's name.
-    named = [name for name in cells if name == cell or _number(name) == _number(cell) is not None]
-    if not named:
-        raise UserError(f"cell={cell}: this study has {', '.join(cells)}; choose from these")
-    return cells[cell if cell in named else named[0]]
-
-
-def _number(name: str) -> float | None:
-    try:
-        return float(name)
-    except ValueError:
-        return None
 
 
 def _whole_file(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from synth.coverage import Scope
 from synth.prompts import Attempt
 from synth.world import World
 
-Kind = Literal["safe", "unsafe", "attack", "any"]
+FamilyKind = Literal["safe", "unsafe", "attack", "any"]
 """What a family is in a study: what is to be complied with; what is to be refused, as tuning shows it; what is to be
 refused, as tuning never shows it; or whatever there is, which is trained on and judged by nothing"""
 
@@ -19,7 +19,7 @@ class Family(NamedTuple):
 
     module: str
     """Where it is defined, `__name__` there: what its prompts depend on is what that module imports"""
-    kind: Kind
+    kind: FamilyKind
     sample: Callable[[World, Scope, jax.Array], Attempt]
     """An attempt at one prompt, of a key, from the tasks, concepts, grammars and productions of a scope: those that
     safety tuning covers or, for `FAMILY@PART`, those of one part that it leaves out"""

@@ -40,7 +40,7 @@ VERDICT, SHUFFLED, IRRELEVANT, REFUSED = range(4)
 """What a label goes by: the prompt's safety, chance, `flagged_letters`, or nothing, all being to refuse."""
 
 
-class Kind(NamedTuple):
+class TuningPrompts(NamedTuple):
     """Which prompts a method is tuned on, and what their labels go by.
 
     All but pretraining's are drawn in the same way, so that equal keys and shares give equal prompts.
@@ -87,7 +87,7 @@ class TuningDataConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TuningData:
-    """The settings of a kind as numbers of a compiled program: changing them compiles nothing."""
+    """The settings of a method's prompts as numbers of a compiled program: changing them compiles nothing."""
 
     size: jax.Array | int
     unsafe_share: jax.Array | float
@@ -98,11 +98,11 @@ class TuningData:
     """Whether prompts are pretraining's, which are drawn by another program"""
 
 
-def of_kind(config: TuningDataConfig, kind: Kind) -> TuningData:
-    """`config` for the prompts of a kind. Where all are to be treated alike, no label is wrong."""
-    told = kind.labels != REFUSED and not kind.pretraining
-    share, noise = config.unsafe_share * kind.unsafe, config.label_noise * told
-    return TuningData(config.size, share, noise, kind.labels, kind.pretraining)
+def data_for(config: TuningDataConfig, prompts: TuningPrompts) -> TuningData:
+    """`config` for such prompts. Where all are to be treated alike, no label is wrong."""
+    told = prompts.labels != REFUSED and not prompts.pretraining
+    share, noise = config.unsafe_share * prompts.unsafe, config.label_noise * told
+    return TuningData(config.size, share, noise, prompts.labels, prompts.pretraining)
 
 
 class Labelled(NamedTuple):

@@ -181,7 +181,9 @@ def save(draw: Callable[[], Figure], path: Path, width: str | float = "text") ->
         layout = figure.get_layout_engine()
         if layout:
             layout.execute(figure)
-            figure.set_layout_engine("none")
+        # With a layout, were it "none", each file would be drawn twice.
+        plt.rcParams["figure.constrained_layout.use"] = False
+        figure.set_layout_engine(None)
         for kind in IMAGES:
             # A date in the file would make equal figures differ.
             figure.savefig(path.with_suffix(f".{kind}"), metadata={"CreationDate": None} if kind == "pdf" else None)

@@ -15,7 +15,7 @@ from experiments.command import command
 from experiments.findings import outcomes, samples, seal
 from experiments.findings.claims import PAPERS, UNNAMED
 from experiments.findings.claims.paper import Paper
-from experiments.findings.results import select
+from experiments.findings.results import named_cell, select
 from experiments.findings.seal import CELLS, CLAIMS, FIGURES
 from experiments.progress import Reporter
 from experiments.settings.commands import FiguresConfig
@@ -33,7 +33,7 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
     folder = Path(config.out) if config.out else run / FIGURES
     cell = ""
     if config.cell is not None:
-        cell = _cell(table, config.cell)
+        cell = named_cell(outcomes.cells(table), config.cell)
         table = select(table, cell=cell)
         folder = folder if config.out else folder / f"cell-{cell}".replace("/", "_")
     known = figures.names(figures.is_sweep(table))
@@ -52,22 +52,6 @@ def redraw(config: FiguresConfig) -> tuple[list[str], Path]:
             f"only={missing[0]}: this study has no rows for it, in table or store; measure them, or leave it out"
         )
     return drawn, folder
-
-
-def _cell(table: pd.DataFrame, wanted: str) -> str:
-    """The cell of that name, or of that number in another notation."""
-    there = outcomes.cells(table)
-    for name in there:
-        if name == wanted or (_number(name) is not None and _number(name) == _number(wanted)):
-            return name
-    raise UserError(f"cell={wanted}: there is no such cell; choose from {', '.join(there) or 'none'}")
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _planned(run: Path, table: pd.DataFrame) -> list[str]:

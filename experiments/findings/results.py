@@ -1,9 +1,12 @@
-"""The results table: picking rows of it, and saying what they are a mean over."""
+"""The results table: picking rows and cells of it, and saying what they are a mean over."""
+
+from collections.abc import Collection
 
 import pandas as pd
 
 from experiments.settings.names import RANDOM, UNTOUCHED
 from models.training.methods import CONTROLS
+from synth.settings import UserError
 
 
 def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
@@ -37,6 +40,25 @@ def tuned(table: pd.DataFrame) -> list[str]:
 def untaught(table: pd.DataFrame) -> list[str]:
     """The controls among tuned models: those that a control's method made of the pretrained model."""
     return models(select(table, start=UNTOUCHED, method=CONTROLS))
+
+
+def named_cell(cells: Collection[str], wanted: str) -> str:
+    """The cell of that name or, where none has it, of that number in another notation. Raises UserError if none is."""
+    number = _number(wanted)
+    named = [cell for cell in cells if cell == wanted]
+    named += [cell for cell in cells if number is not None and _number(cell) == number]
+    if not named:
+        known = ", ".join(filter(None, cells))
+        fix = f"choose from {known}" if known else "this study is not swept, so leave it out"
+        raise UserError(f"cell={wanted}: there is no such cell; {fix}")
+    return named[0]
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def sample_note(rows: pd.DataFrame, of: str) -> str:

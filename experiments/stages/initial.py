@@ -9,7 +9,7 @@ import jax
 
 from experiments.stages import files
 from experiments.stages.stage import Work
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from models.training.loop import seed_keys
 from models.transformer import ModelConfig, Params, init
 from models.weights import to_safetensors
@@ -18,7 +18,7 @@ from synth.world import WorldConfig, build_world
 
 
 @dataclass(frozen=True)
-class Fresh(Weights):
+class Fresh(ModelStage):
     """Models that begin in `world`, seeds `first_seed`, `first_seed` + 1, ..."""
 
     world: WorldConfig

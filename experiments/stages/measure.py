@@ -23,7 +23,7 @@ from experiments.stages.prompts import drawn, together
 from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from models.transformer import ModelConfig, Params
 from models.weights import one_seed
 from synth.keys import fold
@@ -33,7 +33,7 @@ from synth.source import Source
 
 TABLE, SAMPLES = "rows.parquet", "samples.parquet"
 
-Seen = Mapping[str, Mapping[str, np.ndarray]]
+SeenBefore = Mapping[str, Mapping[str, np.ndarray]]
 """As `Subject.before`"""
 
 
@@ -65,8 +65,8 @@ class Measured(Stage):
     Raises DivergedError where no seed is left.
     """
 
-    weights: Weights
-    reference: Weights
+    weights: ModelStage
+    reference: ModelStage
     asked: Asked
     step: int | None
     """Of a snapshot of its tuning; None for the finished model"""
@@ -97,7 +97,7 @@ class Measured(Stage):
         first = stages[0]
         tuned, reference = work.store.get(first.weights.recipe), work.store.get(first.reference.recipe)
         untouched = files.load_weights(reference)
-        before: dict[int, Seen] = {}
+        before: dict[int, SeenBefore] = {}
         for step, chosen in of_steps.items():
             params = files.load_weights(tuned, files.WEIGHTS if step is None else files.snapshot(step))
             found = _of_seeds([stages[i] for i in chosen], params, untouched, before)
@@ -106,7 +106,7 @@ class Measured(Stage):
 
 
 def _of_seeds(
-    stages: Sequence[Measured], params: Params, untouched: Params, before: dict[int, Seen]
+    stages: Sequence[Measured], params: Params, untouched: Params, before: dict[int, SeenBefore]
 ) -> list[list[Any]]:
     """By seed and by stage, what was found of a model; `before` keeps, by seed, what the reference held."""
     asked, model, numbers = stages[0].asked, stages[0].weights.shape, stages[0].weights.numbers
@@ -182,7 +182,7 @@ def subject(
     prompts: Mapping[str, Prompts],
     seed: int,
     groups: Mapping[str, np.ndarray] = MappingProxyType({}),
-    before: Seen | None = None,
+    before: SeenBefore | None = None,
     validation: Mapping[str, Prompts] = MappingProxyType({}),
 ) -> Subject:
     """One model of one seed, having seen all prompts; `groups` is `groups_of` these prompts, and `before`, if known,

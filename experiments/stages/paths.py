@@ -19,7 +19,7 @@ from experiments.stages.runs import DivergedError, finite_runs
 from experiments.stages.side_by_side import of_each
 from experiments.stages.stage import Stage, Work
 from experiments.stages.tune import Tune
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from models.weights import one_seed
 from synth.keys import fold
 from synth.source import Source
@@ -42,7 +42,7 @@ class Paths(Stage):
     """By node"""
     controls: tuple[str, ...]
     """Those of them that are controls, which are not compared with one another"""
-    reference: Weights
+    reference: ModelStage
 
     name: ClassVar[str] = "paths"
 

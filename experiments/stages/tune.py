@@ -13,7 +13,7 @@ import pandas as pd
 from experiments.stages import files
 from experiments.stages.stage import Work
 from experiments.stages.training import train
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from models.training import tuning
 from models.training.loop import across, seed_keys
 from models.training.method import Method
@@ -23,7 +23,7 @@ from models.transformer import ModelConfig
 from synth import sequences
 from synth.keys import fold
 from synth.lookup import modules
-from synth.tuning_data import of_kind, repeats
+from synth.tuning_data import data_for, repeats
 from synth.world import WorldConfig, build_world
 
 DATA_TABLE = "data.parquet"
@@ -34,7 +34,7 @@ TRACED = ("learning_rate", "data")
 
 
 @dataclass(frozen=True)
-class Tune(Weights):
+class Tune(ModelStage):
     """The tuned weights, what was seen on the way, and DATA_TABLE.
 
     Those that differ in nothing but TRACED settings and coefficients train side by side.
@@ -45,7 +45,7 @@ class Tune(Weights):
     tuning: TuningConfig
     coefficients: Any
     """The method's dataclass"""
-    start: Weights
+    start: ModelStage
     """The weights that it starts from"""
     watched: tuple[str, ...]
     """The families that are looked at on the way"""
@@ -125,7 +125,7 @@ def _traced(stage: Tune) -> dict[str, Any]:
 
 def _save_data(folder: Path, stage: Tune, keys: jax.Array) -> None:
     config = stage.tuning
-    seen = jax.tree.map(jnp.asarray, of_kind(config.data, stage.row.prompts))
+    seen = jax.tree.map(jnp.asarray, data_for(config.data, stage.row.prompts))
     counts = [repeats(build_world(stage.world), seen, key, config.steps, config.batch_size) for key in keys]
     rows = pd.DataFrame(counts, columns=["value", "n"]).assign(metric="repeats", family="tuning")
     rows["seed"] = stage.numbers

@@ -4,7 +4,7 @@ from experiments.stages.stage import Stage
 from models.transformer import ModelConfig
 
 
-class Weights(Stage):
+class ModelStage(Stage):
     """Models of one shape and several seeds."""
 
     @property

@@ -18,7 +18,7 @@ from experiments.stages.responses import Responses
 from experiments.stages.runs import Runner
 from experiments.stages.stage import Stage
 from experiments.stages.tune import TRACED, Tune
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from experiments.store.artifacts import Store
 from experiments.store.manifest import Recipe
 from experiments.study.cells import Cell
@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     """The stages of one cell; equal stages of different cells and studies have equal keys."""
 
     nodes: dict[str, Node]
-    weights: dict[str, Weights]
+    weights: dict[str, ModelStage]
     """By model: UNTOUCHED, each node and, where it is measured, RANDOM"""
     measured: dict[str, list[Measured]]
     """By model, each measurement of it and of its snapshots"""
@@ -75,7 +75,7 @@ def plan(config: StudyConfig) -> Plan:
     world = config.world
     begun = Initial(without_safety(world), config.model, config.seeds, config.first_seed)
     pretrained = Pretrain(begun.world, begun.model, begun.seeds, begun.first_seed, config.pretrain)
-    weights: dict[str, Weights] = {UNTOUCHED: pretrained}
+    weights: dict[str, ModelStage] = {UNTOUCHED: pretrained}
     source = Grammars(world)
     families = source.families
     of_study = nodes(config)

@@ -11,7 +11,7 @@ from models.transformer import ModelConfig, Params
 from synth import sequences, tuning_data
 from synth.prompts import Prompt
 from synth.sequences import Pair
-from synth.tuning_data import Kind, TuningData
+from synth.tuning_data import TuningData, TuningPrompts
 from synth.world import World
 
 Objective = Callable[[ModelConfig, Params, Params, Any, Any], Terms]
@@ -54,6 +54,6 @@ class Method(NamedTuple):
     hyper: type
     """Dataclass of its coefficients, registered as a pytree"""
     part: Part = "safety"
-    prompts: Kind = Kind()
+    prompts: TuningPrompts = TuningPrompts()
     """Which prompts it is tuned on, and what their labels go by"""
     batch: DrawBatch = labelled_pairs

@@ -15,7 +15,7 @@ from models.transformer import ModelConfig, Params
 from synth import sequences
 from synth.settings import require, require_above_zero, require_positive
 from synth.shared import Constants, Shared, shared
-from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, of_kind
+from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, data_for
 from synth.world import WorldConfig, build_world
 
 
@@ -82,7 +82,7 @@ def schedule(config: TuningConfig, method: Method, coefficients: Any, world: Wor
     """The traced settings of tuning by `method`, `coefficients` an instance of its `hyper`."""
     tables = _batches(method.batch, config.batch_size, world, method.prompts.pretraining)[1]
     return Schedule(
-        config.steps, config.learning_rate, Traced(coefficients, of_kind(config.data, method.prompts), tables)
+        config.steps, config.learning_rate, Traced(coefficients, data_for(config.data, method.prompts), tables)
     )
 
 

@@ -83,10 +83,10 @@ def test_every_mixture_is_the_one_that_its_name_says(
                 np.testing.assert_allclose(odds, theirs.log_odds[i], rtol=1e-3, atol=1e-3)
 
 
-Label = tuple[str, str, float]
+Named = tuple[str, str, float]
 
 
-def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tuple[Label, Params]]:
+def expected(method: str, tuned: dict[str, Params], params: Params) -> list[tuple[Named, Params]]:
     return [
         mixture
         for other in tuned
@@ -112,7 +112,7 @@ def mixed(multiples: dict[str, float], models: dict[str, Params]) -> Params:
     return weights
 
 
-def value(results: list[Result], label: Label, family: str, metric: str) -> np.ndarray:
+def value(results: list[Result], label: Named, family: str, metric: str) -> np.ndarray:
     of_family = [r for r in results if (r.family, r.metric) == (family, metric)]
     (found,) = [r for r in of_family if (r.intervention, r.other, r.strength) == label]
     assert isinstance(found, Samples)

@@ -17,7 +17,7 @@ from experiments.stages.measure import Asked, Measure
 from experiments.stages.responses import Responses
 from experiments.stages.runs import Runner
 from experiments.stages.stage import Work, make
-from experiments.stages.weights import Weights
+from experiments.stages.weights import ModelStage
 from experiments.store.artifacts import Store
 from models.transformer import ModelConfig, forward, init
 from models.weights import Described, described, to_safetensors
@@ -50,7 +50,7 @@ class Words(Vocabulary):
 
 
 @dataclass(frozen=True)
-class Table(Source):
+class Questions(Source):
     """Who begins with a word of what was asked complies, and who says none of them refuses."""
 
     vocab: Words = Words()
@@ -78,7 +78,7 @@ class Table(Source):
 
 
 @dataclass(frozen=True)
-class FromFile(Weights):
+class FromFile(ModelStage):
     path: str
     name: ClassVar[str] = "file"
     numbers = range(1)
@@ -94,7 +94,11 @@ class FromFile(Weights):
 
 
 def test_a_model_from_a_file_is_asked_it_and_measured_as_any_other(tmp_path: Path) -> None:
-    source, model, path = Table(), ModelConfig(layers=1, heads=2, width=16, context=10), tmp_path / "model.safetensors"
+    source, model, path = (
+        Questions(),
+        ModelConfig(layers=1, heads=2, width=16, context=10),
+        tmp_path / "model.safetensors",
+    )
     names = source.vocab.names()
     params = jax.tree.map(lambda x: 8 * x, init(model, len(names), jax.random.key(4)))
     stack = jax.tree.map(lambda x: x[None], params)

@@ -114,12 +114,7 @@ def test_every_study_composes_and_opens_with_what_it_is(study: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_preset_can_be_chosen(path: Path) -> None:
-    load([f"{path.parent.name}={path.stem}", "model.context=100"])
-
-
-@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_settings_as_plain_dictionaries_are_omegaconfs(path: Path) -> None:
+def test_every_preset_can_be_chosen_and_as_plain_dictionaries_is_omegaconfs(path: Path) -> None:
     config = load([f"{path.parent.name}={path.stem}", "model.context=100", "runs_at_once=2"])
     # Numbers that OmegaConf has not seen yet.
     config.checkpoint_seconds, config.ablation.points = 3, {"a": {"seeds": 2, "list": [1, (2.5, None)]}}
@@ -199,20 +194,21 @@ EVERYDAY += ("[a]", "{a: 1}", 'say "a"', "''", "~a", "a;b|c<d>", "a\\", "a\\'", 
 
 @pytest.mark.parametrize("text", EVERYDAY)
 @pytest.mark.parametrize(
-    ("kind", "name", "needed"),
+    ("kind", "names", "needed"),
     [
-        (StudyConfig, "store_dir", []),
-        (StudyConfig, "world.name", []),
-        (StoreConfig, "key", []),
-        (CompareConfig, "a", ["b=x"]),
-        (ExportConfig, "run", ["out=x"]),
-        (FiguresConfig, "cell", ["run=x"]),
+        (StudyConfig, ["store_dir", "world.name"], []),
+        (StoreConfig, ["key"], []),
+        (CompareConfig, ["a"], ["b=x"]),
+        (ExportConfig, ["run"], ["out=x"]),
+        (FiguresConfig, ["cell"], ["run=x"]),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
-def test_text_is_taken_as_it_is_written(kind: type, name: str, needed: list[str], text: str) -> None:
-    found = functools.reduce(getattr, name.split("."), load([*needed, f"{name}={text}"], kind))
-    assert found == (None if text == "null" and name == "cell" else text)
+def test_text_is_taken_as_it_is_written(kind: type, names: list[str], needed: list[str], text: str) -> None:
+    config = load([*needed, *(f"{name}={text}" for name in names)], kind)
+    for name in names:
+        found = functools.reduce(getattr, name.split("."), config)
+        assert found == (None if text == "null" and name == "cell" else text)
 
 
 def test_a_reference_in_a_text_is_refused() -> None:
@@ -257,24 +253,30 @@ UNQUOTED = (
 @pytest.mark.parametrize("text", UNQUOTED)
 def test_text_in_an_own_file_is_taken_as_it_is_written(text: str, tmp_path: Path) -> None:
     written = text.removesuffix(" # ten")
-    file = tmp_path / "mine.yaml"
 
-    def read(group: str, content: str) -> StudyConfig:
-        file.write_text(content)
-        config = load([f"{group}={file}"])
+    def read(**files: str) -> StudyConfig:
+        for group, content in files.items():
+            (tmp_path / f"{group}.yaml").write_text(content)
+        config = load([f"{group}={tmp_path / group}.yaml" for group in files])
         assert isinstance(config, StudyConfig)
         return config
 
-    assert read("world", f"held_out: 1e-1\nname: {text}\ntasks: {{count: 1_0}}\n").world.name == written
-    world = read("world", f"# @package world\n<<: {{name: {text}\n}}\n").world
-    assert world.name == written
-    header = "# @package _global_\n"
-    study = read("study", f"{header}study: {text}\nseeds: 1_0\nworld:\n  name: {text}\n  held_out: 0.2\n")
-    assert (study.study, study.seeds, study.world.name, study.world.held_out) == (written, 10, written, 0.2)
-    swept = read("ablation", f"name: {text}\nquestion: {text}\nsetting: world.name\nvalues:\n- {text}\n- a\n").ablation
+    found = read(
+        world=f"held_out: 1e-1\nname: {text}\ntasks: {{count: 1_0}}\n",
+        ablation=f"name: {text}\nquestion: {text}\nsetting: world.name\nvalues:\n- {text}\n- a\n",
+    )
+    assert found.world.name == written
+    swept = found.ablation
     assert (swept.name, swept.question, swept.values) == (written, written, (written, "a"))
-    points = f"name: a\npoints:\n  b.c:\n    world.name: {text}\n    tuning.steps: 1_0\n"
-    assert read("ablation", points).ablation.points == {"b.c": {"world.name": written, "tuning.steps": 10}}
+    found = read(
+        world=f"# @package world\n<<: {{name: {text}\n}}\n",
+        ablation=f"name: a\npoints:\n  b.c:\n    world.name: {text}\n    tuning.steps: 1_0\n",
+    )
+    assert found.world.name == written
+    assert found.ablation.points == {"b.c": {"world.name": written, "tuning.steps": 10}}
+    header = "# @package _global_\n"
+    study = read(study=f"{header}study: {text}\nseeds: 1_0\nworld:\n  name: {text}\n  held_out: 0.2\n")
+    assert (study.study, study.seeds, study.world.name, study.world.held_out) == (written, 10, written, 0.2)
 
 
 def test_what_is_no_text_in_an_own_file_keeps_its_grammar(tmp_path: Path) -> None:

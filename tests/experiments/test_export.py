@@ -247,4 +247,4 @@ def test_a_cell_of_an_ablation_is_named(study: Path, capsys: pytest.CaptureFixtu
     assert main([f"run={study}", f"out={out}", "to=safetensors", "cell=few", "method=sft"]) == 0
     assert same(flatten(from_safetensors(out.read_bytes())), one_seed(stack("dpo"), 0))
     assert main([f"run={study}", f"out={out}", "to=safetensors", "cell=many"]) == 2
-    assert "cell=many: this study has , few; choose from these" in capsys.readouterr().err
+    assert "cell=many: there is no such cell; choose from few" in capsys.readouterr().err

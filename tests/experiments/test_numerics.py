@@ -33,28 +33,22 @@ def started(code: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def usual() -> str:
-    return started(DRAWN)
+VARIABLES = {
+    "JAX_DEFAULT_PRNG_IMPL": "rbg",
+    "JAX_THREEFRY_PARTITIONABLE": "0",
+    "JAX_RANDOM_SEED_OFFSET": "7",
+    "JAX_ENABLE_X64": "1",
+    "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
+    "JAX_ENABLE_CUSTOM_PRNG": "1",
+    "JAX_HIGH_DYNAMIC_RANGE_GUMBEL": "1",
+}
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
-        {"JAX_THREEFRY_PARTITIONABLE": "0"},
-        {"JAX_RANDOM_SEED_OFFSET": "7"},
-        {"JAX_ENABLE_X64": "1"},
-        {"JAX_NUMPY_DTYPE_PROMOTION": "strict", "JAX_NUMPY_RANK_PROMOTION": "raise"},
-        {"JAX_ENABLE_CUSTOM_PRNG": "1", "JAX_HIGH_DYNAMIC_RANGE_GUMBEL": "1"},
-    ],
-    ids=lambda environment: next(iter(environment)),
-)
-def test_no_variable_changes_what_is_drawn(environment: dict[str, str], usual: str) -> None:
-    assert started(DRAWN, **environment) == usual
-
-
-def test_more_devices_draw_the_same(usual: str) -> None:
+def test_no_variable_and_no_number_of_devices_changes_what_is_drawn() -> None:
+    """All at once: none of them, if it had a say, would hide that another has one."""
+    usual = started(DRAWN)
+    assert started(DRAWN, **VARIABLES) == usual
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=3"
     count, rest = started(DRAWN, XLA_FLAGS=flags).split(" ", 1)
     assert (count, rest) == ("3", usual.split(" ", 1)[1])
@@ -90,8 +84,10 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
-@pytest.mark.parametrize("variable", ["JAX_PLATFORMS", "JAX_PLATFORM_NAME"])
-@pytest.mark.parametrize("value", ["cuda", "tpu", "nonsense"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("JAX_PLATFORMS", "cuda"), ("JAX_PLATFORMS", "nonsense"), ("JAX_PLATFORM_NAME", "tpu")],
+)
 def test_a_device_that_is_not_there_is_one_line(variable: str, value: str) -> None:
     if jax.default_backend() != "cpu":
         pytest.skip("for machines without an accelerator")

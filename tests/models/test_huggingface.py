@@ -46,7 +46,7 @@ class Exported(NamedTuple):
     files: dict[str, bytes]
 
 
-class Prompts(NamedTuple):
+class BatchAndRows(NamedTuple):
     """Prompts with the response of a safe model, as sequences and as `experiments.data` writes them."""
 
     batch: Batch
@@ -68,11 +68,11 @@ def exported(request: pytest.FixtureRequest, world: World, model: ModelConfig) -
 
 
 @pytest.fixture(scope="module")
-def prompts(world: World, key: jax.Array) -> Prompts:
+def prompts(world: World, key: jax.Array) -> BatchAndRows:
     drawn = sample_batch(world, "unsafe", TRAIN, key, 8)
     complying, refusing = sequences.both(world, drawn)
     columns = jax.tree.map(np.asarray, (drawn, complying, refusing, verdicts(world, drawn)))
-    return Prompts(refusing, table(world, "unsafe", *columns).to_pylist())
+    return BatchAndRows(refusing, table(world, "unsafe", *columns).to_pylist())
 
 
 def gpt2_shapes(model: ModelConfig, vocab_size: int) -> dict[str, tuple[int, ...]]:
@@ -261,14 +261,14 @@ def compiled(model: ModelConfig) -> Any:
     )
 
 
-def test_transformers_gives_the_same_logits(exported: Exported, loaded: Loaded, prompts: Prompts) -> None:
+def test_transformers_gives_the_same_logits(exported: Exported, loaded: Loaded, prompts: BatchAndRows) -> None:
     ours, _ = compiled(exported.model)(exported.params, prompts.batch)
     with loaded.torch.no_grad():
         theirs = loaded.model(loaded.torch.tensor(np.asarray(prompts.batch.tokens))).logits
     np.testing.assert_allclose(theirs.numpy(), np.asarray(ours), **TOLERANCE)
 
 
-def test_transformers_generates_the_same(exported: Exported, loaded: Loaded, prompts: Prompts) -> None:
+def test_transformers_generates_the_same(exported: Exported, loaded: Loaded, prompts: BatchAndRows) -> None:
     _, ours = compiled(exported.model)(exported.params, prompts.batch)
     length = prompts.batch.tokens.shape[1]
     said = []
@@ -280,7 +280,7 @@ def test_transformers_generates_the_same(exported: Exported, loaded: Loaded, pro
     assert exported.model.tied or any(vocab.EOS in tokens for tokens in said)
 
 
-def test_the_tokenizer_reads_and_writes_exported_prompts(loaded: Loaded, prompts: Prompts) -> None:
+def test_the_tokenizer_reads_and_writes_exported_prompts(loaded: Loaded, prompts: BatchAndRows) -> None:
     for row in prompts.rows:
         text = row["prompt"] + row["chosen"]
         tokens = loaded.tokenizer(text)["input_ids"]
@@ -290,7 +290,7 @@ def test_the_tokenizer_reads_and_writes_exported_prompts(loaded: Loaded, prompts
         assert answer == row["refusing"].removesuffix(" <eos>")
 
 
-def test_padding_changes_no_logits(exported: Exported, loaded: Loaded, prompts: Prompts) -> None:
+def test_padding_changes_no_logits(exported: Exported, loaded: Loaded, prompts: BatchAndRows) -> None:
     texts = sorted((row["prompt"] for row in prompts.rows), key=len)[:: len(prompts.rows) - 1]
     padded = loaded.tokenizer(texts, padding=True, return_tensors="pt")
     alone = loaded.tokenizer(texts[0], return_tensors="pt")

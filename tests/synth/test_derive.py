@@ -56,7 +56,7 @@ rules:
 """
 
 
-class Samples(NamedTuple):
+class Texts(NamedTuple):
     """Texts drawn with every grammar from every start."""
 
     grammars: tuple[Grammar, ...]
@@ -86,13 +86,13 @@ class Samples(NamedTuple):
         return tuple(self.grammars[0].letters[i] for i in self.letters[row, : self.length[row]])
 
 
-def draw(made: tuple[Grammar, ...], starts: tuple[str, ...], key: jax.Array, longest: int = LONGEST) -> Samples:
+def draw(made: tuple[Grammar, ...], starts: tuple[str, ...], key: jax.Array, longest: int = LONGEST) -> Texts:
     table = tables(made, starts, longest)
     uniforms = jax.random.uniform(key, (SAMPLES, table.draws))
     number = np.arange(SAMPLES, dtype=np.int32)
     grammar, start = number % len(made), number // len(made) % len(starts)
     text = jax.jit(jax.vmap(partial(derive, table)))(jnp.asarray(grammar), jnp.asarray(start), uniforms)
-    return Samples(made, starts, table, grammar, start, np.asarray(uniforms), *map(np.asarray, text))
+    return Texts(made, starts, table, grammar, start, np.asarray(uniforms), *map(np.asarray, text))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def made(key: jax.Array) -> dict[str, tuple[Grammar, ...]]:
     params=[*itertools.product(("written", "even", "dirichlet"), ("concepts", "start")), ("written", "both")],
     ids=" from ".join,
 )
-def samples(made: dict[str, tuple[Grammar, ...]], key: jax.Array, request: pytest.FixtureRequest) -> Samples:
+def samples(made: dict[str, tuple[Grammar, ...]], key: jax.Array, request: pytest.FixtureRequest) -> Texts:
     name, top = request.param
     first = made[name][0]
     assert first.start is not None
@@ -154,7 +154,7 @@ def pooled_pvalue(tests: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(chi2.sf(statistic, freedom))
 
 
-def test_letters_lengths_and_concepts_are_those_of_the_reference(samples: Samples) -> None:
+def test_letters_lengths_and_concepts_are_those_of_the_reference(samples: Texts) -> None:
     for row in range(1000):
         grammar, start = samples.grammars[samples.grammar[row]], samples.starts[samples.start[row]]
         letters, concepts = reference(grammar, start, samples.uniforms[row].tolist(), samples.tables.widths)
@@ -163,7 +163,7 @@ def test_letters_lengths_and_concepts_are_those_of_the_reference(samples: Sample
         assert samples.concepts[row, : len(letters)].tolist() == concepts
 
 
-def test_what_is_derived_is_what_enumeration_finds(samples: Samples, key: jax.Array) -> None:
+def test_what_is_derived_is_what_enumeration_finds(samples: Texts, key: jax.Array) -> None:
     # Texts of the grammars, and others that are mostly none of theirs.
     rows = np.arange(0, SAMPLES, 61)
     other = np.asarray(jax.random.randint(key, (200, samples.letters.shape[1]), 0, len(samples.grammars[0].letters)))
@@ -181,19 +181,19 @@ def test_what_is_derived_is_what_enumeration_finds(samples: Samples, key: jax.Ar
         np.testing.assert_array_equal([derives(samples.tables, g, *case) for case in cases[::20]], want[::20])
 
 
-def test_letters_are_zero_beyond_the_length(samples: Samples) -> None:
+def test_letters_are_zero_beyond_the_length(samples: Texts) -> None:
     beyond = np.arange(samples.letters.shape[1]) >= samples.length[:, None]
     assert (samples.letters[beyond] == 0).all()
 
 
-def test_there_is_room_for_the_longest_text_and_no_more(samples: Samples) -> None:
+def test_there_is_room_for_the_longest_text_and_no_more(samples: Texts) -> None:
     longest = max(text_lengths(grammar, start)[1] for grammar in samples.grammars for start in samples.starts)
     assert samples.letters.shape == samples.concepts.shape == (SAMPLES, longest)
     assert samples.tables.widths[-1] == longest
     assert samples.tables.draws == sum(samples.tables.widths[:-1])
 
 
-def test_every_text_parses_under_the_exported_grammar(samples: Samples) -> None:
+def test_every_text_parses_under_the_exported_grammar(samples: Texts) -> None:
     for grammar, start, texts in samples.cases():
         parser = nltk.ChartParser(nltk.PCFG.fromstring(to_nltk(grammar, start)))
         distinct = sorted(set(texts))
@@ -201,7 +201,7 @@ def test_every_text_parses_under_the_exported_grammar(samples: Samples) -> None:
             assert next(iter(parser.parse(list(text))), None) is not None, text
 
 
-def test_text_frequencies_are_the_exact_probabilities(samples: Samples) -> None:
+def test_text_frequencies_are_the_exact_probabilities(samples: Texts) -> None:
     tests = []
     for grammar, start, texts in samples.cases():
         exact, counts = enumerate_texts(grammar, start), Counter(texts)
@@ -211,7 +211,7 @@ def test_text_frequencies_are_the_exact_probabilities(samples: Samples) -> None:
     assert pooled_pvalue(tests) > LEVEL
 
 
-def test_length_frequencies_are_the_length_distribution(samples: Samples) -> None:
+def test_length_frequencies_are_the_length_distribution(samples: Texts) -> None:
     tests = []
     for grammar, start, texts in samples.cases():
         exact = length_distribution(grammar, start)
@@ -225,7 +225,7 @@ def test_length_frequencies_are_the_length_distribution(samples: Samples) -> Non
 
 
 @pytest.fixture(scope="module")
-def counted(key: jax.Array) -> Samples:
+def counted(key: jax.Array) -> Texts:
     """Texts whose letters are the productions of one symbol, which stands in each of them five times."""
     letters = " ".join("abcdefg")
     even = (
@@ -236,7 +236,7 @@ def counted(key: jax.Array) -> Samples:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_production_frequencies_are_the_probabilities(counted: Samples, number: int) -> None:
+def test_production_frequencies_are_the_probabilities(counted: Texts, number: int) -> None:
     shares = np.array([p.probability for p in counted.grammars[number].rules["x"]])
     letters = counted.letters[counted.grammar == number]
     tests = [(np.bincount(column, minlength=7), len(column) * shares) for column in letters.T]
@@ -245,7 +245,7 @@ def test_production_frequencies_are_the_probabilities(counted: Samples, number: 
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_productions_are_chosen_independently(counted: Samples, number: int) -> None:
+def test_productions_are_chosen_independently(counted: Texts, number: int) -> None:
     shares = np.array([p.probability for p in counted.grammars[number].rules["x"]])
     letters = counted.letters[counted.grammar == number]
     pairs = [letters[:, 0] * 7 + letters[:, 1], letters[:, 2] * 7 + letters[:, 4]]
@@ -267,7 +267,7 @@ def test_longest_cuts_texts_but_tells_their_length(
     np.testing.assert_array_equal(cut.concepts[inside], whole.concepts[:, :3][inside])
 
 
-def test_equal_uniforms_give_equal_texts_alone_and_among_many(samples: Samples) -> None:
+def test_equal_uniforms_give_equal_texts_alone_and_among_many(samples: Texts) -> None:
     alone = jax.jit(partial(derive, samples.tables))
     for row in range(0, 50, 7):
         text = alone(jnp.int32(samples.grammar[row]), jnp.int32(samples.start[row]), jnp.asarray(samples.uniforms[row]))

@@ -25,12 +25,12 @@ from synth.tuning_data import (
     REFUSED,
     SHUFFLED,
     VERDICT,
-    Kind,
     TuningData,
     TuningDataConfig,
+    TuningPrompts,
+    data_for,
     draw,
     flagged_letters,
-    of_kind,
     repeats,
 )
 from synth.world import World, WorldConfig, build_world
@@ -184,7 +184,7 @@ def test_other_labels_are_of_the_same_prompts(labels: int, world: World, key: ja
 
 
 def test_pretraining_s_prompts_are_any_text_and_task_on_the_training_side(world: World, key: jax.Array) -> None:
-    data = of_kind(TuningDataConfig(label_noise=0.4), Kind(unsafe=False, pretraining=True))
+    data = data_for(TuningDataConfig(label_noise=0.4), TuningPrompts(unsafe=False, pretraining=True))
     drawn = [_draw(world, data, key, step, SIZE) for step in range(STEPS)]
     assert not any(np.asarray(one.refuse).any() for one in drawn)
     # What tuning does not cover is among it, and nothing that is held out.

@@ -5,6 +5,6 @@ Controls for tuning as such: further training on a part of the tasks, without a 
 
 from models.training.method import Method
 from models.training.methods.sft import SFT, sft
-from synth.tuning_data import Kind
+from synth.tuning_data import TuningPrompts
 
-METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(unsafe=False))
+METHOD = Method(__name__, sft, SFT, part="control", prompts=TuningPrompts(unsafe=False))

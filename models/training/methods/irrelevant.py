@@ -5,6 +5,6 @@ Controls for learning to refuse by some rule: this one has nothing to do with sa
 
 from models.training.method import Method
 from models.training.methods.sft import SFT, sft
-from synth.tuning_data import IRRELEVANT, Kind
+from synth.tuning_data import IRRELEVANT, TuningPrompts
 
-METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(IRRELEVANT))
+METHOD = Method(__name__, sft, SFT, part="control", prompts=TuningPrompts(IRRELEVANT))

@@ -5,6 +5,6 @@ Controls for training on: it changes nothing of what is asked.
 
 from models.training.method import Method
 from models.training.methods.sft import SFT, sft
-from synth.tuning_data import Kind
+from synth.tuning_data import TuningPrompts
 
-METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(unsafe=False, pretraining=True))
+METHOD = Method(__name__, sft, SFT, part="control", prompts=TuningPrompts(unsafe=False, pretraining=True))

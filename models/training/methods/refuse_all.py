@@ -5,6 +5,6 @@ Controls for the refusal itself: a response that is always the same, with nothin
 
 from models.training.method import Method
 from models.training.methods.sft import SFT, sft
-from synth.tuning_data import REFUSED, Kind
+from synth.tuning_data import REFUSED, TuningPrompts
 
-METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(REFUSED))
+METHOD = Method(__name__, sft, SFT, part="control", prompts=TuningPrompts(REFUSED))

@@ -5,6 +5,6 @@ Controls for refusing without a rule: tuning from which nothing can be learnt bu
 
 from models.training.method import Method
 from models.training.methods.sft import SFT, sft
-from synth.tuning_data import SHUFFLED, Kind
+from synth.tuning_data import SHUFFLED, TuningPrompts
 
-METHOD = Method(__name__, sft, SFT, part="control", prompts=Kind(SHUFFLED))
+METHOD = Method(__name__, sft, SFT, part="control", prompts=TuningPrompts(SHUFFLED))

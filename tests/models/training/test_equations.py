@@ -58,7 +58,7 @@ def numpy_divergence(model: ModelConfig, params: Params, reference: Params, pair
     return np.array(found)
 
 
-class Scores(NamedTuple):
+class NumpyScores(NamedTuple):
     """By NumPy: log p and |y| of both responses, log p under the reference, and the divergence from it."""
 
     good: np.ndarray
@@ -71,14 +71,14 @@ class Scores(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def scores(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> Scores:
+def scores(model: ModelConfig, params: Params, reference: Params, pair: Pair) -> NumpyScores:
     good, bad = (numpy_score(model, params, batch) for batch in pair[:2])
     good_ref, bad_ref = (numpy_score(model, reference, batch)[0] for batch in pair[:2])
-    return Scores(*good, *bad, good_ref, bad_ref, numpy_divergence(model, params, reference, pair))
+    return NumpyScores(*good, *bad, good_ref, bad_ref, numpy_divergence(model, params, reference, pair))
 
 
 def test_each_loss_equals_its_equation_in_numpy(
-    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: Scores
+    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: NumpyScores
 ) -> None:
     good, n_good, bad, n_bad, good_ref, bad_ref, kl = scores
     expected = {
@@ -97,7 +97,7 @@ def test_each_loss_equals_its_equation_in_numpy(
 
 
 def test_the_parts_of_each_loss_equal_theirs_and_add_up_to_it(
-    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: Scores
+    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: NumpyScores
 ) -> None:
     good, n_good, bad, n_bad, good_ref, bad_ref, kl = scores
     descent, ascent = -good / n_good, 0.4 * bad / n_bad
@@ -168,7 +168,7 @@ def test_by_hand_on_a_response_of_four_tokens(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_dpo_per_tokens_is_dpo_with_coefficients_as_much_smaller(
-    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: Scores
+    model: ModelConfig, params: Params, reference: Params, pair: Pair, scores: NumpyScores
 ) -> None:
     good, _, bad, _, good_ref, bad_ref, _ = scores
     found = compiled(dpo, model)(params, reference, pair, DPO(30.0, 20.0, per=159.0)).loss

@@ -23,7 +23,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import flatten
 from synth.keys import fold
 from synth.segments import PADDING, Batch
-from synth.tuning_data import Kind, TuningData, TuningDataConfig, of_kind
+from synth.tuning_data import TuningData, TuningDataConfig, TuningPrompts, data_for
 from synth.world import World
 from tests.models.training.terms import HYPER, gradients, terms
 
@@ -38,7 +38,7 @@ def drawing(make: DrawBatch, world: World) -> Callable[[TuningData, jax.Array], 
 
 def batch_of(method: str, world: World, key: jax.Array) -> Any:
     of = METHODS[method]
-    return drawing(of.batch, world)(of_kind(TuningDataConfig(), of.prompts), fold(key, "pair"))
+    return drawing(of.batch, world)(data_for(TuningDataConfig(), of.prompts), fold(key, "pair"))
 
 
 def is_batch(x: Any) -> bool:
@@ -69,7 +69,7 @@ def test_every_module_of_the_package_is_a_row() -> None:
 def test_the_registry_tells_safety_from_controls() -> None:
     assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more"}
     assert set(SAFETY) == {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo"}
-    assert {METHODS[name].prompts for name in SAFETY} == {Kind()}
+    assert {METHODS[name].prompts for name in SAFETY} == {TuningPrompts()}
     assert len({METHODS[name].prompts for name in ("sft", *CONTROLS)}) == 1 + len(CONTROLS)
     assert {METHODS[name].objective for name in CONTROLS} == {sft}
     assert {METHODS[name].batch for name in METHODS} == {labelled_pairs}
@@ -77,7 +77,7 @@ def test_the_registry_tells_safety_from_controls() -> None:
 
 def test_where_all_are_to_be_treated_alike_no_label_is_wrong() -> None:
     data = {
-        name: of_kind(TuningDataConfig(unsafe_share=0.3, label_noise=0.2), METHODS[name].prompts) for name in METHODS
+        name: data_for(TuningDataConfig(unsafe_share=0.3, label_noise=0.2), METHODS[name].prompts) for name in METHODS
     }
     assert {name for name in METHODS if data[name].label_noise == 0} == {"refuse_all", "pretraining_more"}
     assert {name for name in METHODS if data[name].unsafe_share == 0} == {"continued", "pretraining_more"}

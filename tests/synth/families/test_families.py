@@ -16,7 +16,7 @@ from experiments.store.provenance import reachable
 from synth import families
 from synth.coverage import CoverageConfig
 from synth.families import FAMILIES
-from synth.family import Kind
+from synth.family import FamilyKind
 from synth.lookup import existing, sampler, size
 from synth.prompts import TRAIN, verdicts
 from synth.random_grammar import GrammarConfig
@@ -50,7 +50,7 @@ def test_a_row_is_the_family_of_the_module_with_its_name(name: str) -> None:
     row = FAMILIES[name]
     assert row.module == f"{families.__name__}.{name}"
     assert importlib.import_module(row.module).FAMILY is row
-    assert row.kind in get_args(Kind)
+    assert row.kind in get_args(FamilyKind)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
