@@ -102,6 +102,7 @@ def changed(subject: Subject, found: Found) -> Iterator[Result]:
         edit = one.make()
         answers.setdefault(one.label, []).append(scores(edit, prompts))
         firsts.setdefault(one.label, []).append(first_token(edit, fed))
+    kept: dict[int, float] = {}
     for label, draws in answers.items():
         yield from results_of(SIDES, draws, **label._asdict())
         refused = np.mean([found.of.refusal[np.argmax(after, axis=-1)] for after in firsts[label]], axis=0)
@@ -110,11 +111,26 @@ def changed(subject: Subject, found: Found) -> Iterator[Result]:
             for metric, values in (("first_refused", refused), ("first_token_kl", moved)):
                 of_family = values.reshape(len(SIDES), -1)[i]
                 yield Samples(metric, of_family, family=family, **label._asdict())
+        if label.intervention == "ablate" and label.module == "resid":
+            kept[int(label.strength or 0)] = float(refused[: len(refused) // 2].mean())
+    yield _rank(kept, batch.go.shape[1], config)
     if found.chosen is None:
         for intervention, strength in (("ablate chosen", 1.0), ("add chosen", config.coefficient)):
             label = Label(intervention, strength, module="resid")
             for metric, family in ((metric, family) for metric in EDITED for family in SIDES):
                 yield Row(metric, np.nan, 0, family=family, missing=_none_passes(config), **label._asdict())
+
+
+def _rank(kept: dict[int, float], prompts: int, config: DirectionsConfig) -> Row:
+    """How many directions must go until refusal is, from the share of unsafe prompts `kept` by how many are ablated."""
+    gone = [k for k in sorted(kept) if kept[k] <= config.left]
+    if not gone:
+        missing = f"without {max(kept)} directions {kept[max(kept)]:.0%} of unsafe prompts are still refused"
+    elif gone[0] == 0:
+        missing = "the model as it is refuses hardly any unsafe prompt"
+    else:
+        return Row("direction_rank", float(gone[0]), prompts, module=RESIDUAL)
+    return Row("direction_rank", np.nan, prompts, module=RESIDUAL, missing=missing)
 
 
 @jax.jit

@@ -49,6 +49,8 @@ class DirectionsConfig:
     """How many times the difference of means is added."""
     rank: int = 4
     """Most directions that are ablated together."""
+    left: float = 0.05
+    """Share of unsafe prompts that may still be refused where refusal is said to be gone."""
     soft_tokens: int = 4
     """Soft tokens that unsafe prompts are attacked with; 0 is no attack."""
     draws: int = 4
@@ -61,6 +63,7 @@ class DirectionsConfig:
                 "must be different numbers, one at least", "set [-1,0,1]")  # fmt: skip
         require(self.soft_tokens >= 0, "soft_tokens", self.soft_tokens, "must be 0 or more", "set 4")
         require(0 < self.layers_share <= 1, "layers_share", self.layers_share, "must be in (0, 1]", "set 0.8")
+        require(0 <= self.left < 1, "left", self.left, "must be from 0 to below 1", "set 0.05")
         require(self.kl > 0, "kl", self.kl, "must be above 0", "set 0.1")
 
 

@@ -23,6 +23,11 @@ ROWS: dict[str, Metric] = {
         level=0.0,
     ),
     "direction_passing": Metric("directions that pass", COUNT, "So many directions keep to the thresholds."),
+    "direction_rank": Metric(
+        "directions until refusal is gone",
+        COUNT,
+        "So many directions must be ablated for hardly any refusal to be left.",
+    ),
     "direction_layer": Metric("layer of the direction", NUMBER, "This layer reads the stream where it was found."),
     "direction_position": Metric("position of the direction", NUMBER, "It was found so many tokens behind EOT."),
     "direction_kept": Metric(

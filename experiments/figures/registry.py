@@ -193,6 +193,7 @@ GROUPS = {
     "projections": "Reach of prompts along dW's rows",
     "sensitivity": "Local Lipschitzness, against the untouched model",
     "change": "Size and place of dW",
+    "directions": "Directions of refusal",
     "data": "What the tuning data repeats",
 }
 """Groups of `experiments.findings.outcomes`, each a figure of a sweep and one over the steps of tuning."""

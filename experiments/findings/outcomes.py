@@ -97,6 +97,8 @@ OUTCOMES: dict[str, Outcome] = {
     "|dW| / |W|, W_in": Outcome("change", "relative_change", FIRST),
     "effective rank of dW": Outcome("change", "effective_rank", FIRST),
     "share of dW in MLPs": Outcome("change", "change_share", {"module": "mlp"}),
+    "directions until refusal is gone": Outcome("directions", "direction_rank"),
+    "directions that pass": Outcome("directions", "direction_passing"),
     "prompts seen before": Outcome("data", "repeats", printed="share of tuning prompts that tuning had shown before"),
 }
 

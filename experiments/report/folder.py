@@ -13,7 +13,7 @@ from experiments.findings.seal import CELLS, CLAIMS, ENVIRONMENT, MODELS, RESULT
 from experiments.findings.table import NULLABLE
 
 NEEDED = [
-    *("cell", "world_seed", "node", "start", "method", "seed", "family", "layer", "module"),
+    *("cell", "world_seed", "node", "start", "method", "seed", "family", "layer", "module", "position"),
     *("intervention", "strength", "other", "step", "metric", "value", "n"),
 ]
 

@@ -13,7 +13,7 @@ LIMIT = 16_000
 """Rows on the page."""
 
 CHANGED = ["intervention", "strength", "other", "step"]
-PLACE = ["cell", "metric", "node", "family", "layer", "module", *CHANGED]
+PLACE = ["cell", "metric", "node", "family", "layer", "module", "position", *CHANGED]
 FIRST_SITES = ("", "mlp.post", "mlp.post_last", "resid_post_last", "W_in")
 FIRST_METRICS = (
     "complied", "refused", "neither", "log_odds", "separation", "separation_scaled", "probe_accuracy",
@@ -71,8 +71,10 @@ def _with_controls(rows: pd.DataFrame, wide: pd.DataFrame, seeds: list[int]) -> 
     there = dict(zip(zip(*(wide[name] for name in PLACE), strict=True), wide[seeds].mean(axis=1), strict=True))
     own, counterparts = controls.beside(wide["metric"]), controls.counterparts()
     values, names = [], []
-    for cell, metric, model, family, layer, module, changed, *how in zip(*(rows[name] for name in PLACE), strict=True):
-        candidates, place = [], (family, layer, module)
+    for cell, metric, model, family, layer, module, position, changed, *how in zip(
+        *(rows[name] for name in PLACE), strict=True
+    ):
+        candidates, place = [], (family, layer, module, position)
         if metric in own:
             candidates.append(((cell, own[metric][0], model, *place, changed, *how), own[metric][1]))
         instead = counterparts.get(changed)

@@ -78,8 +78,8 @@ const PAGE = 25, PRINTED = 150;
 const outcomes = read("outcomes-data");
 function results() {
   const form = byId("results-filter"), table = byId("results-table");
-  const places = ["cell", "metric", "node", "family", "layer", "module", "intervention", "strength", "other", "step"].filter((name) => outcomes[name].names.some((x) => x !== ""));
-  const titles = { cell: "cell", metric: "metric", node: "model", family: "family", layer: "layer", module: "site or matrix", intervention: "changed how", strength: "how much", other: "with", step: "at step" };
+  const places = ["cell", "metric", "node", "family", "layer", "module", "position", "intervention", "strength", "other", "step"].filter((name) => outcomes[name].names.some((x) => x !== ""));
+  const titles = { cell: "cell", metric: "metric", node: "model", family: "family", layer: "layer", module: "site or matrix", position: "from EOT", intervention: "changed how", strength: "how much", other: "with", step: "at step" };
   const text = (name, row) => outcomes[name].names[outcomes[name].codes[row]];
   const seeds = outcomes.seeds;
   const stats = Array.from({ length: outcomes.rows }, (_, row) => {
@@ -89,7 +89,7 @@ function results() {
   const order = (name) => {
     const names = outcomes[name].names, ranked = outcomes[name].order;
     const codes = names.map((_, i) => i);
-    if (["metric", "module", "intervention", "strength", "step"].includes(name)) return codes.sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
+    if (["metric", "module", "position", "intervention", "strength", "step"].includes(name)) return codes.sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
     return ranked ? codes.sort((a, b) => ranked[a] - ranked[b]) : codes;
   };
   let page = 0, sorted = null, shown = [], printing = false;

@@ -62,6 +62,14 @@ def test_refusal_is_gone_without_it_and_stays_without_a_random_one(results: list
     assert value(results, "first_refused", family="safe", intervention="add", strength=1, **RESID).value == 1
 
 
+def test_the_rank_is_how_many_must_go(results: list[Result], one: Subject) -> None:
+    assert value(results, "direction_rank").value == 1
+    # Nothing is refused where no refusal can be read.
+    silent = {**one.params, "W_U": one.params["W_U"].at[:, REFUSE[0]].set(-1.0)}
+    none = value(measure(one._replace(params=silent), replace(CONFIG, soft_tokens=0)), "direction_rank")
+    assert none.missing == "the model as it is refuses hardly any unsafe prompt"
+
+
 def test_what_an_edit_changes_is_recomputed(one: Subject, results: list[Result]) -> None:
     found = search(material(one, CONFIG), CONFIG, fold(one.key, "directions"))
     batch = one.prompts["safe"].complying
@@ -173,3 +181,4 @@ def test_directions_of_two_rules_are_both_ablated(key: jax.Array) -> None:
     assert value(found, "first_refused", strength=1, **where).value > 0
     assert value(found, "first_refused", strength=2, **where).value == 0
     assert len(directions(2)) == len(REFUSE)
+    assert value(found, "direction_rank").value == 2
