@@ -72,7 +72,7 @@ def rows(cell: str, rng: np.random.Generator) -> pd.DataFrame:
     table = pd.DataFrame(found).assign(
         cell=cell, study="quick", world="quick", world_seed=0, model="quick", n=PROMPTS, missing=None
     )
-    return table.assign(learning_rate=0.1, other=None, step=None).astype(NULLABLE)
+    return table.assign(learning_rate=0.1, other=None, position=None, step=None).astype(NULLABLE)
 
 
 def measured(folder: Path, rng: np.random.Generator, token: str = "a") -> None:
