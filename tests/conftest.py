@@ -5,6 +5,9 @@ from collections.abc import Iterator
 
 # Tests compile far more than they compute; this must be said before JAX starts.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+# Kept programs are then known by what they compute, not by the folder they are kept in: a study in a new store has
+# those of the studies before it.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 import jax
 import pytest

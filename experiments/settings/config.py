@@ -25,6 +25,8 @@ from experiments.settings.errors import explained
 from experiments.settings.plain import flat, texts, to_dict
 from experiments.settings.presets import CONF, groups, no_preset, preset, read
 from experiments.settings.schema import SIDE_SETTINGS, StudyConfig
+from models.training.method import Method
+from models.training.methods import METHODS
 from synth.settings import SettingError, UserError, require
 
 ROOTS: dict[type, str] = {
@@ -40,6 +42,9 @@ ROOTS: dict[type, str] = {
 
 OPEN = ("launcher.options.", "ablation.points", "nodes")
 """Where settings may be that no dataclass of ours knows."""
+
+_registered: dict[type, tuple[tuple[str, Method], ...]] = {}
+"""The methods there were when Hydra was told of each kind of settings"""
 
 
 def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
@@ -57,7 +62,7 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
     resume = [override for override in overrides if override.startswith("resume=")]
     if resume and kind is StudyConfig:
         return resumed(resume[-1].removeprefix("resume="), [o for o in overrides if o not in resume])
-    ConfigStore.instance().store(name=f"{ROOTS[kind]}_schema", node=kind)
+    _register(kind)
     free = {name: optional for name, optional in texts(kind).items() if name not in groups()}
     written = [override for override in overrides if override.partition("=")[0] in free]
     copies: dict[str, str] = {}
@@ -80,6 +85,14 @@ def load(overrides: Sequence[str], kind: type = StudyConfig) -> Any:
         if copy.startswith("ablation/") and not config.ablation.name:
             raise UserError(f"{override}: sweeps nothing; give it a name, and values or points")
     return config
+
+
+def _register(kind: type) -> None:
+    """Tells Hydra what settings there are, again where there are other methods by now: each has some of its own."""
+    methods = tuple(METHODS.items())
+    if _registered.get(kind) != methods:
+        ConfigStore.instance().store(name=f"{ROOTS[kind]}_schema", node=kind)
+        _registered[kind] = methods
 
 
 def resumed(folder: str, overrides: Sequence[str]) -> StudyConfig:

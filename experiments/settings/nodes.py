@@ -74,9 +74,4 @@ def _node(config: StudyConfig, described: Mapping[str, Any]) -> Node:
     known = dict.fromkeys((start, UNTOUCHED))
     require(reference in known, "reference", reference, f"must be among {', '.join(known)}", "choose from these")
     own_config = changed(config, settings) if settings else config
-    return Node(start, method, reference, own_config.tuning, coefficients(own_config, method))
-
-
-def coefficients(config: StudyConfig, method: str) -> Any:
-    """The dataclass of a method, with its own defaults where the settings have none of that method."""
-    return getattr(config.method, method, None) or METHODS[method].hyper()
+    return Node(start, method, reference, own_config.tuning, getattr(own_config.method, method))

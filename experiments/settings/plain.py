@@ -32,11 +32,14 @@ def _pointed(kind: type) -> frozenset[str]:
     return frozenset(name for name, hint in typing.get_type_hints(kind).items() if hint in (float, float | None))
 
 
-@functools.cache
 def texts(kind: type, prefix: str = "") -> Mapping[str, bool]:
     """The full names of the settings of `kind` that are text, each with whether it may be null."""
     found: dict[str, bool] = {}
-    for name, hint in typing.get_type_hints(kind).items():
+    hints, fields = typing.get_type_hints(kind), {field.name: field for field in dataclasses.fields(kind)}
+    for name, hint in hints.items():
+        make = fields[name].default_factory
+        if hint is Any and make is not dataclasses.MISSING:
+            hint = type(make())  # Known only when it is made.
         if dataclasses.is_dataclass(hint):
             found |= texts(typing.cast(type, hint), f"{prefix}{name}.")
         elif hint in (str, str | None):

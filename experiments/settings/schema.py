@@ -1,6 +1,7 @@
 """A study's settings: dataclasses behind the YAML of `conf/`, checked before any work."""
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,14 +17,16 @@ from synth.lookup import existing, sampler, size
 from synth.settings import naming, require, require_known, require_name, require_positive
 from synth.world import WorldConfig, build_world
 
-MethodSettings: Any = dataclasses.make_dataclass(
-    "MethodSettings",
-    [(name, method.hyper, field(default_factory=method.hyper)) for name, method in METHODS.items()],
-    unsafe_hash=True,
-)
-"""The coefficients of every method in the registry, one field each."""
-# So that other processes find the class by its name.
-MethodSettings.__module__ = __name__
+
+def method_settings() -> Any:
+    """The coefficients of every method that is in the registry now, one field each."""
+    return _method_settings(tuple((name, method.hyper) for name, method in METHODS.items()))()
+
+
+@functools.cache
+def _method_settings(kinds: tuple[tuple[str, type], ...]) -> Any:
+    fields = [(name, kind, field(default_factory=kind)) for name, kind in kinds]
+    return dataclasses.make_dataclass("MethodSettings", fields, unsafe_hash=True)
 
 
 @dataclass(unsafe_hash=True)
@@ -139,7 +142,8 @@ class StudyConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     tuning: TuningConfig = field(default_factory=TuningConfig)
-    method: MethodSettings = field(default_factory=MethodSettings)
+    method: Any = field(default_factory=method_settings)
+    """The coefficients of each method, `method_settings`."""
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     over_training: tuple[str, ...] = ("behaviour", "clusters", "separability", "nullspace")
@@ -170,6 +174,8 @@ class StudyConfig:
         pause = self.checkpoint_seconds
         require(0 <= pause < math.inf, "checkpoint_seconds", pause, "must be 0 or more", "set 20")
         require(bool(self.methods or self.nodes), "methods", "[]", "must name at least one method", "methods=[sft]")
+        own = dataclasses.is_dataclass(self.method)
+        require(own, "method", self.method, "must be coefficients of methods", "for example method.dpo.beta=0.1")
         for setting in ("methods", "attacks"):
             named = getattr(self, setting)
             for name in named:

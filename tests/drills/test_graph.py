@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.suite import MEASUREMENTS
 from experiments import figures
 from experiments.findings.results import select
 from experiments.findings.verdicts import UNTESTABLE
@@ -17,6 +16,7 @@ from experiments.stages import files
 from experiments.study.output import Results
 from experiments.study.plan import plan
 from models.weights import flatten, from_safetensors
+from tests.experiments.conftest import FEW_FAMILIES, measure_only
 from tests.experiments.test_study import TINY
 
 pytestmark = pytest.mark.usefixtures("with_optax")
@@ -33,9 +33,8 @@ def test_each_model_is_tuned_from_its_start_and_measured_against_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
-    for name in ("sensitivity", "multiples", "interventions"):  # They take the longest to compile.
-        monkeypatch.delitem(MEASUREMENTS, name)
-    small = ["random_model=false", "model.layers=1", "analysis.families=[safe,unsafe]"]
+    measure_only(monkeypatch, "behaviour", "clusters", "nullspace")
+    small = ["random_model=false", "model.layers=1", *FEW_FAMILIES]
     settings = [*TINY, *GRAPH, *small, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
     assert main(settings) == 0
     config = load(settings)

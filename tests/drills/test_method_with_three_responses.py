@@ -1,14 +1,23 @@
-"""A method whose batch is no labelled pair is one file: here with three responses to each prompt, ranked by one."""
+"""A method whose batch is no labelled pair is one file: here with three responses to each prompt, ranked by one.
 
+It goes through a study from settings, its own coefficient among them, to table.
+"""
+
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import log_softmax
 
+from experiments import figures
+from experiments.settings.config import load, output_folder
+from experiments.study import run as study
 from models.likelihood import score
 from models.training import tuning
 from models.training.loop import Terms, across, fit
@@ -19,8 +28,12 @@ from models.transformer import ModelConfig, Params, forward
 from synth import sequences, tuning_data
 from synth.prompts import Prompt
 from synth.segments import ANSWER, Batch, Segment, laid_out
+from synth.settings import UserError
 from synth.tuning_data import TuningData
 from synth.world import World
+from tests.experiments.conftest import FEW_FAMILIES, measure_only
+from tests.experiments.said import Said
+from tests.experiments.test_study import TINY
 
 pytestmark = pytest.mark.usefixtures("with_optax")
 
@@ -82,3 +95,33 @@ def test_it_is_trained_as_any_row_is(
     np.testing.assert_allclose(log["loss"][0, 0], numpy_loss(model, params, first, 1.5), rtol=1e-5)
     assert np.mean(log["loss"][-5:]) < 0.7 * np.mean(log["loss"][:5])
     assert np.mean(log["best"][-5:]) > np.mean(log["best"][:5])
+
+
+SHORT = (
+    *(*TINY, *FEW_FAMILIES, "methods=[ranked]", "random_model=false", "model.layers=1"),
+    *("pretrain.watch.every=0", "tuning.watch.every=0"),
+)
+OWN = "method.ranked.beta=0"
+
+
+def test_a_study_of_it_has_its_coefficient_among_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"^method\.ranked\.beta: there is no such setting; "):
+        load([OWN])
+    with monkeypatch.context() as patched:
+        patched.setitem(METHODS, "ranked", METHOD)
+        patched.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
+        measure_only(patched, "behaviour")
+        config = load([*SHORT, OWN, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"])
+        assert config.method.ranked == Ranked(0.0)
+        table = study.run(config, Said()).table
+        assert load([f"resume={output_folder(config)}"]) == config
+        with pytest.raises(UserError, match=r"^method\.ranked\.beta=much: Value 'much' of type 'str' could not be"):
+            load([*SHORT, "method.ranked.beta=much"])
+    assert set(zip(table["node"], table["method"], strict=True)) == {("untouched", "untouched"), ("ranked", "ranked")}
+    places = json.loads((output_folder(config) / "models.json").read_text())[""]["ranked"]
+    log = pd.read_parquet(Path(places["weights"]) / "log.parquet")
+    # All three responses are equally likely where beta is 0, which it is in no study that does not say so.
+    np.testing.assert_allclose(log["loss"], np.log(3), rtol=1e-6)
+    assert Ranked().beta != 0
+    with pytest.raises(UserError, match=r"^method\.ranked\.beta: there is no such setting; "):
+        load([OWN])

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from analysis.rows import Result
+from analysis.suite import MEASUREMENTS
 from experiments import figures
+from experiments.findings import samples
 
 FEW = ("tau", "behaviour")
 KEYS = [
@@ -12,6 +15,8 @@ KEYS = [
     *("intervention", "strength", "other", "step", "metric"),
 ]
 """Columns that tell the rows of a cell of a table apart"""
+FEW_FAMILIES = ("analysis.families=[safe,unsafe]", "world.tasks.aliases=0", "world.coverage.productions=1")
+"""Settings of studies whose families are not looked at: what draws each that a world can have is compiled anew"""
 
 
 @pytest.fixture(scope="module")
@@ -20,3 +25,17 @@ def few_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in FEW})
         yield
+
+
+def measure_only(patched: pytest.MonkeyPatch, *names: str) -> None:
+    """Studies find nothing by other measurements than `names`, and what their report is of, until `patched` is undone.
+
+    Most of the time of a small study goes into compiling what measures.
+    """
+    for name, row in MEASUREMENTS.items():
+        if name not in (*names, samples.MEASUREMENT):
+            patched.setitem(MEASUREMENTS, name, row._replace(measure=_nothing))
+
+
+def _nothing(*of: object) -> list[Result]:
+    return []

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from experiments.settings.presets import CONF
 from experiments.settings.schema import LauncherConfig, StudyConfig
 from experiments.study import output
 from experiments.study.plan import plan
+from models.training.methods import METHODS
 from synth.settings import UserError
 
 BAD = [
@@ -37,6 +39,7 @@ BAD = [
     ("tuning.data.unsafe_share=1.2", "tuning.data.unsafe_share=1.2: must be a share from 0 to 1"),
     ("tuning.optimizer.warmup=7", "tuning.optimizer.warmup=7.0: must be a share from 0 to 1"),
     ("method.dpo.beta=0", "method.dpo.beta=0.0: must be a finite number above 0"),
+    ("method=3", "method=3: must be coefficients of methods; for example method.dpo.beta=0.1"),
     ("methods=[sft,foo]", "methods=foo: must be among sft, dpo, unlearning, npo"),
     ("methods=[]", "methods=[]: must name at least one method"),
     ("methods=[sft,sft]", "must not repeat a method"),
@@ -209,6 +212,16 @@ def test_text_is_taken_as_it_is_written(kind: type, names: list[str], needed: li
     for name in names:
         found = functools.reduce(getattr, name.split("."), config)
         assert found == (None if text == "null" and name == "cell" else text)
+
+
+@dataclass(unsafe_hash=True)
+class Worded:
+    word: str = "a"
+
+
+def test_a_coefficient_that_is_text_is_taken_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "worded", METHODS["sft"]._replace(hyper=Worded))
+    assert load(["method.worded.word=1e5"]).method.worded == Worded("1e5")
 
 
 def test_a_reference_in_a_text_is_refused() -> None:

@@ -428,7 +428,7 @@ def test_the_files_that_were_drawn_are_known(tmp_path: Path) -> None:
 
 def shown(figure: Figure) -> list[Any]:
     """Where each title, label and tick's number of the panels is."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     found = []
     for axis in (axis for axis in figure.axes if axis.get_visible()):
         found += [axis.title, axis._left_title, axis.xaxis.label, axis.yaxis.label]  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
 from synth.evaluation import drawn
-from tests.experiments.conftest import FEW, KEYS
+from tests.experiments.conftest import FEW, KEYS, measure_only
 from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
@@ -94,6 +94,7 @@ def all_figures(done: Results, tmp_path_factory: pytest.TempPathFactory) -> Path
     points = samples.coordinates(json.loads((done.folder / "models.json").read_text())[""])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "FIGURES", FIGURES)
+        patched.setattr(figures, "IMAGES", ("png",))
         figures.draw_all(done.table, folder, points=points)
     return folder
 
@@ -465,13 +466,16 @@ def test_a_cell_is_the_study_with_its_setting(root: Path, done: Results, swept: 
 
 
 def test_trained_together_or_alone_a_model_is_the_same_up_to_rounding(
-    root: Path, tmp_path: Path, done: Results
+    root: Path, tmp_path: Path, done: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together, _ = noise(root, 0.25, 0.75)
-    alone, lines = run(tmp_path, "tuning.data.label_noise=0.75")
+    measure_only(monkeypatch, "behaviour", "clusters", "sensitivity")
+    together, _ = noise(root, 0.25, 0.75, settings=("methods=[sft]",))
+    alone, lines = run(tmp_path, "tuning.data.label_noise=0.75", "methods=[sft]")
     assert not any("cells" in line for line in lines)
     one, other = together.cell("0.75"), alone.table
-    plain = one["intervention"].isna() & one["metric"].isin(["log_odds", "tau", "separation", "lipschitz"])
+    compared = ["log_odds", "tau", "separation", "lipschitz"]
+    plain = one["intervention"].isna() & one["metric"].isin(compared)
+    assert set(one["metric"][plain]) == set(compared)
     # Batched over more runs, XLA adds in another order: single precision, over four steps.
     pd.testing.assert_series_equal(one["value"][plain], other["value"][plain], rtol=1e-3, atol=1e-4)
 
@@ -490,9 +494,12 @@ def test_a_value_that_is_added_is_all_that_is_made(root: Path, swept: tuple[Resu
     pd.testing.assert_frame_equal(more.table[more.table["cell"] != "0.125"].reset_index(drop=True), old)
 
 
-def test_a_cell_that_fails_leaves_the_others(root: Path, done: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cell_that_fails_leaves_the_others(
+    root: Path, done: Results, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ablation = ["ablation.name=rate", "ablation.setting=tuning.learning_rate", "ablation.values=[2e-3,1e38]"]
     places = [f"output_dir={root}/outputs", f"store_dir={root}/store"]
+    measure_only(monkeypatch, "behaviour")
     for _ in range(2):  # The second time it is tried again.
         assert main([*TINY, *ablation, *places]) == 1
         error = capsys.readouterr().err

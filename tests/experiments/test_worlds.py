@@ -34,7 +34,9 @@ from tests.experiments.test_study import TINY
 
 pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
 
-SMALL = [*TINY, "seeds=1", "model.layers=1"]
+SMALL = [*TINY, "seeds=1", "model.layers=1", "world.tasks.aliases=0", "world.coverage.productions=1"]
+"""Without the families of aliases and of productions left out, whose programs are the longest to compile: that worlds
+share them too is a test of `tests/synth/test_shared.py`"""
 
 MEASURED = 3 * len(MEASUREMENTS) + sum(row.of_random for row in MEASUREMENTS.values()) + 4
 """Measurements of the untouched model, two tuned ones and the random one, and what each of them answered"""

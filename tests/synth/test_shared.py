@@ -15,8 +15,10 @@ from models.training.method import labelled_pairs
 from models.training.pretraining import PretrainConfig
 from synth import sequences
 from synth.coverage import CoverageConfig
+from synth.evaluation import _block
+from synth.families import FAMILIES
 from synth.keys import batch_keys, fold
-from synth.lookup import sampler
+from synth.lookup import existing, sampler
 from synth.prompts import TEST, sample
 from synth.shared import Constants, Shared, shared
 from synth.tuning_data import TuningData
@@ -132,6 +134,15 @@ def test_prompts_of_a_family_are_those_of_the_plain_functions(name: str, key: ja
         found[world.seed], constants = shared(drawn, key)
         same(found[world.seed].compiled(constants, key), jax.jit(drawn)(key))
     assert found[0] is found[1]
+
+
+def test_worlds_share_the_program_of_every_family_that_they_have() -> None:
+    (names, of_other), parts = [existing(build_world(world)) for world in WORLDS], ["unsafe@productions"]
+    assert names == of_other
+    assert set(names) == {name for name, row in FAMILIES.items() if row.kind != "any"}
+    for name in (*names, *parts):
+        first, second = (_block(world, name)[0] for world in WORLDS)
+        assert first is second, name
 
 
 def test_a_world_of_other_shapes_has_a_program_of_its_own() -> None:
