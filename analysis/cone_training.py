@@ -174,6 +174,15 @@ def orthonormal(basis: jax.Array) -> jax.Array:
     return jnp.stack(found)
 
 
+def tangent(gradient: jax.Array, basis: jax.Array, active: jax.Array) -> jax.Array:
+    """What of `gradient` [K, D] keeps the rows of `basis` that are `active` [K] orthonormal to first order.
+
+    It turns rows in their span, too: by Gram and Schmidt alone a row would never make room for one behind it.
+    """
+    along = jnp.where(active[None] & active[:, None], gradient @ basis.T, 0.0)
+    return gradient - (along + along.T) / 2 @ basis
+
+
 class Course(NamedTuple):
     """What an optimisation came to."""
 
@@ -198,7 +207,7 @@ def optimised(
     """A cone for each of A targets, whose arrays have that leading axis: `begin` [A, K, D], `steps` [A, checks, steps
     between them, B], `checked` [A, 1, B].
 
-    AdamW with steps in the tangents of the sphere, and back to orthonormal rows after each (the paper's Algorithm 1).
+    AdamW with steps in the tangent space of orthonormal rows, and back to such rows after each.
     """
     optimiser = optax.adamw(rate)
 
@@ -208,7 +217,7 @@ def optimised(
         def step(state: tuple[jax.Array, Any], which: Rows) -> tuple[tuple[jax.Array, Any], None]:
             basis, moments = state
             gradient = jax.grad(partial(loss, model, params, training, target))(basis, which)
-            gradient = gradient - jnp.sum(gradient * basis, axis=-1, keepdims=True) * basis
+            gradient = tangent(gradient, basis, jnp.any(which.along != 0, axis=0))
             # Optax raises Adam's decay to an integer power, which is no strict promotion.
             with jax.numpy_dtype_promotion("standard"):
                 change, moments = optimiser.update(gradient, moments, basis)
