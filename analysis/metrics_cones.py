@@ -19,9 +19,9 @@ OWN: dict[str, Metric] = {
         "loss on validation prompts", NUMBER, "This is the loss that a cone has at check `index`; 0 is before any step."
     ),
     "cone_cosine": Metric(
-        "|cosine| with difference of means",
+        "cosine with difference of means",
         NUMBER,
-        "This is |cosine| of the difference of means with row `index` of a cone's basis.",
+        "The difference of means has a cosine of this size with row `index` of a cone's basis.",
         Null(DIRECTIONS, "cone_cosine_random"),
     ),
     "cross_effect": Metric(

@@ -12,6 +12,7 @@ from experiments.figures import (
     angles,
     attacks,
     behaviour,
+    cones,
     distances,
     energy,
     groups,
@@ -161,6 +162,7 @@ FIGURES: dict[str, Drawing] = {
         partial(paths.draw, kind="transfer"),
         of_models=True,
     ),
+    "cones": Drawing("Refusal without directions of a cone (cf. Wollschläger et al. 2025)", cones.rows, cones.draw),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
 }
 

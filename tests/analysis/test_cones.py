@@ -43,7 +43,7 @@ SIZE, LEAST = 4.0, 0.34
 
 
 def planted(least: float = LEAST) -> tuple[Params, np.ndarray]:
-    """A model that refuses where the stream at EOT has more than the share `least` of what unsafe tokens have along a direction,
+    """A model that refuses where the stream at EOT has more than a share of what unsafe tokens have along a direction,
     which is returned.
 
     Attention takes that from the token that asks to EOT, so that ablating r leaves (1 - cos(r, direction)^2)^2 of it.

@@ -97,6 +97,7 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
         "covariance_sigma": {"spectra"},
         "mean_distance": {"distances", "distances_out"},
         "adv_complied": {"attacks"},
+        "lowest_complied": {"cones"},
     }
     of_changed_models = {"interventions", "multiples", "parts", "patches", "between", "transfer"}
     on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
@@ -183,6 +184,7 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
         "multiples",
         "tau_groups",
         "neurons_sample",
+        "cones",
     ],
 )
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
