@@ -39,7 +39,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     0 dimensions is the model as it is; marks at 1 are single directions that were found otherwise.
     """
     names = models(rows)
-    figure, axes = panels(names, list(LINES.values()), "dimension of the cone", height=1.0)
+    figure, axes = panels(names, list(LINES.values()), "dimension", height=1.0)
     for line, (family, metric) in zip(axes, LINES, strict=True):
         for axis, model in zip(line, names, strict=True):
             here = select(rows, node=model, family=family)
