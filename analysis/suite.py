@@ -9,6 +9,7 @@ from analysis import (
     attacks,
     behaviour,
     clusters,
+    cones,
     directions,
     interventions,
     multiples,
@@ -18,6 +19,7 @@ from analysis import (
 )
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
+from analysis.cone_search import ConesConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
@@ -54,6 +56,7 @@ class AnalysisConfig:
     attacks: AttacksConfig = field(default_factory=AttacksConfig)
     interventions: InterventionsConfig = field(default_factory=InterventionsConfig)
     directions: DirectionsConfig = field(default_factory=DirectionsConfig)
+    cones: ConesConfig = field(default_factory=ConesConfig)
 
     def __post_init__(self) -> None:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
@@ -134,6 +137,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "multiples": Measurement(multiples.measure, ("interventions", "separability.ridge"), of_random=False),
     "interventions": Measurement(interventions.measure, ("interventions",), of_random=False),
     "directions": Measurement(directions.measure, ("directions",)),
+    "cones": Measurement(cones.measure, ("directions", "cones")),
 }
 
 

@@ -12,6 +12,7 @@ from experiments.figures import (
     angles,
     attacks,
     behaviour,
+    cones,
     directions,
     distances,
     energy,
@@ -162,6 +163,7 @@ FIGURES: dict[str, Drawing] = {
         partial(paths.draw, kind="transfer"),
         of_models=True,
     ),
+    "cones": Drawing("Refusal without directions of a cone (cf. Wollschläger et al. 2025)", cones.rows, cones.draw),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
     "refusal_edits": Drawing(
         "Without a direction of refusal, and with it added (cf. Figs. 1 and 3 of arXiv 2406.11717)",

@@ -130,6 +130,21 @@ def _directions(rows: Rows, layers: Sequence[int]) -> None:
         rows.add(metric, intervention=["ablate random"], strength=[2.0], **edited)
 
 
+def _cones(rows: Rows) -> None:
+    tried: dict[str, Any] = {"strength": (1.0, 2.0, 3.0), "module": ["resid"]}
+    single: dict[str, Any] = {"strength": [1.0], "module": ["resid"]}
+    intact: dict[str, Any] = {"intervention": ["ablate cone"], "strength": [0.0], "module": ["resid"]}
+    for at in (
+        intact,
+        {"intervention": ["ablate cone", "ablate cone random"], **tried},
+        {"intervention": ["ablate means", "ablate independent"], **single},
+    ):
+        for metric in ("complied", "first_refused"):
+            rows.add(metric, 16, family=("safe", "unsafe"), **at)
+        for metric in ("lowest_complied", "highest_first_refused"):
+            rows.add(metric, 16, family=["unsafe"], **at)
+
+
 def results(
     seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
 ) -> pd.DataFrame:
@@ -156,6 +171,10 @@ def results(
                 _change(on_way, deep)
                 found += on_way.found
         found += rows.found
+        # Drawn apart: what else is in the table does not depend on it.
+        apart = Rows(np.random.default_rng([key, seed, len(found)]), **rows.fixed)
+        _cones(apart)
+        found += apart.found
     return _typed(pd.DataFrame(found))
 
 

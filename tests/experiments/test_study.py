@@ -67,7 +67,7 @@ TINY = [
 ]
 
 
-OFF = {"attacks", "spectra_by_step", "sines_by_step", "projections_by_step"}
+OFF = {"attacks", "cones", "spectra_by_step", "sines_by_step", "projections_by_step"}
 """Figures of what is not measured unless it is asked for"""
 
 
