@@ -16,12 +16,12 @@ import numpy as np
 from analysis.attacks import AttacksConfig, attack
 from analysis.attribution import attribute, mean_shares
 from analysis.chance import random_units
-from analysis.edit import Edit, Fed, Label, Weights
+from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
 from analysis.observe import at_once, in_pieces
 from analysis.refusal import stream
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.scores import Scores, results_of, scores, stacked
+from analysis.scores import Scores, first_token, results_of, scores, stacked
 from analysis.selection import SIDES, DirectionsConfig, Found, NoDirectionError, material, search
 from analysis.soft_tokens import insert, start, with_soft_tokens
 from analysis.subspaces import unit
@@ -115,18 +115,6 @@ def changed(subject: Subject, found: Found) -> Iterator[Result]:
             label = Label(intervention, strength, module="resid")
             for metric, family in ((metric, family) for metric in EDITED for family in SIDES):
                 yield Row(metric, np.nan, 0, family=family, missing=_none_passes(config), **label._asdict())
-
-
-@jax.jit
-def first_token(edit: Edit, fed: Fed) -> jax.Array:
-    """[B, V] log-probabilities of the first token of the response."""
-
-    def of_piece(fed: Fed) -> jax.Array:
-        logits = edit.logits(fed)[jnp.arange(len(fed.go)), fed.go]
-        return jax.nn.log_softmax(logits.astype(jnp.float32))
-
-    found: jax.Array = in_pieces(of_piece, fed, at_once(fed.tokens.shape[1]))
-    return found
 
 
 def divergence(before: jax.Array, after: jax.Array) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The kinds of edits by name, each of a file of its own."""
 
 from analysis.edit import Kind
-from analysis.edits import directions, mixtures, multiples, parts, patches
+from analysis.edits import directions, mixtures, multiples, parts, patches, steering
 
 EDITS: dict[str, Kind] = {
     "multiples": multiples.KIND,
@@ -9,4 +9,5 @@ EDITS: dict[str, Kind] = {
     "patches": patches.KIND,
     "mixtures": mixtures.KIND,
     "directions": directions.KIND,
+    "steering": steering.KIND,
 }
