@@ -10,14 +10,18 @@ from analysis import (
     behaviour,
     clusters,
     directions,
+    harmfulness,
     interventions,
     multiples,
     nullspace,
     sensitivity,
     separability,
+    shifts,
 )
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
+from analysis.components import ShiftsConfig
+from analysis.contrast import HarmfulnessConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
@@ -54,6 +58,8 @@ class AnalysisConfig:
     attacks: AttacksConfig = field(default_factory=AttacksConfig)
     interventions: InterventionsConfig = field(default_factory=InterventionsConfig)
     directions: DirectionsConfig = field(default_factory=DirectionsConfig)
+    harmfulness: HarmfulnessConfig = field(default_factory=HarmfulnessConfig)
+    shifts: ShiftsConfig = field(default_factory=ShiftsConfig)
 
     def __post_init__(self) -> None:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
@@ -127,6 +133,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "multiples": Measurement(multiples.measure, ("interventions", "separability.ridge"), of_random=False),
     "interventions": Measurement(interventions.measure, ("interventions",), of_random=False),
     "directions": Measurement(directions.measure, ("directions",)),
+    "harmfulness": Measurement(harmfulness.measure, ("harmfulness", "directions")),
+    "shifts": Measurement(shifts.measure, ("shifts", "directions"), of_random=False),
 }
 
 
