@@ -27,6 +27,7 @@ from analysis.metric import (
     soft,
     with_nulls,
 )
+from analysis.metrics_hidden import OWN as HIDDEN
 
 METRICS: dict[str, Metric] = with_nulls(
     {
@@ -336,6 +337,7 @@ METRICS: dict[str, Metric] = with_nulls(
         "adv_direction_complied": Metric(
             "share complied", SHARE, "This is `complied` with these soft tokens.", soft("direction_complied")
         ),
+        **HIDDEN,
         # tuning
         "repeats": Metric("prompts seen before", SHARE, "Tuning had shown this share of its prompts before."),
     }

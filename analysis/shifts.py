@@ -57,8 +57,8 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
         for centred in (False, True):
             matrix = of.shift[:, layer] - centred * of.shift[:, layer].mean(axis=0)
             if np.linalg.norm(matrix) <= 1e-6 * np.linalg.norm(of.before[:, layer]):
-                name, place = _named("shift_energy", centred), {"module": SITE, "layer": layer + 1}
-                results.append(Row(name, np.nan, len(matrix), missing=STILL, position=0, **place))
+                name = _named("shift_energy", centred)
+                results.append(Row(name, np.nan, 0, missing=STILL, module=SITE, layer=layer + 1, position=0))
                 continue
             found = spectrum(matrix, config.shares)
             firsts[layer, centred] = found.components[0]
