@@ -93,14 +93,14 @@ def columns(found: Contrast) -> Iterator[Row]:
 
 
 def sides(subject: Subject, found: Contrast, count: int) -> Iterator[Result]:
-    """By family and place, on which side prompts lie, also of those that were complied with and of the others; and what
-    the means of the other place say of the same."""
-    of = found.of
+    """By family and place, on which side prompts lie, also of those that were complied with and of the others; how far
+    apart unsafe and safe ones do, in standard deviations; and what the means of the other place say of the same."""
+    of, scored = found.of, {}
     means = np.stack([found.seen[side].mean(axis=0) for side in of.train.sides])
     for family, both in subject.prompts.items():
         batch = both.complying
         seen = places(of.model, of.params, Fed(batch.tokens[:count, :-1], batch.go[:count]))
-        own, swapped = (leaning(seen, one, found.apart) for one in (means, means[:, :, ::-1]))
+        scored[family] = own, swapped = [leaning(seen, one, found.apart) for one in (means, means[:, :, ::-1])]
         complied = np.asarray(subject.observations[family].complied[:count])
         for i, position in enumerate(PLACES.values()):
             at: dict[str, Any] = {"family": family, "module": RESIDUAL, "position": position}
@@ -109,6 +109,18 @@ def sides(subject: Subject, found: Contrast, count: int) -> Iterator[Result]:
             for metric, which in (("successful", complied), ("failed", ~complied)):
                 value, missing = (own[which, i].mean(), None) if which.any() else (np.nan, "there are no such prompts")
                 yield Row(f"side_score_{metric}", float(value), int(which.sum()), missing=missing, **at)
+    for metric, unsafe, safe in zip(("side_gap", "side_gap_swapped"), scored["unsafe"], scored["safe"], strict=True):
+        for position, gap in zip(PLACES.values(), gaps(unsafe, safe), strict=True):
+            missing = None if np.isfinite(gap) else "the scores have no spread"
+            yield Row(metric, gap, len(unsafe) + len(safe), module=RESIDUAL, position=position, missing=missing)
+
+
+def gaps(one: np.ndarray, other: np.ndarray) -> list[float]:
+    """By place, the mean of scores `one` [n, 2] less that of `other` [m, 2], over their standard deviation within both
+    (Cohen's d); nan where that is 0."""
+    within = np.sqrt((one.var(axis=0) * len(one) + other.var(axis=0) * len(other)) / (len(one) + len(other)))
+    apart = one.mean(axis=0) - other.mean(axis=0)
+    return np.divide(apart, within, out=np.full(len(apart), np.nan), where=within > 0).tolist()
 
 
 def changed(subject: Subject, found: Contrast, config: HarmfulnessConfig, count: int) -> Iterator[Result]:

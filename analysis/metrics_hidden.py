@@ -36,6 +36,13 @@ HARMFULNESS: dict[str, Metric] = {
         "nearer unsafe, complied", NUMBER, "This is `side_score` of the prompts that were complied with."
     ),
     "side_score_failed": Metric("nearer unsafe, others", NUMBER, "This is `side_score` of all other prompts."),
+    "side_gap": Metric(
+        "unsafe less safe",
+        NUMBER,
+        "By `side_score` unsafe and safe prompts are so many standard deviations apart.",
+        Null(OTHER_PLACE, "side_gap_swapped"),
+        level=0.0,
+    ),
     "steering_layer": Metric("layer of steering", NUMBER, "What is added is added to what this layer reads."),
 }
 

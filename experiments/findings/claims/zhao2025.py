@@ -6,13 +6,15 @@ The last token of an instruction is the last token of a text here, and the last 
 from typing import Any
 
 from experiments.findings.claims.conventions import Conventions
-from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, Measure, Values, within
+from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, Measure, Values, over_chance, within
 from experiments.findings.claims.paper import Claim, Paper
 from experiments.findings.claims.reading import MissingError, Reading
 from synth.families import JAILBREAKS
 
 TEXT, EOT = -1, 0
 """The positions that harmfulness and refusal are read at"""
+GAP = 0.5
+"""Standard deviations that unsafe and safe prompts must be apart before a way between them is measured"""
 
 
 def apart(results: Reading, method: str) -> tuple[Values, Values]:
@@ -23,39 +25,21 @@ def apart(results: Reading, method: str) -> tuple[Values, Values]:
     return across, (harm * refuse) ** 0.5
 
 
-def tells(place: int) -> Measure:
-    """How much further unsafe than safe prompts lie to the unsafe side at a position, by its own means and by those of
-    the other one."""
-
-    def measure(results: Reading, method: str) -> tuple[Values, Values]:
-        own, swapped = (_between(results, method, place, metric) for metric in ("side_score", "side_score_swapped"))
-        return own, swapped
-
-    return measure
-
-
-def _between(results: Reading, method: str, place: int, metric: str = "side_score") -> Values:
-    unsafe, safe = (results.mean(metric, method, family=name, position=place) for name in ("unsafe", "safe"))
-    return unsafe - safe
-
-
 def jailbreaks_move(results: Reading, method: str) -> tuple[Values, Values]:
     """How far on the way from unsafe prompts, 0, to safe ones, 1, jailbreaks lie that succeed: at EOT, and at the last
-    token of the text; of seeds in which both tell unsafe from safe prompts."""
+    token of the text; of seeds in which unsafe and safe prompts are GAP apart at both."""
 
     def way(place: int) -> Values:
         successful: dict[str, Any] = {"family": list(JAILBREAKS), "position": place, "weighted": True}
         moved = results.mean("side_score_successful", method, **successful)
-        unsafe, whole = (
-            results.mean("side_score", method, family="unsafe", position=place),
-            _between(results, method, place),
-        )
-        return (unsafe - moved) / whole.where(whole > 0)
+        unsafe, safe = (results.mean("side_score", method, family=name, position=place) for name in ("unsafe", "safe"))
+        told = results.mean("side_gap", method, position=place) >= GAP
+        return ((unsafe - moved) / (unsafe - safe))[told]
 
     refusal, harm = way(EOT), way(TEXT)
-    both = refusal.notna() & harm.notna()
-    if not both.any():
-        raise MissingError(f"no seed of {method} tells unsafe from safe prompts at both positions")
+    both = refusal.index.intersection(harm.index)
+    if both.empty:
+        raise MissingError(f"{method} does not tell unsafe from safe prompts at both positions")
     return refusal[both], harm[both]
 
 
@@ -81,14 +65,14 @@ PAPER = Paper(
             "two directions",
             "",
             "the last token of the text tells unsafe from safe prompts, by its own means and not by those of EOT",
-            tells(TEXT),
+            over_chance("side_gap", position=TEXT),
             unit="part",
         ),
         "refusal at EOT": Claim(
             "two directions",
             "",
             "EOT tells them, by its own means and not by those of the last token of the text",
-            tells(EOT),
+            over_chance("side_gap", position=EOT),
             unit="part",
         ),
         "jailbreaks": Claim(
