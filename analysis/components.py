@@ -187,8 +187,8 @@ class Removed(NamedTuple):
     """Random directions in the place of each"""
 
 
-def removed(of: Material, firsts: list[np.ndarray], refusal: Direction, draws: int) -> Removed:
-    """Of the first component behind each layer, `firsts` [L] of [D], that without which unsafe validation prompts are
+def removed(of: Material, firsts: dict[int, np.ndarray], refusal: Direction, draws: int) -> Removed:
+    """Of the first components [D] behind layers, `firsts` by layer, that without which unsafe validation prompts are
     refused least."""
     bypass, _, _ = tried(
         of.model,
@@ -196,9 +196,9 @@ def removed(of: Material, firsts: list[np.ndarray], refusal: Direction, draws: i
         of.validation.fed,
         of.validation.sides,
         of.refusal,
-        jnp.asarray(np.stack(firsts), jnp.float32),
-        jnp.arange(len(firsts)),
+        jnp.asarray(np.stack([*firsts.values()]), jnp.float32),
+        jnp.asarray([*firsts]),
         jnp.zeros((1, of.model.width)),
     )
-    layer = int(np.nanargmin(np.asarray(bypass)))
+    layer = [*firsts][int(np.argmin(bypass))]
     return Removed(refusal.unit, firsts[layer], layer, draws)

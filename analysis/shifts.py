@@ -73,8 +73,8 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
     results += in_shift(refusal.unit, firsts)
     results += in_change(subject, config, refusal.unit)
     results += in_axes(subject, refusal.unit)
-    moved = [vector for (_, centred), vector in firsts.items() if not centred]
-    if len(moved) == subject.model.layers:
+    moved = {layer: vector for (layer, centred), vector in firsts.items() if not centred}
+    if moved:
         results += without(subject, removed(asked, moved, refusal, config.draws), directions.prompts)
     return results
 
