@@ -15,6 +15,7 @@ from experiments.figures import (
     distances,
     energy,
     groups,
+    harmfulness,
     interventions,
     jailbreaks,
     multiples,
@@ -25,6 +26,7 @@ from experiments.figures import (
     scorecard,
     sensitivity,
     separability,
+    shifts,
     sines,
     spectra,
     tables,
@@ -160,6 +162,14 @@ FIGURES: dict[str, Drawing] = {
         partial(paths.rows, kind="transfer"),
         partial(paths.draw, kind="transfer"),
         of_models=True,
+    ),
+    "harmfulness": Drawing(
+        "Harmfulness beside refusal: directions, jailbreaks, steering (arXiv 2507.11878)",
+        harmfulness.rows,
+        harmfulness.draw,
+    ),
+    "shifts": Drawing(
+        "How tuning moved the residual stream, and the refusal direction (arXiv 2502.09674)", shifts.rows, shifts.draw
     ),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
 }

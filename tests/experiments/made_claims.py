@@ -195,4 +195,4 @@ def make(strength: float, noise: float, seeds: int = 6, draw: int = 0, worlds: b
     table["value"] = np.where(added, table["value"] + noise * z / 4, table["value"] * np.exp(noise * z))
     table = table.assign(study="s", cell="", world="w", model="m", n=512, missing=None, step=None)
     table = table.assign(method=table["node"], start=None)
-    return table[list(COLUMNS)].astype(NULLABLE)
+    return table.reindex(columns=list(COLUMNS)).astype(NULLABLE)
