@@ -16,7 +16,7 @@ from analysis.edits import steering
 from analysis.edits.directions import Added
 from analysis.refusal import refusal_log_odds
 from analysis.rows import Row, Samples, Subject
-from analysis.selection import Asked, DirectionsConfig, Material
+from analysis.selection import Asked, DirectionsConfig, Material, material
 from models.taps import capture
 from models.transformer import ModelConfig, Params
 from synth import sequences
@@ -262,6 +262,33 @@ def test_places_are_what_each_layer_reads_at_the_end_of_the_text_and_at_eot(tune
         for i, place in enumerate((-1, 0)):
             expected = seen[np.arange(len(batch.go)), batch.go + place]
             np.testing.assert_allclose(found[:, layer, i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sides_are_by_the_means_of_training_prompts_at_the_same_position_or_swapped(
+    results: list[Row | Samples], tuned: Subject
+) -> None:
+    of, count = material(tuned, DIRECTIONS), DIRECTIONS.prompts
+    found = contrast.contrast(of)
+    means = [found.seen[side].mean(axis=0) for side in of.train.sides]
+    layers = np.flatnonzero(found.apart)
+    scored = {}
+    for family, metric, place in itertools.product(FAMILIES, ("side_score", "side_score_swapped"), (0, 1)):
+        batch = tuned.prompts[family].complying
+        seen = contrast.places(tuned.model, tuned.params, Fed(batch.tokens[:count], batch.go[:count]))[:, :, place]
+        by = 1 - place if metric.endswith("swapped") else place
+        unsafe, safe = (
+            np.sum(seen * mean[:, by], axis=-1) / np.linalg.norm(seen, axis=-1) / np.linalg.norm(mean[:, by], axis=-1)
+            for mean in means
+        )
+        expected = (unsafe - safe)[:, layers].mean(axis=1)
+        (one,) = (x for x in results if (x.metric, x.family, x.position) == (metric, family, place - 1))
+        assert isinstance(one, Samples)
+        np.testing.assert_allclose(one.values, expected, atol=1e-6)
+        scored[metric, family, place] = expected
+    for part, place in itertools.product(("", "_swapped"), (0, 1)):
+        ours, theirs = (scored[f"side_score{part}", family, place] for family in ("unsafe", "safe"))
+        expected = (ours.mean() - theirs.mean()) / np.sqrt((ours.var() + theirs.var()) / 2)
+        assert value(results, f"side_gap{part}", position=place - 1).value == pytest.approx(expected)
 
 
 def test_where_prompts_leave_the_same_a_row_says_so(tuned: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
