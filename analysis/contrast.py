@@ -84,9 +84,10 @@ def contrast(of: Material) -> Contrast:
 
 def halves(sides: tuple[np.ndarray, np.ndarray], key: jax.Array) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """`sides` [N] bool of two random halves, which share no prompt and have as many of each side, or one less."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     first = []
-    for i, side in enumerate(sides):
-        chosen = np.asarray(jax.random.permutation(fold(key, i), np.flatnonzero(side)))[: int(side.sum()) // 2]
+    for side in sides:
+        chosen = rng.permutation(np.flatnonzero(side))[: int(side.sum()) // 2]
         first.append(np.isin(np.arange(len(side)), chosen))
     return (first[0], first[1]), (sides[0] & ~first[0], sides[1] & ~first[1])
 
@@ -113,7 +114,6 @@ def induced(
 ) -> jax.Array:
     """[C] the log-odds of refusal, over the prompts `among` [B], with each of `vectors` [C, D] added at its layer of
     `layers` [C] and up to its position of `last` [C]."""
-
     behind = jnp.arange(fed.tokens.shape[1])[None] - fed.go[:, None]
 
     def of_one(one: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:

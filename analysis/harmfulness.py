@@ -23,7 +23,6 @@ from synth.keys import fold
 
 RESIDUAL = "resid_pre"
 """The site that directions are found at"""
-HARM, REFUSE = PLACES.values()
 INTACT = Label("steer", 0, module="resid")
 """Of the model as it is, on the prompts that are steered"""
 SAME = "safe and unsafe prompts leave the same at one of both positions"

@@ -16,6 +16,7 @@ from analysis.components import (
     Removed,
     Shifted,
     ShiftsConfig,
+    Spectrum,
     accuracy,
     dealt,
     refusal_direction,
@@ -62,7 +63,7 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
                 continue
             found = spectrum(matrix, config.shares)
             firsts[layer, centred] = found.components[0]
-            results += energy(subject, config, matrix, layer, centred)
+            results += energy(subject, config, matrix, found, layer, centred)
             if not centred:
                 results += detectors(subject, config, of, found.components[: config.components], layer)
     try:
@@ -83,11 +84,12 @@ def _named(metric: str, centred: bool) -> str:
     return metric + "_centred" * centred
 
 
-def energy(subject: Subject, config: ShiftsConfig, matrix: np.ndarray, layer: int, centred: bool) -> Iterator[Row]:
+def energy(
+    subject: Subject, config: ShiftsConfig, matrix: np.ndarray, found: Spectrum, layer: int, centred: bool
+) -> Iterator[Row]:
     """How much of the energy of the shift `matrix` [N, D] its first component has, and how many hold shares of it
     (`index`, in percent); beside shifts of the same sizes in random directions."""
     key = fold(subject.key, "shifts", layer, int(centred))
-    found = spectrum(matrix, config.shares)
     null = [spectrum(one, config.shares) for one in turned(matrix, config.draws, key)]
     place: dict[str, Any] = {"module": SITE, "layer": layer + 1, "position": 0}
     name = _named("shift_energy", centred)
