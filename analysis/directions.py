@@ -16,12 +16,12 @@ import numpy as np
 from analysis.attacks import AttacksConfig, attack
 from analysis.attribution import attribute, mean_shares
 from analysis.chance import random_units
-from analysis.edit import Edit, Fed, Label, Weights
+from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
 from analysis.observe import at_once, in_pieces
 from analysis.refusal import stream
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.scores import Scores, results_of, scores, stacked
+from analysis.scores import Scores, first_token, results_of, scores, stacked
 from analysis.selection import SIDES, DirectionsConfig, Found, NoDirectionError, material, search
 from analysis.soft_tokens import insert, start, with_soft_tokens
 from analysis.subspaces import unit
@@ -131,18 +131,6 @@ def _rank(kept: dict[int, float], prompts: int, config: DirectionsConfig) -> Row
     else:
         return Row("direction_rank", float(gone[0]), prompts, module=RESIDUAL)
     return Row("direction_rank", np.nan, prompts, module=RESIDUAL, missing=missing)
-
-
-@jax.jit
-def first_token(edit: Edit, fed: Fed) -> jax.Array:
-    """[B, V] log-probabilities of the first token of the response."""
-
-    def of_piece(fed: Fed) -> jax.Array:
-        logits = edit.logits(fed)[jnp.arange(len(fed.go)), fed.go]
-        return jax.nn.log_softmax(logits.astype(jnp.float32))
-
-    found: jax.Array = in_pieces(of_piece, fed, at_once(fed.tokens.shape[1]))
-    return found
 
 
 def divergence(before: jax.Array, after: jax.Array) -> np.ndarray:

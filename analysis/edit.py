@@ -84,6 +84,7 @@ class Label(NamedTuple):
     other: str | None = None
     layer: int | None = None
     module: str | None = None
+    position: int | None = None
 
 
 E = TypeVar("E", bound=Edit)
@@ -108,8 +109,8 @@ class Kind(NamedTuple):
     """Where it is defined, `__name__` there: what is measured of its edits depends on what that module imports"""
     measurement: str
     """What tries its edits: "interventions" or, of Weights, into which it looks, "multiples", both of one model and the
-    one that its tuning started from; "paths" of a model and the `Subject.others`; "directions" of a model alone"""
+    one that its tuning started from; "paths" of a model and the `Subject.others`; others by their names"""
     edits: Callable[[Subject, Any], Iterator[Made[Any]]]
-    """All of them, from a model and the settings of that measurement, or what it found by them (`selection.Found`)"""
+    """All of them, from a model and the settings of that measurement, or what it found (`selection.Found` say)"""
     controls: Mapping[str, str] = MappingProxyType({})
     """By intervention, the random one of equal rank or norm that stands beside it"""

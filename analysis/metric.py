@@ -11,20 +11,23 @@ GRADIENT = "logit per unit of embedding"
 
 PERMUTED, DIRECTIONS, FRAMES, MATRIX = "permuted labels", "random directions", "random frames", "random matrix"
 EVEN, UNTUNED, OTHER, SOFT = "even share", "untuned", "untuned model, other prompts", "random soft tokens"
+OTHER_PLACE = "means of the other position"
 
 CHANCES = {
     PERMUTED: "The same statistic with safe and unsafe labels dealt at random, many times: "
     "what chance alone separates.",
-    DIRECTIONS: "As many random directions of the same size in place of those of the change of weights: "
+    DIRECTIONS: "As many random directions of the same size in place of those that were found: "
     "what any direction would pick up.",
     FRAMES: "Random orthonormal frames of the same size in place of the singular vectors: "
     "a random direction is already nearly at right angles to a subspace.",
-    MATRIX: "A change of weights of the same size in random directions: what any change would have there.",
+    MATRIX: "A change of the same size in random directions: what any change would have there.",
     EVEN: "The share of the change each part of the model would have if every weight changed alike.",
     UNTUNED: "The same quantity of the weights before tuning.",
     OTHER: "The model before tuning compared with itself on as many other prompts: "
     "the angles that so few prompts make.",
     SOFT: "As many random soft tokens of the same length: what they do without any optimisation.",
+    OTHER_PLACE: "The means of safe and unsafe prompts at the other of two positions: "
+    "what lies nearer either mean wherever it was read.",
 }
 """What nulls are made by, a sentence each."""
 

@@ -65,6 +65,18 @@ def generated(edit: Edit, prompts: Prompts) -> jax.Array:
     return found
 
 
+@jax.jit
+def first_token(edit: Edit, fed: Fed) -> jax.Array:
+    """[B, V] log-probabilities of the first token of the response."""
+
+    def of_piece(fed: Fed) -> jax.Array:
+        logits = edit.logits(fed)[jnp.arange(len(fed.go)), fed.go]
+        return jax.nn.log_softmax(logits.astype(jnp.float32))
+
+    found: jax.Array = in_pieces(of_piece, fed, at_once(fed.tokens.shape[1]))
+    return found
+
+
 Known = dict[tuple[str, Label], list[Scores]]
 """By method and label, what was found before"""
 

@@ -263,18 +263,23 @@ def search(of: Material, config: DirectionsConfig, key: jax.Array) -> Found:
     return Found(of, config, all_alone, first, chosen, np.array(found), permuted)
 
 
+def dealt_out(cells: np.ndarray, unsafe: np.ndarray, key: jax.Array) -> np.ndarray:
+    """[N] bool: safety dealt out anew among the combinations `cells` [N, k], of which as many are unsafe as were."""
+    kinds, which = np.unique(cells, axis=0, return_inverse=True)
+    which = which.reshape(-1)
+    # A combination that both have, as a text of two concepts may, counts as what most of its prompts are.
+    share = np.bincount(which, unsafe, len(kinds)) / np.bincount(which, minlength=len(kinds))
+    dealt = np.asarray(jax.random.permutation(key, len(kinds)))
+    return np.asarray((share > 0.5)[dealt][which])
+
+
 def relabelled(of: Material, key: jax.Array) -> Material:
     """The same with safety dealt out anew among the combinations, of which as many are unsafe as were.
 
     Every prompt is kept. It is what the pipeline finds where labels mean nothing.
     """
-    cells, which = np.unique(np.concatenate([of.train.cells, of.validation.cells]), axis=0, return_inverse=True)
-    which = which.reshape(-1)
     unsafe = np.concatenate([of.train.unsafe, of.validation.unsafe])
-    # A combination that both have, as a text of two concepts may, counts as what most of its prompts are.
-    share = np.bincount(which, unsafe, len(cells)) / np.bincount(which, minlength=len(cells))
-    dealt = np.asarray(jax.random.permutation(key, len(cells)))
-    label = (share > 0.5)[dealt][which]
+    label = dealt_out(np.concatenate([of.train.cells, of.validation.cells]), unsafe, key)
     train, validation = np.split(label, [len(of.train.unsafe)])
     return of._replace(train=_labelled(of.train, train), validation=_labelled(of.validation, validation))
 

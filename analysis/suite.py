@@ -11,15 +11,19 @@ from analysis import (
     clusters,
     cones,
     directions,
+    harmfulness,
     interventions,
     multiples,
     nullspace,
     sensitivity,
     separability,
+    shifts,
 )
 from analysis.attacks import AttacksConfig
 from analysis.clusters import ClustersConfig
+from analysis.components import ShiftsConfig
 from analysis.cone_search import ConesConfig
+from analysis.contrast import HarmfulnessConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.rows import Result, Subject
@@ -57,6 +61,8 @@ class AnalysisConfig:
     interventions: InterventionsConfig = field(default_factory=InterventionsConfig)
     directions: DirectionsConfig = field(default_factory=DirectionsConfig)
     cones: ConesConfig = field(default_factory=ConesConfig)
+    harmfulness: HarmfulnessConfig = field(default_factory=HarmfulnessConfig)
+    shifts: ShiftsConfig = field(default_factory=ShiftsConfig)
 
     def __post_init__(self) -> None:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
@@ -138,6 +144,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "interventions": Measurement(interventions.measure, ("interventions",), of_random=False),
     "directions": Measurement(directions.measure, ("directions",)),
     "cones": Measurement(cones.measure, ("directions", "cones")),
+    "harmfulness": Measurement(harmfulness.measure, ("harmfulness", "directions")),
+    "shifts": Measurement(shifts.measure, ("shifts", "directions"), of_random=False),
 }
 
 

@@ -1,7 +1,7 @@
 """The kinds of edits by name, each of a file of its own."""
 
 from analysis.edit import Kind
-from analysis.edits import cones, directions, mixtures, multiples, parts, patches
+from analysis.edits import cones, directions, mixtures, multiples, parts, patches, steering, unshifted
 
 EDITS: dict[str, Kind] = {
     "multiples": multiples.KIND,
@@ -10,4 +10,6 @@ EDITS: dict[str, Kind] = {
     "mixtures": mixtures.KIND,
     "directions": directions.KIND,
     "cones": cones.KIND,
+    "steering": steering.KIND,
+    "unshifted": unshifted.KIND,
 }

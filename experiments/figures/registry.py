@@ -17,6 +17,7 @@ from experiments.figures import (
     distances,
     energy,
     groups,
+    harmfulness,
     interventions,
     jailbreaks,
     multiples,
@@ -27,6 +28,7 @@ from experiments.figures import (
     scorecard,
     sensitivity,
     separability,
+    shifts,
     sines,
     spectra,
     tables,
@@ -164,6 +166,14 @@ FIGURES: dict[str, Drawing] = {
         of_models=True,
     ),
     "cones": Drawing("Refusal without directions of a cone (cf. Wollschläger et al. 2025)", cones.rows, cones.draw),
+    "harmfulness": Drawing(
+        "Harmfulness beside refusal: directions, jailbreaks, steering (arXiv 2507.11878)",
+        harmfulness.rows,
+        harmfulness.draw,
+    ),
+    "shifts": Drawing(
+        "How tuning moved the residual stream, and the refusal direction (arXiv 2502.09674)", shifts.rows, shifts.draw
+    ),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
     "refusal_edits": Drawing(
         "Without a direction of refusal, and with it added (cf. Figs. 1 and 3 of arXiv 2406.11717)",

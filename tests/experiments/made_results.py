@@ -145,6 +145,32 @@ def _cones(rows: Rows) -> None:
             rows.add(metric, 16, family=["unsafe"], **at)
 
 
+def _hidden(rows: Rows, layers: Sequence[int]) -> None:
+    at: dict[str, Any] = {"layer": layers, "module": ["resid_pre"]}
+    for metric in ("harm_refuse_cosine_halves", "harm_refuse_cosine_random"):
+        rows.add(metric, 64, **at)
+    rows.add("halves_cosine", 64, position=(-1, 0), **at)
+    for family, least in (("safe", -1.0), ("unsafe", 1.0), ("co_task", 0.0)):
+        for metric in ("side_score", "side_score_successful"):
+            rows.add(metric, 64, least, least + 0.1, family=[family], position=(-1, 0))
+    rows.add("first_refused", 64, family=["safe"], intervention=["steer"], strength=[0.0])
+    for place, names in ((-1, ["harm own"]), (0, ["harm", "refuse", "random", "refuse own"])):
+        edits = [f"steer {name}" for name in names]
+        rows.add("first_refused", 64, family=["safe"], intervention=edits, strength=[2.0], position=[place])
+
+
+def _shifts(rows: Rows, layers: Sequence[int]) -> None:
+    at: dict[str, Any] = {"layer": layers, "module": ["resid_post"]}
+    for metric in ("shift_energy", "shift_energy_centred", "shift_overlap", "shift_overlap_centred"):
+        for part in ("", "_random"):
+            rows.add(metric + part, 64, position=[0], **at)
+    rows.add("axis_overlap", 1, **at)
+    rows.add("change_overlap", 1, layer=layers, module=("W_in", "W_out", "W_O"), index=(1, 2))
+    rows.add("refused", 16, family=["unsafe"], intervention=["ablate shift"], strength=[0.0])
+    edits = ["ablate shift", "ablate shift random", "change without refusal", "change without random"]
+    rows.add("refused", 16, family=["unsafe"], intervention=edits, strength=[1.0])
+
+
 def results(
     seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
 ) -> pd.DataFrame:
@@ -159,8 +185,10 @@ def results(
         _activations(rows, deep)
         _sensitivity(rows)
         _directions(rows, deep)
+        _hidden(rows, deep)
         if method != UNTOUCHED:
             _change(rows, deep)
+            _shifts(rows, deep)
             _changed_models(rows, deep, [other for other in METHODS if other != method])
             _soft_tokens(rows, deep)
             for step in steps:

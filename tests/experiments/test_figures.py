@@ -120,7 +120,7 @@ def test_models_on_the_way_change_no_figure_of_the_finished_ones(table: pd.DataF
         if shown.name in kept:
             pd.testing.assert_frame_equal(shown.rows, kept[shown.name])
     of_prompts = {name for name, drawing in FIGURES.items() if drawing.of_prompts}
-    assert {*FIGURES, *TABLES} - {"jailbreaks"} - of_prompts <= {
+    assert {*FIGURES, *TABLES} - of_prompts <= {
         *(name.partition("-")[0] for name in kept),
         "spectra_by_step",
         "sines_by_step",
@@ -187,6 +187,8 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
         "tau_groups",
         "neurons_sample",
         "cones",
+        "harmfulness",
+        "shifts",
     ],
 )
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
@@ -351,6 +353,38 @@ def test_tau_by_group_is_drawn_a_group_a_line(table: pd.DataFrame) -> None:
         x, y = drawn_line(below(figure, "untouched", group - 1), "co_task")
         assert x == [1, 2]
         assert y == pytest.approx(list(rows.groupby("layer")["value"].mean()))
+
+
+def test_harmfulness_is_drawn_beside_refusal(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "harmfulness")
+    own = select(unchanged(table), node="sft")
+    for label, where in {
+        "one with the other": {"metric": "harm_refuse_cosine_halves"},
+        "refusal, EOT": {"metric": "halves_cosine", "position": 0},
+    }.items():
+        _, y = line(figure, "sft", label)
+        np.testing.assert_allclose(y, select(own, **where).groupby("layer")["value"].mean())
+    means = select(own, position=-1).groupby(["metric", "family"])["value"].mean()
+    unsafe, safe, moved = (means["side_score", family] for family in ("unsafe", "safe", "co_task"))
+    _, (drawn, *_) = drawn_line(below(figure, "sft", 1), "harmfulness, end of text")
+    assert drawn == pytest.approx((unsafe - moved) / (unsafe - safe))
+    steered = select(table, node="sft", intervention="steer harm own")["value"]
+    points = [[*np.asarray(one.get_ydata(), float)] for one in below(figure, "sft", 2).get_lines()]
+    assert points[4] == pytest.approx(list(steered))
+
+
+def test_shifts_are_drawn_with_what_is_removed(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "shifts")
+    own = select(unchanged(table), node="sft")
+    _, y = line(figure, "sft", "shift")
+    np.testing.assert_allclose(y, select(own, metric="shift_energy").groupby("layer")["value"].mean())
+    overlaps = below(figure, "sft", 1)
+    first = select(own, metric="change_overlap", module="W_out", index=1).groupby("layer")["value"].mean()
+    assert drawn_line(overlaps, "dW of W_out, first")[1] == pytest.approx(list(first))
+    removed = select(table, node="sft", intervention="ablate shift", metric="refused")
+    points = [[*np.asarray(one.get_ydata(), float)] for one in below(figure, "sft", 2).get_lines()]
+    for drawn, strength in zip(points, (0.0, 1.0), strict=False):
+        assert drawn == pytest.approx(list(select(removed, strength=strength)["value"]))
 
 
 def test_the_effect_on_one_prompt_has_its_sign_and_every_seed(table: pd.DataFrame) -> None:
