@@ -9,7 +9,7 @@ from analysis.suite import MEASUREMENTS
 from experiments import figures
 from experiments.findings import samples
 
-FEW = ("tau", "behaviour")
+FEW = ("tau",)
 KEYS = [
     *("node", "seed", "family", "layer", "module", "index", "position"),
     *("intervention", "strength", "other", "step", "metric"),
@@ -21,8 +21,9 @@ FEW_FAMILIES = ("analysis.families=[safe,unsafe]", "world.tasks.aliases=0", "wor
 
 @pytest.fixture(scope="module")
 def few_figures() -> Iterator[None]:
-    """Studies whose figures are not looked at draw no more than FEW: drawing all takes longer than the rest."""
+    """Studies whose figures are not looked at draw no more than FEW, as PNG: drawing all takes longer than the rest."""
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(figures, "IMAGES", ("png",))
         patched.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in FEW})
         yield
 

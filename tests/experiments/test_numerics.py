@@ -14,6 +14,7 @@ import pytest
 from experiments import numerics
 from experiments.store import provenance
 from experiments.study.output import keep_environment
+from tests.experiments.conftest import FEW_FAMILIES
 
 DRAWN = """
 import jax, numpy as np
@@ -29,8 +30,8 @@ print(jax.device_count(), tokens.dtype, drawn.dtype, np.asarray(tokens).tolist()
 def started(code: str, **environment: str) -> str:
     """What a new process prints with these variables."""
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=True)
-    return done.stdout
+    environment = {**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
 
 
 VARIABLES = {
@@ -101,7 +102,7 @@ def test_a_device_that_is_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert numerics.no_device() is None
 
 
-@pytest.mark.parametrize("arguments", [["--show"], ["dry_run=true"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--show"], ["dry_run=true", *FEW_FAMILIES]], ids=lambda given: given[0])
 def test_who_stops_reading_stops_nothing(arguments: list[str], tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -94,7 +94,6 @@ def all_figures(done: Results, tmp_path_factory: pytest.TempPathFactory) -> Path
     points = samples.coordinates(json.loads((done.folder / "models.json").read_text())[""])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "FIGURES", FIGURES)
-        patched.setattr(figures, "IMAGES", ("png",))
         figures.draw_all(done.table, folder, points=points)
     return folder
 
