@@ -17,7 +17,6 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from analysis import paths
-from analysis.suite import MEASUREMENTS
 from experiments.settings.config import load
 from experiments.settings.names import UNTOUCHED
 from experiments.settings.schema import StudyConfig
@@ -31,6 +30,7 @@ from synth import vocab
 from synth.segments import ANSWER, PADDING
 from synth.sequences import Prompts
 from synth.world import build_world
+from tests.experiments.conftest import BY_DEFAULT
 
 SEEDS = 3
 METHODS = ("sft", "dpo", "unlearning", "continued")
@@ -85,7 +85,7 @@ def measured(
         for params in own.values():
             with clock("observing"):
                 seen = subject(config.model, asked, params, untouched, prompts, 0)
-            for name, measurement in MEASUREMENTS.items():
+            for name, measurement in BY_DEFAULT.items():
                 with clock(name):
                     measurement.measure(seen, *measurement.given(config.analysis).values())
         with clock("paths"):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.suite import MEASUREMENTS
 from experiments.findings.table import Part, assemble
 from experiments.settings.config import load
 from experiments.settings.schema import AblationConfig, StudyConfig
@@ -20,6 +19,7 @@ from experiments.study.cells import Cell, cells
 from experiments.study.forecast import forecast
 from experiments.study.output import Output
 from experiments.study.plan import Plan, jobs, plan
+from tests.experiments.conftest import BY_DEFAULT
 
 ROWS = {"measure": 20_000, "paths": 1_000, "tune": 3}
 """About as many as in the quick study."""
@@ -78,7 +78,7 @@ def test_overhead_of_a_cell_with_nothing_to_compute(tmp_path: Path) -> None:
     def fill(recipe: Recipe) -> None:
         def make(folder: Path, partial: Path) -> None:
             if recipe.stage in files:
-                share = len(MEASUREMENTS) if recipe.stage == "measure" else 1
+                share = len(BY_DEFAULT) if recipe.stage == "measure" else 1
                 rows(ROWS[recipe.stage] // share).to_parquet(folder / files[recipe.stage], index=False)
             if recipe.stage == "responses":
                 rows(1).to_parquet(folder / measure.TABLE, index=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from analysis.rows import Result
-from analysis.suite import MEASUREMENTS
+from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments import figures
 from experiments.findings import samples
 
@@ -15,6 +15,8 @@ KEYS = [
     *("intervention", "strength", "other", "step", "metric"),
 ]
 """Columns that tell the rows of a cell of a table apart"""
+BY_DEFAULT = {name: MEASUREMENTS[name] for name in AnalysisConfig().measurements if name in MEASUREMENTS}
+"""Rows of what every study measures of a model"""
 FEW_FAMILIES = ("analysis.families=[safe,unsafe]", "world.tasks.aliases=0", "world.coverage.productions=1")
 """Settings of studies whose families are not looked at: what draws each that a world can have is compiled anew"""
 

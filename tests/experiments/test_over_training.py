@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.suite import MEASUREMENTS
 from experiments.findings.results import unchanged
 from experiments.progress import Reporter
 from experiments.settings.config import load
@@ -23,6 +22,7 @@ from experiments.study.cells import cells
 from experiments.study.plan import jobs, plan
 from models.weights import described, flatten, from_safetensors, to_safetensors, unflatten
 from synth.settings import UserError
+from tests.experiments.conftest import BY_DEFAULT
 from tests.experiments.test_study import TINY
 
 STEPS = (2, 4)
@@ -84,7 +84,7 @@ def test_all_of_the_finished_model_are_one_job_and_all_of_its_snapshots_another(
     config = load([*TINY, f"tuning.snapshots={list(STEPS)}", "over_training=[behaviour,clusters]"])
     (cell,) = cells(config)
     found = {job.what: len(job.recipes) for job in jobs([(cell, plan(cell.config))])}
-    assert found["measure sft"] == len(MEASUREMENTS) + 1
+    assert found["measure sft"] == len(BY_DEFAULT) + 1
     assert found["measure snapshots of sft"] == 2 * len(STEPS)
 
 
@@ -138,7 +138,7 @@ def test_without_a_seed_that_is_left_there_is_nothing_to_measure(stages: Stages)
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("over_training=[pca]", "over_training=['pca']: pca is none of behaviour, clusters, "),
+        ("over_training=[pca]", "over_training=pca: must be among behaviour, clusters, "),
         ("tuning.snapshots=[0]", "tuning.snapshots=[0]: must be different steps from 1 to steps=4"),
         ("tuning.snapshots=[2,5]", "tuning.snapshots=[2, 5]: must be different steps from 1 to steps=4"),
         ("tuning.snapshots=[2,2]", "tuning.snapshots=[2, 2]: must be different steps from 1 to steps=4"),

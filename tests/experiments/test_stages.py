@@ -9,7 +9,7 @@ import pytest
 
 from analysis import edits, suite
 from analysis.edit import Kind
-from analysis.suite import MEASUREMENTS
+from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.settings.config import load
 from experiments.settings.names import RANDOM, UNTOUCHED
 from experiments.stages.measure import Measure
@@ -117,7 +117,8 @@ def test_a_row_more_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(plan(load([*ALL])))
     monkeypatch.setitem(METHODS, "another", METHODS["sft"])
     monkeypatch.setitem(MEASUREMENTS, "another", MEASUREMENTS["clusters"])
-    after = keys(plan(load([*ALL])))
+    measured = ",".join([*AnalysisConfig().measurements, "another"])
+    after = keys(plan(load([*ALL, f"analysis.measurements=[{measured}]"])))
     assert before == {name: after[name] for name in before}
     assert {name.split()[1] for name in after.keys() - before.keys()} == {"another"}
 

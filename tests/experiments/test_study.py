@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from analysis.metrics import METRICS
-from analysis.suite import MEASUREMENTS
 from experiments import figures
 from experiments.figures import INDEX
 from experiments.figures.registry import FIGURES
@@ -34,7 +33,7 @@ from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
 from synth.evaluation import drawn
-from tests.experiments.conftest import FEW, KEYS, measure_only
+from tests.experiments.conftest import BY_DEFAULT, FEW, KEYS, measure_only
 from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
@@ -310,7 +309,7 @@ def test_an_analysis_setting_makes_that_measurement_again_and_nothing_else(root:
 def test_a_methods_setting_does_not_pretrain_again(root: Path, done: Results) -> None:
     before = artifacts(root)
     run(root, "tuning.learning_rate=1e-4", "methods=[sft]")
-    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * len(MEASUREMENTS) + ["responses", "tune"]
+    assert kinds(set(artifacts(root)) - set(before)) == ["measure"] * len(BY_DEFAULT) + ["responses", "tune"]
 
 
 def test_names_and_side_settings_make_nothing_new(root: Path, done: Results) -> None:
@@ -483,7 +482,7 @@ def test_a_value_that_is_added_is_all_that_is_made(root: Path, swept: tuple[Resu
     before = artifacts(root)
     more, _ = noise(root, 0.0, 0.5, 0.125)
     assert kinds(set(artifacts(root)) - set(before)) == [
-        *["measure"] * 2 * len(MEASUREMENTS),
+        *["measure"] * 2 * len(BY_DEFAULT),
         "paths",
         *["responses"] * 2,
         *["tune"] * 2,

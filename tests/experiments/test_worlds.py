@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from analysis.suite import MEASUREMENTS
 from experiments.export import export
 from experiments.findings.results import models, tuned
 from experiments.settings.commands import ExportConfig
@@ -28,7 +27,7 @@ from models.weights import flatten, from_safetensors, one_seed
 from synth.keys import fold
 from synth.settings import UserError
 from synth.world import build_world
-from tests.experiments.conftest import KEYS
+from tests.experiments.conftest import BY_DEFAULT, KEYS
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
 
@@ -38,7 +37,7 @@ SMALL = [*TINY, "seeds=1", "model.layers=1", "world.tasks.aliases=0", "world.cov
 """Without the families of aliases and of productions left out, whose programs are the longest to compile: that worlds
 share them too is a test of `tests/synth/test_shared.py`"""
 
-MEASURED = 3 * len(MEASUREMENTS) + sum(row.of_random for row in MEASUREMENTS.values()) + 4
+MEASURED = 3 * len(BY_DEFAULT) + sum(row.of_random for row in BY_DEFAULT.values()) + 4
 """Measurements of the untouched model, two tuned ones and the random one, and what each of them answered"""
 
 
