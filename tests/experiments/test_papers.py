@@ -13,6 +13,7 @@ from rich.console import Console
 
 from experiments import figures
 from experiments.figures.__main__ import main
+from experiments.findings.claims import PAPERS
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.jain2024 import PAPER
 from experiments.findings.claims.measures import LAST, SFT, against, untouched
@@ -139,7 +140,7 @@ def test_the_papers_of_a_folder_are_drawn_again(claims: list[dict[str, str]], dr
 @pytest.mark.parametrize(
     ("papers", "said"),
     [
-        ("[none]", "papers=none: must be among jain2024; choose from these"),
+        ("[none]", f"papers=none: must be among {', '.join(PAPERS)}; choose from these"),
         ("[jain2024,jain2024]", "papers=['jain2024', 'jain2024']: must not repeat a paper; name each once"),
     ],
 )
