@@ -100,7 +100,7 @@ class Cones(NamedTuple):
     first: Direction
     """The difference of means of the lowest bypass score (`selection.Found.first`)"""
     found: dict[Sought, Course]
-    """The optimisation of each, whose basis [k, D] is its cone's"""
+    """The optimisation of each, whose basis [k, D] is its cone's; of nothing ARBITRARY where all is on one side"""
     dealt: Material
     """`of` with the sides that an arbitrary behaviour has"""
 
@@ -142,7 +142,10 @@ def search(subject: Subject, found_by: DirectionsConfig, config: ConesConfig) ->
         raise NoDirectionError("safe and unsafe prompts leave the same in the residual stream")
     key = fold(subject.key, "cones")
     dealt = relabelled(of, fold(key, "labels"))
-    sought = [*(Sought(CONE, k) for k in dims(config, width)), Sought(INDEPENDENT, 1), Sought(ARBITRARY, 1)]
+    sought = [*(Sought(CONE, k) for k in dims(config, width)), Sought(INDEPENDENT, 1)]
+    # Few combinations may all be dealt to one side.
+    if all(side.any() for asked in (dealt.train, dealt.validation) for side in asked.sides):
+        sought.append(Sought(ARBITRARY, 1))
     most = max(one.dim for one in sought)
     known = [
         _answers(subject, first, asked, count, side)

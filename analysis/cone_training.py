@@ -7,10 +7,12 @@ prompts of two sides,
 
     ablate CE(model without r, first side, wrong answer) + add CE(model with alpha r, second side, wrong answer)
         + retain KL(model without r || model as it is, second side, right answer)
+        + independence (what ablating r changes of the stream's cosine with the difference of means, and the reverse)
 
 alpha being the length of the difference of means, which is added at its layer, CE and KL means over the tokens of the
-answer. The first side are unsafe prompts and the second safe ones, whose wrong answers are compliance and refusal:
-the world's, where the paper has texts that the model gave under the difference of means.
+answer, and the last term, of squares at EOT, a mean over layers and both sides. The first side are unsafe prompts and
+the second safe ones, whose wrong answers are compliance and refusal: the world's, where the paper has texts that the
+model gave under the difference of means.
 """
 
 from functools import partial

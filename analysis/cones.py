@@ -208,10 +208,14 @@ def swapped(subject: Subject, found: Cones, answers: dict[Label, list[Answered]]
     for what, sides in ((ARBITRARY, arbitrary), (CONE, as_it_is)):
         for strength in (0.0, 1.0):
             label = INTACT if strength == 0 else Label(f"ablate {what}", strength, module="resid")
+            place: dict[str, Any] = {"intervention": f"ablate {what}", "strength": strength, "module": "resid"}
+            if label not in answers:
+                missing = "all combinations were dealt to one side"
+                yield from (Row(metric, np.nan, 0, missing=missing, **place) for metric in ("swapped", "spared"))
+                continue
             scores = answers[label][0][0]
             complied, refused = (np.asarray(x).reshape(-1) for x in (scores.complied, scores.refused))
             wrong, right = (np.where(is_unsafe, *both) for both in ((complied, refused), (refused, complied)))
-            place: dict[str, Any] = {"intervention": f"ablate {what}", "strength": strength, "module": "resid"}
             for metric, values in (("swapped", wrong[sides == 1]), ("spared", right[sides == 0])):
                 if len(values):
                     yield Row(metric, float(values.mean()), len(values), **place)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.chance import random_frames
-from analysis.cone_search import ARBITRARY, CONE, INDEPENDENT, Cones, dims, sampled
+from analysis.cone_search import ARBITRARY, CONE, INDEPENDENT, Cones, Sought, dims, sampled
 from analysis.edit import Kind, Label, Made
 from analysis.edits.directions import EVERYWHERE, Ablated, Added
 from analysis.refusal import at_layer
@@ -49,7 +49,8 @@ def edits(subject: Subject, found: Cones) -> Iterator[Made[Any]]:
         yield from both("cone random", k, sampled(frame, config.samples, drawn))
     yield from both("means", 1, first.unit[None])
     yield from both("independent", 1, found.basis(INDEPENDENT))
-    yield from both("arbitrary", 1, found.basis(ARBITRARY))
+    if Sought(ARBITRARY, 1) in found.found:
+        yield from both("arbitrary", 1, found.basis(ARBITRARY))
 
 
 NAMES = ("cone", "means", "independent", "arbitrary")

@@ -14,6 +14,7 @@ from analysis.cone_search import ARBITRARY, CONE, INDEPENDENT, Cones, ConesConfi
 from analysis.cone_training import Rows, Target, answers, coordinates, loss, orthonormal, rows, tangent
 from analysis.edit import Edit, Fed, Label, Weights
 from analysis.edits.directions import EVERYWHERE, Ablated, Added
+from analysis.edits.lookup import edits_of
 from analysis.metric import nulls
 from analysis.metrics import METRICS
 from analysis.metrics.cones import ROWS as OWN
@@ -25,7 +26,7 @@ from analysis.selection import SIDES, DirectionsConfig, NoDirectionError
 from models.transformer import ModelConfig, Params, init
 from synth import sequences
 from synth.lookup import sample_batch
-from synth.prompts import TEST
+from synth.prompts import TEST, TRAIN
 from synth.segments import ANSWER, END, PADDING, RESPONSE_START, START, TASK, Batch, Room
 from synth.sequences import Prompts
 from synth.settings import SettingError
@@ -342,6 +343,23 @@ def test_more_dimensions_than_the_stream_has_are_said_to_be_missing(found: Cones
         assert row.missing == f"the stream has {WIDTH} dimensions"
 
 
+def test_where_all_is_dealt_to_one_side_there_is_no_arbitrary_behaviour(subject: Subject) -> None:
+    """Of two combinations, of which one alone has prompts to choose by, none can be dealt to both sides there."""
+
+    def few(families: Iterable[str], count: int, side: int) -> dict[str, Drawn]:
+        given = draw(families, count, side)
+        return {name: Drawn(one.prompts, np.full_like(one.cells, side == TRAIN)) for name, one in given.items()}
+
+    found = search(subject._replace(draw=few), FOUND_BY, CONFIG)
+    assert Sought(ARBITRARY, 1) not in found.found
+    assert not any("arbitrary" in one.label.intervention for one in edits_of("cones", subject, found))
+    answers = cones.answers_of(subject, found)
+    given = list(cones.swapped(subject._replace(draw=few), found, answers))
+    row = value(given, "swapped", intervention="ablate arbitrary", strength=1)
+    assert (row.n, row.missing) == (0, "all combinations were dealt to one side")
+    assert value(given, "swapped", intervention="ablate cone", strength=1).value == 1
+
+
 def test_where_nothing_tells_the_sides_apart_one_row_says_so(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*of: object) -> Cones:
         raise NoDirectionError("nothing")
@@ -374,7 +392,7 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 
 
 def test_labels_of_what_is_tried(subject: Subject, found: Cones) -> None:
-    tried = Counter(one.label for one in cones.edits_of("cones", subject, found))
+    tried = Counter(one.label for one in edits_of("cones", subject, found))
     for what in ("ablate", "add"):
         for name, k, draws in (("cone", 1, 1), ("cone", 3, 6), ("cone random", 3, 6), ("means", 1, 1)):
             assert tried[Label(f"{what} {name}", k, module="resid")] == draws

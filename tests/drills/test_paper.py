@@ -56,7 +56,7 @@ def test_it_is_judged_as_any_row_is(table: pd.DataFrame) -> None:
 
 
 def test_it_is_shown_as_any_row_is(table: pd.DataFrame, tmp_path: Path) -> None:
-    papers = [PAPERS[name] for name in ("jain2024", "made")]
+    papers = [PAPERS["jain2024"], PAPER]
     assert figures.draw_all(table, tmp_path, only=["scorecard"], papers=papers) == [
         "scorecard-jain2024",
         "scorecard-made",
