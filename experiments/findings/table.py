@@ -109,8 +109,8 @@ def read(path: Path, cell: str | None = None) -> pd.DataFrame:
     """The table, or one cell of it; a column of later than it was written has no values."""
     found = pd.read_parquet(path, filters=None if cell is None else [("cell", "==", cell)])
     if "node" in found and "position" not in found:
-        nothing = pd.Series(pd.NA, found.index, NULLABLE["position"])
-        found.insert(list(found.columns).index("index") + 1, "position", nothing)
+        found["position"] = pd.Series(pd.NA, found.index, NULLABLE["position"])
+        found = found[[*(name for name in COLUMNS if name in found), *swept(found)]]
     return found
 
 

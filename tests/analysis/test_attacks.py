@@ -10,8 +10,9 @@ import numpy as np
 import optax
 import pytest
 
-from analysis import metrics
 from analysis.attacks import METRICS, Attacked, AttacksConfig, attack, measure
+from analysis.metric import with_nulls
+from analysis.metrics import models
 from analysis.observe import observe, observe_last
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.sensitivity import lipschitz
@@ -332,11 +333,10 @@ def test_the_mean_over_successes_is_theirs_alone(subjects: dict[str, Subject]) -
 
 def test_every_metric_has_a_row_of_the_registry_and_the_other_way_round(subjects: dict[str, Subject]) -> None:
     found = {result.metric for result in measure(subjects["tuned"], CONFIG)}
-    assert found == {name for name in metrics.METRICS if name.startswith("adv_")}
+    assert found == {name for name in with_nulls(models.ROWS) if name.startswith("adv_")}
 
 
-def test_off_unless_asked_for_and_families_that_are_not_there(subjects: dict[str, Subject]) -> None:
-    assert measure(subjects["tuned"], AttacksConfig()) == []
+def test_families_that_are_not_there_have_a_row_that_says_so(subjects: dict[str, Subject]) -> None:
     (row,) = measure(subjects["tuned"], replace(CONFIG, families=("co_task",)))
     assert isinstance(row, Row)
     assert (row.metric, row.family, row.missing) == ("adv_complied", "co_task", "no prompts of this family")

@@ -12,7 +12,9 @@ from analysis.attribution import REGIONS, REST, attribute, mean_shares
 from analysis.directions import EDITED, INTACT, measure
 from analysis.edit import Fed
 from analysis.edits.directions import Ablated
+from analysis.metric import with_nulls
 from analysis.metrics import METRICS
+from analysis.metrics.directions import ROWS
 from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.selection import DirectionsConfig, material, search
 from models.taps import capture
@@ -40,7 +42,9 @@ def results(one: Subject) -> list[Result]:
 
 
 def test_every_metric_has_a_row_of_words(results: list[Result]) -> None:
-    assert {result.metric for result in results} <= set(METRICS)
+    found = {result.metric for result in results}
+    assert found - {"complied", "refused", "log_odds", "first_refused"} == set(with_nulls(ROWS))
+    assert found <= set(METRICS)
     places = [(row.metric, row.family, row.layer, row.module, row.index, row.position, row.intervention, row.strength)
               for row in rows(results)]  # fmt: skip
     assert len(places) == len(set(places))

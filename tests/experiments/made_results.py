@@ -116,6 +116,11 @@ def _soft_tokens(rows: Rows, layers: Sequence[int]) -> None:
             rows.add(f"{line}_{quantity}", 16, family=["unsafe"], index=(1, 5), **at)
 
 
+def _searched(rows: Rows) -> None:
+    for metric in ("direction_rank", "direction_passing"):
+        rows.add(metric, 16, 1.0, 4.0, module=["resid_pre"])
+
+
 def _directions(rows: Rows, layers: Sequence[int]) -> None:
     at: dict[str, Any] = {"layer": layers, "module": ["resid_pre"], "position": (-1, 0)}
     for metric in ("refusal_cosine", "refusal_cosine_random"):
@@ -185,6 +190,7 @@ def results(
         _activations(rows, deep)
         _sensitivity(rows)
         _directions(rows, deep)
+        _searched(rows)
         _hidden(rows, deep)
         if method != UNTOUCHED:
             _change(rows, deep)
@@ -196,6 +202,7 @@ def results(
                 _behaviour(on_way)
                 _activations(on_way, deep)
                 _sensitivity(on_way)
+                _searched(on_way)
                 _change(on_way, deep)
                 found += on_way.found
         found += rows.found

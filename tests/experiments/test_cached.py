@@ -26,7 +26,7 @@ BUILDERS: dict[str, Callable[[WorldConfig], Any]] = {
 
 OF_NO_ARRAYS = {
     "settings.plain._pointed",
-    "settings.plain.texts",
+    "settings.schema._method_settings",
     "stages.stage._plain",
     "stages.stage._settings",
     "store.files._sha256",
