@@ -2,7 +2,6 @@
 to the residual stream, to the same logits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -12,11 +11,11 @@ import pytest
 
 from analysis.edit import Fed, Kind, Label, Made, Weights
 from analysis.edits import EDITS, lookup
+from analysis.edits.directions import Ablated, orthogonalised
 from analysis.rows import Subject
 from analysis.scores import generated, scores, stacked, tried
-from models.taps import capture, edit
+from models.taps import capture
 from models.transformer import ModelConfig, Params
-from models.weights import flatten, unflatten
 from synth import sequences
 from synth.lookup import sample_batch
 from synth.prompts import TEST, VALIDATION
@@ -24,34 +23,6 @@ from synth.sequences import Prompts
 from synth.world import World
 
 LAYER = 1
-WRITERS = ("W_E", "W_pos", "W_O", "b_O", "W_out", "b_out")
-
-
-def without(x: jax.Array, direction: jax.Array) -> jax.Array:
-    """`x` [..., D] without its part along the unit vector `direction` [D]."""
-    return x - (x @ direction)[..., None] * jnp.broadcast_to(direction, x.shape)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class Ablated:
-    """The model without `direction` [D] in its residual stream (Arditi et al. 2024, arXiv 2406.11717, Eq. 4)."""
-
-    params: Params
-    direction: jax.Array
-    model: ModelConfig = field(metadata={"static": True})
-
-    def logits(self, fed: Fed) -> jax.Array:
-        sites = [f"blocks.{i}.{site}" for i in range(self.model.layers) for site in ("resid_mid", "resid_post")]
-        taps = dict.fromkeys(["embed", *sites], partial(without, direction=self.direction))
-        return edit(self.model, self.params, fed.tokens, taps, fed.layout)
-
-
-def orthogonalised(model: ModelConfig, params: Params, direction: jax.Array) -> Weights:
-    """The same by weights (their Eq. 5)."""
-    flat = flatten(params)
-    made = {name: np.asarray(without(flat[name], direction)) for name in flat if name.split(".")[-1] in WRITERS}
-    return Weights(unflatten({**flat, **made}), model)
 
 
 def chosen(model: ModelConfig, params: Params, prompts: dict[str, Prompts]) -> jax.Array:
@@ -65,14 +36,17 @@ def chosen(model: ModelConfig, params: Params, prompts: dict[str, Prompts]) -> j
 
 
 def edits(subject: Subject, direction: jax.Array) -> Iterator[Made[Ablated | Weights]]:
-    for module, make in (("resid", Ablated), ("weights", lambda params, x, model: orthogonalised(model, params, x))):
-        yield Made(Label("ablate", layer=LAYER, module=module), partial(make, subject.params, direction, subject.model))
+    model, params, basis = subject.model, subject.params, direction[None]
+    yield Made(Label("without", layer=LAYER, module="resid"), partial(Ablated, params, basis, model))
+    yield Made(
+        Label("without", layer=LAYER, module="weights"), partial(orthogonalised, model, params, np.asarray(basis))
+    )
 
 
 def test_by_tap_and_by_weights_it_is_the_same_model(
     world: World, model: ModelConfig, params: Params, key: jax.Array, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(EDITS, "direction", Kind(__name__, "interventions", edits))
+    monkeypatch.setitem(EDITS, "a direction", Kind(__name__, "interventions", edits))
     assert __name__ in lookup.modules("interventions")
     found, asked = (
         {name: Prompts(*sequences.both(world, sample_batch(world, name, side, key, 6))) for name in ("safe", "unsafe")}
