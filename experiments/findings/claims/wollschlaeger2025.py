@@ -116,8 +116,8 @@ CLAIMS: dict[str, Claim] = {
     "independent": Claim(
         INDEPENDENCE,
         "",
-        "a direction found as independent of the difference of means and that have less effect on one another than "
-        "random directions at the same angle",
+        "a direction found to be independent and the difference of means have less effect on one another than random "
+        "directions at the same angle",
         over_chance("cross_effect", intervention="means, independent"),
         expects="below",
     ),
