@@ -12,16 +12,7 @@ from analysis.chance import random_units
 from analysis.observe import observe_last
 from analysis.refusal import tried
 from analysis.rows import Subject
-from analysis.selection import (
-    SIDES,
-    Direction,
-    DirectionsConfig,
-    Material,
-    NoDirectionError,
-    candidates,
-    dealt_out,
-    streams,
-)
+from analysis.selection import SIDES, Direction, Material, dealt_out
 from analysis.subspaces import empirical_rank
 from synth.keys import fold
 from synth.prompts import TEST, VALIDATION
@@ -159,19 +150,6 @@ def dealt(of: Shifted, permutations: int, key: jax.Array) -> list[tuple[Told, To
         ours, theirs = np.split(dealt_out(cells, unsafe, fold(key, i)), [len(of.validation.unsafe)])
         found.append((of.validation._replace(unsafe=ours), of.test._replace(unsafe=theirs)))
     return found
-
-
-def refusal_direction(of: Material, config: DirectionsConfig) -> Direction:
-    """`selection.Found.first`, without what is found after it.
-
-    Raises NoDirectionError where safe and unsafe prompts leave the same everywhere.
-    """
-    basis = np.zeros((config.rank - 1, of.model.width))
-    found = candidates(of, config, streams(of, config, basis), basis)
-    first = found.least(found.layers < config.layers_share * of.model.layers)
-    if first is None:
-        raise NoDirectionError("safe and unsafe prompts leave the same in the residual stream")
-    return first
 
 
 class Removed(NamedTuple):

@@ -18,11 +18,9 @@ from analysis.selection import (
     Direction,
     DirectionsConfig,
     Material,
-    NoDirectionError,
-    candidates,
+    first_of,
     material,
     relabelled,
-    streams,
 )
 from synth.keys import fold
 from synth.prompts import TRAIN, VALIDATION
@@ -134,12 +132,7 @@ def search(subject: Subject, found_by: DirectionsConfig, config: ConesConfig) ->
     """
     of = material(subject, found_by)
     model, width = of.model, of.model.width
-    # As many rows as there, so that it compiles once.
-    nothing = np.zeros((found_by.rank - 1, width))
-    alone = candidates(of, found_by, streams(of, found_by, nothing), nothing)
-    first = alone.least(alone.layers < found_by.layers_share * model.layers)
-    if first is None:
-        raise NoDirectionError("safe and unsafe prompts leave the same in the residual stream")
+    first, _, _ = first_of(of, found_by)
     key = fold(subject.key, "cones")
     dealt = relabelled(of, fold(key, "labels"))
     sought = [*(Sought(CONE, k) for k in dims(config, width)), Sought(INDEPENDENT, 1)]

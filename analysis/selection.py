@@ -120,8 +120,12 @@ class Candidates(NamedTuple):
 
     def passing(self, config: DirectionsConfig, layers: int) -> np.ndarray:
         """[C] bool: those that keep to the thresholds, in a model of so many layers."""
-        within = np.isfinite(self.bypass) & (self.layers < config.layers_share * layers)
+        within = np.isfinite(self.bypass) & self.early(config, layers)
         return within & (self.induce > config.induce) & (self.kl < config.kl)
+
+    def early(self, config: DirectionsConfig, layers: int) -> np.ndarray:
+        """[C] bool: those of the layers that are chosen among."""
+        return self.layers < config.layers_share * layers
 
     def least(self, among: np.ndarray) -> "Direction | None":
         """The one of lowest bypass score `among` [C] bool; None where there is none."""
@@ -157,8 +161,7 @@ class Found(NamedTuple):
     chosen: Direction | None
     """That of those which keep to the thresholds; None where there is none"""
     basis: np.ndarray
-    """[K, D] orthonormal rows: the first direction, and then each time the one of the lowest bypass score where those
-    before it are ablated"""
+    """[K, D] orthonormal rows: the first direction, and each of the next found with those before it ablated"""
     permuted: tuple[Direction, ...]
     """What the same search finds where labels mean nothing"""
 
@@ -235,20 +238,29 @@ def streams(of: Material, config: DirectionsConfig, basis: np.ndarray) -> np.nda
     return np.asarray(stream(of.model, of.params, of.train.fed, jnp.asarray(basis, jnp.float32), config.positions))
 
 
-def search(of: Material, config: DirectionsConfig, key: jax.Array) -> Found:
-    """All differences of means, the direction that is chosen, those that must go after it, and those without meaning.
+def first_of(of: Material, config: DirectionsConfig) -> tuple[Direction, Candidates, np.ndarray]:
+    """The candidate of the lowest bypass score, all of them, and the stream [N, L, P, D] that they are differences of.
 
     Raises NoDirectionError where safe and unsafe prompts leave the same everywhere.
     """
-    # As many rows throughout, so that all of it compiles once.
-    basis = np.zeros((config.rank - 1, of.model.width))
-    seen = streams(of, config, basis)
-    all_alone = candidates(of, config, seen, basis)
-    within = all_alone.layers < config.layers_share * of.model.layers
-    first = all_alone.least(within)
+    # As many rows as when others are ablated beside them, so that all of it compiles once.
+    nothing = np.zeros((config.rank - 1, of.model.width))
+    seen = streams(of, config, nothing)
+    alone = candidates(of, config, seen, nothing)
+    first = alone.least(alone.early(config, of.model.layers))
     if first is None:
         raise NoDirectionError("safe and unsafe prompts leave the same in the residual stream")
-    chosen = all_alone.least(all_alone.passing(config, of.model.layers))
+    return first, alone, seen
+
+
+def search(of: Material, config: DirectionsConfig, key: jax.Array) -> Found:
+    """All differences of means, the direction that is chosen, those that must go after it, and those without meaning.
+
+    Raises NoDirectionError as `first_of`.
+    """
+    first, alone, seen = first_of(of, config)
+    within, basis = alone.early(config, of.model.layers), np.zeros((config.rank - 1, of.model.width))
+    chosen = alone.least(alone.passing(config, of.model.layers))
     found = [first.unit]
     for k in range(1, min(config.rank, of.model.width)):
         basis[k - 1] = found[-1]
@@ -260,7 +272,7 @@ def search(of: Material, config: DirectionsConfig, key: jax.Array) -> Found:
     nothing = np.zeros_like(basis)
     by_chance = (candidates(one, config, seen, nothing).least(within) for one in dealt)
     permuted = tuple(one for one in by_chance if one is not None)
-    return Found(of, config, all_alone, first, chosen, np.array(found), permuted)
+    return Found(of, config, alone, first, chosen, np.array(found), permuted)
 
 
 def dealt_out(cells: np.ndarray, unsafe: np.ndarray, key: jax.Array) -> np.ndarray:

@@ -19,7 +19,6 @@ from analysis.components import (
     Spectrum,
     accuracy,
     dealt,
-    refusal_direction,
     removed,
     shifted,
     spectrum,
@@ -29,7 +28,7 @@ from analysis.edit import Label, Weights
 from analysis.edits.lookup import edits_of
 from analysis.rows import Result, Row, Subject
 from analysis.scores import results_of, scores, stacked, tried
-from analysis.selection import SIDES, DirectionsConfig, NoDirectionError, material
+from analysis.selection import SIDES, DirectionsConfig, NoDirectionError, first_of, material
 from analysis.subspaces import unit
 from synth.keys import fold
 
@@ -68,7 +67,7 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
                 results += detectors(subject, config, of, found.components[: config.components], layer)
     try:
         asked = material(subject, directions)
-        refusal = refusal_direction(asked, directions)
+        refusal, _, _ = first_of(asked, directions)
     except NoDirectionError as error:
         return [*results, Row("shift_overlap", np.nan, 0, module=SITE, missing=str(error))]
     results += in_shift(refusal.unit, firsts)

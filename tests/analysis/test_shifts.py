@@ -15,7 +15,6 @@ from analysis.components import (
     Told,
     accuracy,
     dealt,
-    refusal_direction,
     removed,
     shifted,
     spectrum,
@@ -27,7 +26,7 @@ from analysis.edits.unshifted import without_in_change
 from analysis.observe import Observation
 from analysis.refusal import refusal_log_odds
 from analysis.rows import Row, Samples, Subject
-from analysis.selection import Direction, DirectionsConfig, material, search
+from analysis.selection import Direction, DirectionsConfig, material
 from models.transformer import ModelConfig, Params, forward, init
 from models.weights import flatten
 from synth.settings import SettingError
@@ -137,13 +136,6 @@ def test_prompts_are_seen_before_and_after_tuning(tuned: Subject) -> None:
     assert len(found.test.cells) == 2 * COUNT
     with pytest.raises(ValueError, match="give the subject `draw`"):
         shifted(tuned._replace(draw=None), CONFIG)
-
-
-def test_the_refusal_direction_is_that_of_the_whole_search(tuned: Subject, key: jax.Array) -> None:
-    of = material(tuned, DIRECTIONS)
-    one, other = refusal_direction(of, DIRECTIONS), search(of, DIRECTIONS, key).first
-    assert (one.layer, one.position) == (other.layer, other.position)
-    np.testing.assert_allclose(one.vector, other.vector)
 
 
 def test_the_component_that_is_removed_is_that_which_refusal_needs(tuned: Subject, rng: np.random.Generator) -> None:
