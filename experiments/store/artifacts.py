@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from experiments.store.files import make_way, nonce, read_file, remove, set_aside, unique, write_whole
+from experiments.store.files import DAMAGE, make_way, nonce, read_file, remove, set_aside, unique, write_whole
 from experiments.store.format import FORMAT, FORMAT_FILE, check_format
 from experiments.store.manifest import Artifact, DamagedError, Recipe, now, problems, sha256_of, verify, write_manifest
 from synth.settings import StoppedError
@@ -274,7 +274,12 @@ class Store:
 
 
 def _has_state(partial: Path) -> bool:
-    return partial.is_dir() and any(file.name != GROUP for file in partial.iterdir())
+    try:
+        return any(file.name != GROUP for file in partial.iterdir())
+    except OSError as error:
+        if error.errno not in DAMAGE:
+            raise
+        return False  # It is no folder, or another process finished what was begun there.
 
 
 def _disclaim(claim: Path, held: FileLock) -> None:

@@ -336,6 +336,15 @@ def make_slowly(root: Path, log: Path, number: int) -> None:
     write(log, f"done {os.getpid()}")
 
 
+def test_what_another_process_finishes_at_that_moment_has_no_state(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = store.root / "partial" / "gone"
+    monkeypatch.setattr(Path, "is_dir", lambda path: True)  # It was there when it was looked for.
+    monkeypatch.setattr(Store, "unfinished", lambda store: iter([(gone, frozenset({"gone"}))]))
+    assert list(store._groups({"gone", "other"})) == [["gone", "other"]]
+
+
 def test_as_many_as_one_likes_are_made_together_with_few_files_open(store: Store) -> None:
     many = [Recipe("stage", {"value": value}, (), "code") for value in range(300)]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
