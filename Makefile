@@ -17,7 +17,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-study: $(READY) ## the main job: pretrain, tune by each method, measure, draw (about 9 minutes)
+study: $(READY) ## the main job: pretrain, tune by each method, measure, draw (about 8 minutes)
 	$(BIN)/python -m experiments.run study=quick
 
 test: $(READY) ## the tests
