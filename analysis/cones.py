@@ -15,26 +15,21 @@ import numpy as np
 from analysis.chance import random_frames, root_mean_beta
 from analysis.cone_search import ARBITRARY, CONE, INDEPENDENT, Cones, ConesConfig, dims, search
 from analysis.directions import divergence
-from analysis.edit import Edit, Fed, Label, Weights
+from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
 from analysis.refusal import stream
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.scores import Scores, few_at_once, judge, results_of, stacked
+from analysis.scores import Answered, answered, results_of, stacked
 from analysis.selection import SIDES, DirectionsConfig, NoDirectionError
 from analysis.subspaces import unit
-from models.fork import fork
 from synth.keys import fold
 from synth.prompts import TEST
-from synth.sequences import Prompts
 
 INTACT = Label("ablate cone", 0, module="resid")
 """Of the model as it is"""
 
 LEAST = ("lowest_complied", "highest_first_refused")
 """What is said of whichever direction of a cone does least"""
-
-Answered = tuple[Scores, jax.Array]
-"""Of prompts [families, N], and [families, N, V] the log-probabilities of the first token of the response"""
 
 
 def measure(subject: Subject, found_by: DirectionsConfig, config: ConesConfig) -> list[Result]:
@@ -65,20 +60,6 @@ def answers_of(subject: Subject, found: Cones) -> dict[Label, list[Answered]]:
         asked = safe if one.label.intervention.startswith("add") else prompts
         answers.setdefault(one.label, []).append(answered(one.make(), asked))
     return answers
-
-
-@jax.jit
-def answered(edit: Edit, prompts: Prompts) -> Answered:
-    """What an edit makes of `prompts` with leading axes [families, N]."""
-
-    def of_piece(prompts: Prompts) -> Answered:
-        forked, go = fork(edit.model, *prompts), prompts.complying.go
-        logits = edit.logits(Fed(forked.tokens, go, forked.layout))
-        first = logits[jnp.arange(len(go)), go].astype(jnp.float32)
-        return judge(logits, forked), jax.nn.log_softmax(first)
-
-    found: Answered = few_at_once(of_piece, prompts, prompts)
-    return found
 
 
 def searched(found: Cones) -> Iterator[Result]:

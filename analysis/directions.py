@@ -21,7 +21,7 @@ from analysis.edits.lookup import edits_of
 from analysis.observe import at_once, in_pieces
 from analysis.refusal import stream
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.scores import Scores, first_token, results_of, scores, stacked
+from analysis.scores import Answered, Scores, answered, results_of, stacked
 from analysis.selection import SIDES, DirectionsConfig, Found, NoDirectionError, material, search
 from analysis.soft_tokens import insert, start, with_soft_tokens
 from analysis.subspaces import unit
@@ -92,28 +92,21 @@ def changed(subject: Subject, found: Found) -> Iterator[Result]:
     is one of a refusal, and by how much it is changed."""
     config = found.config
     prompts = stacked(subject.prompts, config.prompts, SIDES)
-    batch = prompts.complying
-    fed = Fed(batch.tokens.reshape(-1, batch.tokens.shape[-1])[:, :-1], batch.go.reshape(-1))
-    whole = Weights(subject.params, subject.model)
-    before = first_token(whole, fed)
-    answers: dict[Label, list[Scores]] = {INTACT: [scores(whole, prompts)]}
-    firsts: dict[Label, list[jax.Array]] = {INTACT: [before]}
+    whole = answered(Weights(subject.params, subject.model), prompts)
+    answers: dict[Label, list[Answered]] = {INTACT: [whole]}
     for one in edits_of("directions", subject, found):
-        edit = one.make()
-        answers.setdefault(one.label, []).append(scores(edit, prompts))
-        firsts.setdefault(one.label, []).append(first_token(edit, fed))
+        answers.setdefault(one.label, []).append(answered(one.make(), prompts))
     kept: dict[int, float] = {}
     for label, draws in answers.items():
-        yield from results_of(SIDES, draws, **label._asdict())
-        refused = np.mean([found.of.refusal[np.argmax(after, axis=-1)] for after in firsts[label]], axis=0)
-        moved = np.mean([divergence(before, after) for after in firsts[label]], axis=0)
+        yield from results_of(SIDES, [one for one, _ in draws], **label._asdict())
+        refused = np.mean([found.of.refusal[np.argmax(first, axis=-1)] for _, first in draws], axis=0)
+        moved = np.mean([divergence(whole[1], first) for _, first in draws], axis=0)
         for i, family in enumerate(SIDES):
-            for metric, values in (("first_refused", refused), ("first_token_kl", moved)):
-                of_family = values.reshape(len(SIDES), -1)[i]
-                yield Samples(metric, of_family, family=family, **label._asdict())
+            yield Samples("first_refused", refused[i], family=family, **label._asdict())
+            yield Samples("first_token_kl", moved[i], family=family, **label._asdict())
         if label.intervention == "ablate" and label.module == "resid":
-            kept[int(label.strength or 0)] = float(refused[: len(refused) // 2].mean())
-    yield _rank(kept, batch.go.shape[1], config)
+            kept[int(label.strength or 0)] = float(refused[0].mean())
+    yield _rank(kept, prompts.complying.go.shape[1], config)
     if found.chosen is None:
         for intervention, strength in (("ablate chosen", 1.0), ("add chosen", config.coefficient)):
             label = Label(intervention, strength, module="resid")

@@ -16,7 +16,7 @@ from analysis.contrast import PLACES, Contrast, HarmfulnessConfig, contrast, hal
 from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
 from analysis.rows import Result, Row, Samples, Subject
-from analysis.scores import Scores, first_token, results_of, scores, stacked
+from analysis.scores import answered, results_of, stacked
 from analysis.selection import LEAST, DirectionsConfig, differences, material
 from analysis.subspaces import unit
 from synth.keys import fold
@@ -126,19 +126,13 @@ def changed(subject: Subject, found: Contrast, config: HarmfulnessConfig, count:
     """Safe prompts answered by the model as it is and with each direction added: behaviour, and whether the first token
     is one of a refusal. Where each was added is `steering_layer`."""
     prompts = stacked(subject.prompts, count, ("safe",))
-    batch = prompts.complying
-    fed = Fed(batch.tokens[0, :, :-1], batch.go[0])
     chosen = steered(found, config, fold(subject.key, "harmfulness", "steered"))
-    whole = Weights(subject.params, subject.model)
-    answers: dict[Label, list[Scores]] = {INTACT: [scores(whole, prompts)]}
-    firsts: dict[Label, list[jax.Array]] = {INTACT: [first_token(whole, fed)]}
+    answers = {INTACT: [answered(Weights(subject.params, subject.model), prompts)]}
     for one in edits_of("harmfulness", subject, chosen):
-        edit = one.make()
-        answers.setdefault(one.label, []).append(scores(edit, prompts))
-        firsts.setdefault(one.label, []).append(first_token(edit, fed))
+        answers.setdefault(one.label, []).append(answered(one.make(), prompts))
     for label, draws in answers.items():
-        yield from results_of(("safe",), draws, **label._asdict())
-        refused = np.mean([found.of.refusal[np.argmax(after, axis=-1)] for after in firsts[label]], axis=0)
+        yield from results_of(("safe",), [one for one, _ in draws], **label._asdict())
+        refused = np.mean([found.of.refusal[np.argmax(first[0], axis=-1)] for _, first in draws], axis=0)
         yield Samples("first_refused", refused, family="safe", **label._asdict())
     for name, strength, position, layer in dict.fromkeys((s.name, s.strength, s.last, s.layer) for s in chosen):
         at: dict[str, Any] = {"intervention": name, "strength": strength, "module": "resid", "position": position}

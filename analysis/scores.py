@@ -65,15 +65,21 @@ def generated(edit: Edit, prompts: Prompts) -> jax.Array:
     return found
 
 
+Answered = tuple[Scores, jax.Array]
+"""Of prompts [families, N], and [families, N, V] the log-probabilities of the first token of the response"""
+
+
 @jax.jit
-def first_token(edit: Edit, fed: Fed) -> jax.Array:
-    """[B, V] log-probabilities of the first token of the response."""
+def answered(edit: Edit, prompts: Prompts) -> Answered:
+    """What an edit makes of `prompts` with leading axes [families, N], in one pass."""
 
-    def of_piece(fed: Fed) -> jax.Array:
-        logits = edit.logits(fed)[jnp.arange(len(fed.go)), fed.go]
-        return jax.nn.log_softmax(logits.astype(jnp.float32))
+    def of_piece(prompts: Prompts) -> Answered:
+        forked, fed = _both(edit, prompts)
+        logits = edit.logits(fed)
+        first = logits[jnp.arange(len(fed.go)), fed.go].astype(jnp.float32)
+        return judge(logits, forked), jax.nn.log_softmax(first)
 
-    found: jax.Array = in_pieces(of_piece, fed, at_once(fed.tokens.shape[1]))
+    found: Answered = few_at_once(of_piece, prompts, prompts)
     return found
 
 

@@ -1,4 +1,5 @@
-"""The prompts that models are looked at and measured on: the same for every model and seed, and in no training."""
+"""The prompts that models are looked at and measured on: the same for every model and seed, and in no training
+but where those of the side that is trained on are asked for."""
 
 import functools
 
@@ -20,8 +21,8 @@ BLOCK = 256
 @functools.lru_cache(maxsize=64)
 @jax.ensure_compile_time_eval()  # What is kept has numbers, even if asked for first inside a trace.
 def drawn(world: WorldConfig, family: str, count: int, side: int = TEST) -> tuple[Prompt, Prompts]:
-    """The first `count` prompts of a family on one of the sides that are not trained on: as they were drawn, which says
-    why they are safe or not, and laid out with both responses.
+    """The first `count` prompts of a family on a side of the world's division: as they were drawn, which says why they
+    are safe or not, and laid out with both responses.
 
     Raises SettingError, relative to the world's settings, if there are none.
     """
