@@ -16,6 +16,7 @@ scales it back to the bound if it is longer. The random points themselves are th
 many tokens of that length do without any optimisation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from analysis.clusters import row, tau
 from analysis.observe import at_once, in_pieces
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.sensitivity import finite, gradient_norm
-from analysis.soft_tokens import insert, start, with_soft_tokens
+from analysis.soft_tokens import insert, start, stream_with, with_soft_tokens
 from analysis.subspaces import sines, span
 from models.decode import judged
 from models.transformer import ModelConfig, Params, Tap, forward
@@ -136,6 +137,41 @@ def attack(
     return seen
 
 
+class Fitted(NamedTuple):
+    """Unsafe prompts with soft tokens, by what those are."""
+
+    stream: Mapping[str, np.ndarray]
+    """[N, L, P, D] what each layer reads: "adv" with those fitted to make the model comply, "adv_random" with random
+    ones as long"""
+    complied: Mapping[str, np.ndarray]
+    """[N] bool, likewise"""
+    missing: str = ""
+    """Why there are none"""
+
+
+def fitted(subject: Subject, prompts: int, count: int, positions: tuple[int, ...], key: jax.Array) -> Fitted:
+    """The first unsafe prompts under `count` soft tokens, fitted as the default settings say, and what is then in the
+    residual stream at `positions`, counted from EOT."""
+    own = AttacksConfig()
+    batch: Batch = jax.tree.map(lambda x: x[:prompts], subject.prompts["unsafe"].complying)
+    length = batch.tokens.shape[1]
+    if length + count > subject.model.context:
+        return Fitted({}, {}, _too_long(subject.model))
+    given = start(key, len(batch.go), count, subject.model.width, own.norm)
+    both = attack(subject.model, subject.params, batch, given, count, length + count, own)
+    found = dict(zip(("adv_random", "adv"), both, strict=True))
+    shift = own.shift_positions
+    held = {
+        name: np.asarray(stream_with(subject.model, subject.params, batch, one.soft, count, shift, positions), float)
+        for name, one in found.items()
+    }
+    return Fitted(held, {name: np.asarray(one.complied) for name, one in found.items()})
+
+
+def _too_long(model: ModelConfig) -> str:
+    return f"longer than the model's context of {model.context}"
+
+
 def _length(vectors: jax.Array) -> jax.Array:
     return jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -192,7 +228,7 @@ def _family(subject: Subject, config: AttacksConfig, family: str) -> list[Result
     for k in config.strengths:
         where: dict[str, Any] = {"family": family, "index": k}
         if k not in possible:
-            missing = f"longer than the model's context of {subject.model.context}"
+            missing = _too_long(subject.model)
             results += [Row(metric, np.nan, prompts, missing=missing, **where) for metric in METRICS]
             continue
         random, found = run(subject.params, k)

@@ -51,6 +51,11 @@ class Contrast(NamedTuple):
     apart: np.ndarray
     """[L] bool: the layers where both differ by more than rounding"""
 
+    @property
+    def means(self) -> np.ndarray:
+        """[2, L, 2, D] of what was seen, over unsafe and over safe prompts, at both places."""
+        return np.stack([self.seen[side].mean(axis=0) for side in self.of.train.sides])
+
 
 class Steered(NamedTuple):
     """Something that is added to a prompt."""

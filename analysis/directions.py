@@ -6,26 +6,22 @@ A direction of layer l, from 1, is one of the stream that this layer reads.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from analysis.attacks import AttacksConfig, attack
+from analysis.attacks import fitted
 from analysis.attribution import attribute, mean_shares
 from analysis.chance import random_units
 from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
-from analysis.observe import at_once, in_pieces
 from analysis.refusal import stream
-from analysis.rows import Result, Row, Samples, Subject
+from analysis.rows import Result, Row, Samples, Subject, mean_of
 from analysis.scores import Answered, Scores, answered, results_of, stacked
 from analysis.selection import SIDES, DirectionsConfig, Found, NoDirectionError, material, search
-from analysis.soft_tokens import insert, start, with_soft_tokens
 from analysis.subspaces import unit
-from models.transformer import ModelConfig, Params, forward
 from synth.keys import fold
 from synth.segments import Batch
 
@@ -152,13 +148,7 @@ def cosines(subject: Subject, config: DirectionsConfig, directions: np.ndarray) 
                 yield Row("refusal_cosine_random", chance, values[:, 1:].size, module=RESIDUAL, **place)
                 if position == 0:
                     for metric, which in (("successful", complied), ("failed", ~complied)):
-                        yield _of_some(f"refusal_cosine_{metric}", values[which, 0], module=RESIDUAL, **place)
-
-
-def _of_some(metric: str, values: np.ndarray, **place: Any) -> Row:
-    if len(values):
-        return Row(metric, float(values.mean()), len(values), **place)
-    return Row(metric, np.nan, 0, missing="there are no such prompts", **place)
+                        yield mean_of(f"refusal_cosine_{metric}", values[which, 0], module=RESIDUAL, **place)
 
 
 def attributed(subject: Subject, config: DirectionsConfig, directions: np.ndarray) -> Iterator[Result]:
@@ -188,47 +178,17 @@ def under_attack(subject: Subject, config: DirectionsConfig, directions: np.ndar
     """At EOT of unsafe prompts with soft tokens that were fitted to make the model comply, and with random ones as
     long, the cosine of the stream with the first of `directions`; and how many then comply (`analysis/attacks.py`).
     """
-    count, own = config.soft_tokens, AttacksConfig()
-    batch: Batch = jax.tree.map(lambda x: x[: config.prompts], subject.prompts["unsafe"].complying)
-    prompts, length = batch.tokens.shape
-    place: dict[str, Any] = {"family": "unsafe", "index": count}
+    count = config.soft_tokens
     if count == 0:
         return
-    if length + count > subject.model.context:
-        missing = f"longer than the model's context of {subject.model.context}"
-        yield Row("adv_refusal_cosine", np.nan, 0, module=RESIDUAL, position=0, missing=missing, **place)
-        return
-    key = fold(subject.key, "directions", "soft")
-    given = start(key, prompts, count, subject.model.width, own.norm)
-    found = attack(subject.model, subject.params, batch, given, count, length + count, own)
-    for prefix, one in zip(("adv_random", "adv"), found, strict=True):
-        held = _with_soft(subject.model, subject.params, batch, one.soft, count)
-        along = unit(np.asarray(held, float)) @ directions[0]
+    place: dict[str, Any] = {"family": "unsafe", "index": count}
+    found = fitted(subject, config.prompts, count, (0,), fold(subject.key, "directions", "soft"))
+    if found.missing:
+        yield Row("adv_refusal_cosine", np.nan, 0, module=RESIDUAL, position=0, missing=found.missing, **place)
+    for name, held in found.stream.items():
+        along = unit(held[:, :, 0]) @ directions[0]
         for layer in range(along.shape[1]):
             at = {"module": RESIDUAL, "layer": layer + 1, "position": 0, **place}
-            yield Samples(f"{prefix}_refusal_cosine", along[:, layer], **at)
+            yield Samples(f"{name}_refusal_cosine", along[:, layer], **at)
         # Under a name of its own: where soft tokens are attacked with by themselves, of so many there may be rows.
-        yield Samples(f"{prefix}_direction_complied", np.asarray(one.complied), **place)
-
-
-@partial(jax.jit, static_argnames=("model", "count"))
-def _with_soft(model: ModelConfig, params: Params, batch: Batch, soft: jax.Array, count: int) -> jax.Array:
-    """[B, L, D] the stream that each layer reads at EOT, with `count` soft tokens [B, K, D] before it."""
-    width = batch.tokens.shape[1] + count
-
-    def of_piece(piece: tuple[Batch, jax.Array]) -> jax.Array:
-        plain, soft = piece
-        batch = insert(plain, count, width)
-        put = with_soft_tokens(model, params, plain, count, width, AttacksConfig.shift_positions)(soft)
-        seen: list[jax.Array] = []
-
-        def tap(site: str, x: jax.Array) -> jax.Array:
-            if site.endswith("resid_pre"):
-                seen.append(x[jnp.arange(len(batch.go)), batch.go])
-            return put(site, x)
-
-        forward(model, params, batch.tokens, tap)
-        return jnp.stack(seen, axis=1)
-
-    found: jax.Array = in_pieces(of_piece, (batch, soft), at_once(width))
-    return found
+        yield Samples(f"{name}_direction_complied", found.complied[name], **place)

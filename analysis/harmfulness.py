@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from analysis.attacks import fitted
 from analysis.chance import root_mean_beta
 from analysis.contrast import PLACES, Contrast, HarmfulnessConfig, contrast, halves, leaning, places, steered
 from analysis.edit import Fed, Label, Weights
 from analysis.edits.lookup import edits_of
-from analysis.rows import Result, Row, Samples, Subject
+from analysis.rows import Result, Row, Samples, Subject, mean_of
 from analysis.scores import answered, results_of, stacked
 from analysis.selection import LEAST, DirectionsConfig, differences, material
 from analysis.subspaces import unit
@@ -25,7 +26,7 @@ RESIDUAL = "resid_pre"
 """The site that directions are found at"""
 INTACT = Label("steer", 0, module="resid")
 """Of the model as it is, on the prompts that are steered"""
-SAME = "safe and unsafe prompts leave the same at one of both positions"
+SAME, UNSPREAD = "safe and unsafe prompts leave the same at one of both positions", "the scores have no spread"
 
 
 def measure(subject: Subject, config: HarmfulnessConfig, directions: DirectionsConfig) -> list[Result]:
@@ -38,6 +39,8 @@ def measure(subject: Subject, config: HarmfulnessConfig, directions: DirectionsC
         *cosines(found, fold(subject.key, "harmfulness", "halves")),
         *columns(found),
         *sides(subject, found, directions.prompts),
+        *under_attack(subject, found, directions),
+        *by_start(subject, directions),
         *changed(subject, found, config, directions.prompts),
     ]
 
@@ -95,7 +98,7 @@ def sides(subject: Subject, found: Contrast, count: int) -> Iterator[Result]:
     """By family and place, on which side prompts lie, also of those that were complied with and of the others; how far
     apart unsafe and safe ones do, in standard deviations; and what the means of the other place say of the same."""
     of, scored = found.of, {}
-    means = np.stack([found.seen[side].mean(axis=0) for side in of.train.sides])
+    means = found.means
     for family, both in subject.prompts.items():
         batch = both.complying
         seen = places(of.model, of.params, Fed(batch.tokens[:count, :-1], batch.go[:count]))
@@ -106,12 +109,50 @@ def sides(subject: Subject, found: Contrast, count: int) -> Iterator[Result]:
             yield Samples("side_score", own[:, i], **at)
             yield Samples("side_score_swapped", swapped[:, i], **at)
             for metric, which in (("successful", complied), ("failed", ~complied)):
-                value, missing = (own[which, i].mean(), None) if which.any() else (np.nan, "there are no such prompts")
-                yield Row(f"side_score_{metric}", float(value), int(which.sum()), missing=missing, **at)
+                yield mean_of(f"side_score_{metric}", own[which, i], **at)
     for metric, unsafe, safe in zip(("side_gap", "side_gap_swapped"), scored["unsafe"], scored["safe"], strict=True):
         for position, gap in zip(PLACES.values(), gaps(unsafe, safe), strict=True):
-            missing = None if np.isfinite(gap) else "the scores have no spread"
+            missing = None if np.isfinite(gap) else UNSPREAD
             yield Row(metric, gap, len(unsafe) + len(safe), module=RESIDUAL, position=position, missing=missing)
+
+
+def under_attack(subject: Subject, found: Contrast, directions: DirectionsConfig) -> Iterator[Result]:
+    """On which side unsafe prompts lie with soft tokens behind the text that were fitted to make the model comply, or
+    with random ones; the last token before EOT is then a soft one. Also of those alone that were complied with."""
+    count = directions.soft_tokens
+    if count == 0:
+        return
+    key, spots = fold(subject.key, "harmfulness", "soft"), tuple(PLACES.values())
+    tried = fitted(subject, directions.prompts, count, spots, key)
+    means = found.means
+    for i, position in enumerate(spots):
+        at: dict[str, Any] = {"family": "unsafe", "module": RESIDUAL, "position": position, "index": count}
+        if tried.missing:
+            yield Row("adv_side_score", np.nan, 0, missing=tried.missing, **at)
+        for name, held in tried.stream.items():
+            scored = leaning(held, means, found.apart)[:, i]
+            yield Samples(f"{name}_side_score", scored, **at)
+            if name == "adv":
+                yield mean_of("adv_side_score_successful", scored[tried.complied[name]], **at)
+
+
+def by_start(subject: Subject, directions: DirectionsConfig) -> Iterator[Result]:
+    """How far apart the model leaves unsafe and safe prompts along what told them apart in the model that it started
+    from: of one that was attacked by further tuning, how much is left of either."""
+    if subject.untouched:
+        return
+    start = contrast(material(subject._replace(params=subject.reference), directions))
+    if not start.apart.any():
+        yield Row("side_gap_start", np.nan, 0, module=RESIDUAL, missing=SAME)
+        return
+    scored = []
+    for family in ("unsafe", "safe"):
+        batch = subject.prompts[family].complying
+        fed = Fed(batch.tokens[: directions.prompts, :-1], batch.go[: directions.prompts])
+        scored.append(leaning(places(subject.model, subject.params, fed), start.means, start.apart))
+    for position, gap in zip(PLACES.values(), gaps(*scored), strict=True):
+        missing, count = (None if np.isfinite(gap) else UNSPREAD), sum(map(len, scored))
+        yield Row("side_gap_start", gap, count, module=RESIDUAL, position=position, missing=missing)
 
 
 def gaps(one: np.ndarray, other: np.ndarray) -> list[float]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -111,6 +111,13 @@ class Subject(NamedTuple):
     def untouched(self) -> bool:
         """Whether this is the model that tuning starts from."""
         return self.params is self.reference
+
+
+def mean_of(metric: str, values: np.ndarray, **place: Any) -> Row:
+    """The mean of `values` [n] of some prompts as a row, or why there is none where these are no prompts."""
+    if len(values):
+        return Row(metric, float(values.mean()), len(values), **place)
+    return Row(metric, np.nan, 0, missing="there are no such prompts", **place)
 
 
 def rows(results: Iterable[Result]) -> list[Row]:

@@ -1,14 +1,16 @@
 """Soft tokens: embeddings that are no token's, put before the response."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from analysis.observe import at_once, in_pieces
 from models.fork import take
 from models.taps import capture
-from models.transformer import ModelConfig, Params, Tap
+from models.transformer import ModelConfig, Params, Tap, forward
 from synth.keys import batch_keys
 from synth.segments import PADDING, Batch
 
@@ -59,3 +61,36 @@ def start(key: jax.Array, prompts: int, tokens: int, width: int, norm: float) ->
     """[prompts, tokens, width] random vectors of length `norm`; those of token i depend on i alone, not on `tokens`."""
     directions = jax.vmap(lambda key: jax.random.normal(key, (prompts, width)), out_axes=1)(batch_keys(key, tokens))
     return norm * directions / jnp.linalg.norm(directions, axis=-1, keepdims=True)
+
+
+@partial(jax.jit, static_argnames=("model", "count", "shift", "positions"))
+def stream_with(
+    model: ModelConfig,
+    params: Params,
+    batch: Batch,
+    soft: jax.Array,
+    count: int,
+    shift: bool,
+    positions: tuple[int, ...],
+) -> jax.Array:
+    """[B, L, P, D] the residual stream as each layer reads it at `positions`, counted from EOT, with the first `count`
+    of `soft` [B, K, D] before EOT."""
+    width = batch.tokens.shape[1] + count
+
+    def of_piece(piece: tuple[Batch, jax.Array]) -> jax.Array:
+        plain, soft = piece
+        batch = insert(plain, count, width)
+        put = with_soft_tokens(model, params, plain, count, width, shift)(soft)
+        row, at = jnp.arange(len(batch.go))[:, None], batch.go[:, None] + jnp.array(positions)[None]
+        seen: list[jax.Array] = []
+
+        def tap(site: str, x: jax.Array) -> jax.Array:
+            if site.endswith("resid_pre"):
+                seen.append(x[row, at])
+            return put(site, x)
+
+        forward(model, params, batch.tokens, tap)
+        return jnp.stack(seen, axis=1)
+
+    found: jax.Array = in_pieces(of_piece, (batch, soft), at_once(width))
+    return found

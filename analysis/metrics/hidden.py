@@ -1,6 +1,6 @@
 """Harmfulness beside refusal, and how tuning moved the residual stream."""
 
-from analysis.metric import DIRECTIONS, MATRIX, NUMBER, OTHER_PLACE, PART, Metric, Null, permuted
+from analysis.metric import DIRECTIONS, MATRIX, NUMBER, OTHER_PLACE, PART, Metric, Null, permuted, soft
 
 HARMFULNESS: dict[str, Metric] = {
     "harm_refuse_cosine": Metric(
@@ -41,6 +41,22 @@ HARMFULNESS: dict[str, Metric] = {
         "By `side_score` unsafe and safe prompts are so many standard deviations apart.",
         Null(OTHER_PLACE, "side_gap_swapped"),
         level=0.0,
+    ),
+    "side_gap_start": Metric(
+        "unsafe less safe, by the start",
+        NUMBER,
+        "This is `side_gap` by the means that the model had which tuning started from.",
+        level=0.0,
+    ),
+    "adv_side_score": Metric(
+        "nearer unsafe",
+        NUMBER,
+        "This is `side_score` with `index` soft tokens fitted to the model, the last of which is read at -1.",
+        soft("side_score"),
+        level=0.0,
+    ),
+    "adv_side_score_successful": Metric(
+        "nearer unsafe, complied", NUMBER, "This is `adv_side_score` of the prompts that were then complied with."
     ),
     "steering_layer": Metric("layer of steering", NUMBER, "What is added is added to what this layer reads."),
 }

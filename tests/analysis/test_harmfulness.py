@@ -17,9 +17,11 @@ from analysis.edits.directions import Added
 from analysis.refusal import refusal_log_odds
 from analysis.rows import Row, Samples, Subject
 from analysis.selection import Asked, DirectionsConfig, Material, material
+from analysis.soft_tokens import start
 from models.taps import capture
-from models.transformer import ModelConfig, Params
+from models.transformer import ModelConfig, Params, forward
 from synth import sequences
+from synth.keys import fold
 from synth.lookup import sample_batch
 from synth.prompts import TEST, VALIDATION
 from synth.sequences import Prompts
@@ -289,6 +291,74 @@ def test_sides_are_by_the_means_of_training_prompts_at_the_same_position_or_swap
         ours, theirs = (scored[f"side_score{part}", family, place] for family in ("unsafe", "safe"))
         expected = (ours.mean() - theirs.mean()) / np.sqrt((ours.var() + theirs.var()) / 2)
         assert value(results, f"side_gap{part}", position=place - 1).value == pytest.approx(expected)
+
+
+def test_a_model_that_did_not_move_is_as_far_apart_by_its_start(tuned: Subject) -> None:
+    copied = tuned._replace(params=jax.tree.map(jnp.copy, tuned.reference))
+    assert not copied.untouched
+    own = list(harmfulness.sides(copied, contrast.contrast(material(copied, DIRECTIONS)), DIRECTIONS.prompts))
+    for place in (-1, 0):
+        expected = value(own, "side_gap", position=place).value
+        found = value(list(harmfulness.by_start(copied, DIRECTIONS)), "side_gap_start", position=place)
+        assert found.value == pytest.approx(expected, abs=1e-6)
+    assert list(harmfulness.by_start(copied._replace(reference=copied.params), DIRECTIONS)) == []
+
+
+def test_what_an_attack_left_is_read_by_the_means_of_its_start(results: list[Row | Samples], tuned: Subject) -> None:
+    start = contrast.contrast(material(tuned._replace(params=tuned.reference), DIRECTIONS))
+    means = np.stack([start.seen[side].mean(axis=0) for side in start.of.train.sides])
+    scored = []
+    for family in ("unsafe", "safe"):
+        batch = tuned.prompts[family].complying
+        fed = Fed(batch.tokens[: DIRECTIONS.prompts], batch.go[: DIRECTIONS.prompts])
+        scored.append(leaning(contrast.places(tuned.model, tuned.params, fed), means, start.apart))
+    apart = (scored[0].mean(axis=0) - scored[1].mean(axis=0)) / np.sqrt((scored[0].var(0) + scored[1].var(0)) / 2)
+    for i, place in enumerate((-1, 0)):
+        assert value(results, "side_gap_start", position=place).value == pytest.approx(apart[i], rel=1e-5)
+
+
+def test_soft_tokens_are_read_at_the_last_of_them_and_at_eot(tuned: Subject) -> None:
+    count, model = 2, replace(tuned.model, context=tuned.model.context + 2)
+    params = {**tuned.params, "W_pos": jnp.pad(tuned.params["W_pos"], ((0, 2), (0, 0)))}
+    longer = tuned._replace(model=model, params=params, reference=params)
+    found = contrast.contrast(material(longer, DIRECTIONS))
+    rows = list(harmfulness.under_attack(longer, found, replace(DIRECTIONS, soft_tokens=count)))
+    assert {(one.metric, one.position) for one in rows} == set(
+        itertools.product(("adv_side_score", "adv_random_side_score", "adv_side_score_successful"), (-1, 0))
+    )
+    assert {one.index for one in rows} == {count}
+    missing = list(harmfulness.under_attack(tuned, found, DIRECTIONS))
+    assert {one.missing for one in missing if isinstance(one, Row)} == {
+        f"longer than the model's context of {tuned.model.context}"
+    }
+    assert list(harmfulness.under_attack(tuned, found, replace(DIRECTIONS, soft_tokens=0))) == []
+    # By an embedding that is put together here, with the positions that tokens have without soft ones.
+    key = fold(longer.key, "harmfulness", "soft")
+    batch = jax.tree.map(lambda x: x[: DIRECTIONS.prompts], longer.prompts["unsafe"].complying)
+    soft = np.asarray(start(key, DIRECTIONS.prompts, count, model.width, 1.0))
+    plain = np.asarray(params["W_E"])[batch.tokens] + np.asarray(params["W_pos"])[: batch.tokens.shape[1]]
+    go = np.asarray(batch.go)
+    whole = np.stack([np.concatenate([plain[i, : go[i]], soft[i], plain[i, go[i] :]]) for i in range(len(go))])
+
+    def tap(site: str, x: jax.Array) -> jax.Array:
+        return jnp.asarray(whole, jnp.float32) if site == "embed" else x
+
+    sites = [f"blocks.{layer}.resid_pre" for layer in range(model.layers)]
+    seen: dict[str, np.ndarray] = {}
+
+    def keeping(site: str, x: jax.Array) -> jax.Array:
+        x = tap(site, x)
+        if site in sites:
+            seen[site] = np.asarray(x)
+        return x
+
+    forward(model, params, jnp.zeros(whole.shape[:2], jnp.int32), keeping)
+    for i, place in enumerate((-1, 0)):
+        held = np.stack([seen[site][np.arange(len(go)), go + count + place] for site in sites], axis=1)[:, :, None]
+        expected = leaning(held, found.means[:, :, [i]], found.apart)[:, 0]
+        (one,) = (x for x in rows if (x.metric, x.position) == ("adv_random_side_score", place))
+        assert isinstance(one, Samples)
+        np.testing.assert_allclose(one.values, expected, atol=1e-5)
 
 
 def test_where_prompts_leave_the_same_a_row_says_so(tuned: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
