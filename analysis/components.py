@@ -1,6 +1,8 @@
 """How tuning moved the residual stream, taken apart: singular directions of the shift, and what they are good for
 (Pan et al. 2025, arXiv 2502.09674)."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,11 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from analysis.chance import random_units
+from analysis.edit import Weights
 from analysis.observe import observe_last
 from analysis.refusal import tried
-from analysis.rows import Subject
-from analysis.selection import SIDES, Direction, Material, dealt_out
-from analysis.subspaces import empirical_rank
+from analysis.rows import Drawn, Subject
+from analysis.selection import (
+    SIDES,
+    Direction,
+    DirectionsConfig,
+    Material,
+    NoDirectionError,
+    dealt_out,
+    first_of,
+    material,
+)
+from analysis.subspaces import empirical_rank, unit
+from models.transformer import ModelConfig, Params
 from synth.keys import fold
 from synth.prompts import TEST, VALIDATION
 from synth.settings import require, require_positive
@@ -68,10 +81,17 @@ class Shifted(NamedTuple):
     """After tuning, of other prompts than are reported on"""
     test: Told
 
-    @property
-    def shift(self) -> np.ndarray:
-        """[N, L, D] the paper's Y - X."""
-        return self.validation.after - self.before
+    def moved(self, layer: int, centred: bool = False) -> np.ndarray | None:
+        """[N, D] the paper's Y - X behind a layer, as `moved`."""
+        return moved(self.before, self.validation.after, layer, centred)
+
+
+def held(chosen: Mapping[str, Drawn], model: ModelConfig, params: Params) -> np.ndarray:
+    """[N, L, D] what a model holds at SITE of the prompts `chosen`, family after family."""
+    prompts = {family: one.prompts for family, one in chosen.items()}
+    most = max(len(one.cells) for one in chosen.values())
+    seen = observe_last(model, params, prompts, most)
+    return np.concatenate([of[SITE] for of in seen.values()]).astype(float)
 
 
 def shifted(subject: Subject, config: ShiftsConfig) -> Shifted:
@@ -82,11 +102,7 @@ def shifted(subject: Subject, config: ShiftsConfig) -> Shifted:
     if subject.draw is None:
         raise ValueError("shifts are taken apart on prompts of another side: give the subject `draw`")
     chosen = subject.draw(SIDES, config.prompts, VALIDATION)
-    prompts = {family: one.prompts for family, one in chosen.items()}
-    before, after = (
-        np.concatenate([of[SITE] for of in observe_last(subject.model, params, prompts, config.prompts).values()])
-        for params in (subject.reference, subject.params)
-    )
+    before, after = (held(chosen, subject.model, params) for params in (subject.reference, subject.params))
     count = min(len(subject.observations[family].complied) for family in SIDES)
     reported = subject.draw(SIDES, count, TEST)
     there = np.concatenate([np.asarray(subject.observations[family].last[SITE])[:count] for family in SIDES])
@@ -96,7 +112,7 @@ def shifted(subject: Subject, config: ShiftsConfig) -> Shifted:
 
     own = [told(after, [chosen[family].cells for family in SIDES])]
     own.append(told(there, [reported[family].cells for family in SIDES]))
-    return Shifted(before.astype(float), *own)
+    return Shifted(before, *own)
 
 
 class Spectrum(NamedTuple):
@@ -180,3 +196,40 @@ def removed(of: Material, firsts: dict[int, np.ndarray], refusal: Direction, dra
     )
     layer = [*firsts][int(np.argmin(bypass))]
     return Removed(refusal.unit, firsts[layer], layer, draws)
+
+
+REFUSAL, SHIFT, AXIS = "refusal", "shift", "axis"
+"""Directions that are found in a model: that of refusal, and by layer the first component of the shift and the axis
+between safe and unsafe prompts"""
+Place = tuple[str, int | None]
+"""One of these, and behind which layer, from 0"""
+
+
+def moved(before: np.ndarray, after: np.ndarray, layer: int, centred: bool = False) -> np.ndarray | None:
+    """[N, D] the shift behind a layer, less its mean if `centred`; None where tuning moved nothing there."""
+    shift = (after - before)[:, layer]
+    shift = shift - centred * shift.mean(axis=0)
+    return shift if np.linalg.norm(shift) > 1e-6 * np.linalg.norm(before[:, layer]) else None
+
+
+def found_in(
+    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, of: Weights, before: np.ndarray
+) -> dict[Place, np.ndarray]:
+    """The directions [D], of length 1, of a model of the weights `of`; `before` is `Shifted.before`.
+
+    None is there that cannot be found: where the model refuses nothing, did not move, or tells nothing apart.
+    """
+    assert subject.draw
+    after = held(subject.draw(SIDES, config.prompts, VALIDATION), of.model, of.params)
+    found: dict[Place, np.ndarray] = {}
+    unsafe, safe = (side.mean(axis=0) for side in np.split(after, len(SIDES)))
+    for layer in range(of.model.layers):
+        shift = moved(before, after, layer)
+        if shift is not None:
+            found[SHIFT, layer] = spectrum(shift, ()).components[0]
+        if np.linalg.norm((unsafe - safe)[layer]) > 1e-6 * np.linalg.norm(safe[layer]):
+            found[AXIS, layer] = unit((unsafe - safe)[[layer]])[0]
+    with suppress(NoDirectionError):
+        asked = material(subject._replace(params=of.params, model=of.model), directions)
+        found[REFUSAL, None] = first_of(asked, directions)[0].unit
+    return found

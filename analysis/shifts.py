@@ -19,6 +19,7 @@ from analysis.components import (
     Spectrum,
     accuracy,
     dealt,
+    found_in,
     removed,
     shifted,
     spectrum,
@@ -39,12 +40,12 @@ STREAM_SIDE = {"W_out": ("mlp", -1), "W_O": ("attn", -1), "W_in": ("mlp", 0)}
 it"""
 AXES = (SITE, f"{SITE}_last", "mlp.post", "mlp.post_last")
 """Modules of `analysis/clusters.py` that cluster axes are taken at"""
-STILL, ZERO = "tuning moved nothing there", "dW is zero"
+STILL, ZERO, GONE = "tuning moved nothing there", "dW is zero", "there is no such direction left"
 
 
 def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig) -> list[Result]:
-    """The shift and its components, the refusal direction among them and in dW, and what becomes of a model without
-    one or the other. No rows for the untouched model, which did not move.
+    """The shift and its components, the refusal direction among them and in dW, and what becomes of a model, and of the
+    other directions, without one or the other. No rows for the untouched model, which did not move.
 
     How the refusal direction is found, and on how many prompts edits are tried, is the directions' setting.
     """
@@ -55,8 +56,8 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
     results: list[Result] = []
     for layer in range(subject.model.layers):
         for centred in (False, True):
-            matrix = of.shift[:, layer] - centred * of.shift[:, layer].mean(axis=0)
-            if np.linalg.norm(matrix) <= 1e-6 * np.linalg.norm(of.before[:, layer]):
+            matrix = of.moved(layer, centred)
+            if matrix is None:
                 name = _named("shift_energy", centred)
                 results.append(Row(name, np.nan, 0, missing=STILL, module=SITE, layer=layer + 1, position=0))
                 continue
@@ -73,9 +74,11 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
     results += in_shift(refusal.unit, firsts)
     results += in_change(subject, config, refusal.unit)
     results += in_axes(subject, refusal.unit)
-    moved = {layer: vector for (layer, centred), vector in firsts.items() if not centred}
-    if moved:
-        results += without(subject, removed(asked, moved, refusal, config.draws), directions.prompts)
+    uncentred = {layer: vector for (layer, centred), vector in firsts.items() if not centred}
+    if uncentred:
+        taken = removed(asked, uncentred, refusal, config.draws)
+        results += without(subject, taken, directions.prompts)
+        results += found_again(subject, config, directions, taken, of.before)
     return results
 
 
@@ -172,3 +175,26 @@ def without(subject: Subject, found: Removed, count: int) -> Iterator[Result]:
     for label, draws in answers.items():
         yield from results_of(SIDES, draws, **label._asdict())
     yield Row("shift_layer", found.layer + 1.0, subject.model.layers, intervention="ablate shift", strength=1.0)
+
+
+def found_again(
+    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, taken: Removed, before: np.ndarray
+) -> Iterator[Row]:
+    """The size of the cosine that each direction has with what it was, where it is found anew in the model without one
+    of them in dW, or without a random one: does removing one remove the others?"""
+    own = found_in(subject, config, directions, Weights(subject.params, subject.model), before)
+    chance, seen = _chance(subject.model.width), set[Label]()
+    for one in edits_of("shifts", subject, taken):
+        # One random direction is enough to say that hardly anything moves.
+        if one.label.module != "weights" or one.label in seen:
+            continue
+        seen.add(one.label)
+        there = found_in(subject, config, directions, one.make(), before)
+        for (name, layer), was in own.items():
+            place: dict[str, Any] = {
+                **one.label._asdict(), "module": name, "layer": None if layer is None else layer + 1
+            }  # fmt: skip
+            again = there.get((name, layer))
+            value, missing = (np.nan, GONE) if again is None else (abs(float(again @ was)), None)
+            yield Row("found_again", value, 1, missing=missing, **place)
+            yield Row("found_again_random", chance, 1, **place)

@@ -37,6 +37,7 @@ def edits(subject: Subject, found: Removed) -> Iterator[Made[Weights | Ablated]]
     """Without one direction each, or a random one in its place:
 
     change without refusal  dW writes nothing along the refusal direction
+    change without shift    dW writes nothing along the first component of the shift
     ablate shift            the tuned model has nothing along the first component of the shift in its residual stream
     """
     model, tuned, key = subject.model, subject.params, fold(subject.key, "shifts")
@@ -46,6 +47,7 @@ def edits(subject: Subject, found: Removed) -> Iterator[Made[Weights | Ablated]]
 
     change = partial(without_in_change, model, tuned, subject.reference)
     yield Made(Label("change without refusal", 1, module="weights"), partial(change, found.refusal))
+    yield Made(Label("change without shift", 1, module="weights"), partial(change, found.component))
     yield Made(Label("ablate shift", 1, module="resid"), partial(ablate, found.component))
     for one in random_units(model.width, found.draws, fold(key, "removed")):
         yield Made(Label("change without random", 1, module="weights"), partial(change, one))
@@ -56,5 +58,9 @@ KIND = Kind(
     __name__,
     "shifts",
     edits,
-    controls={"change without refusal": "change without random", "ablate shift": "ablate shift random"},
+    controls={
+        "change without refusal": "change without random",
+        "change without shift": "change without random",
+        "ablate shift": "ablate shift random",
+    },
 )

@@ -122,6 +122,12 @@ SHIFTS: dict[str, Metric] = {
         "This is the size of the cosine of the refusal direction with the axis between clusters, carried to there.",
         Null(DIRECTIONS, "axis_overlap_random"),
     ),
+    "found_again": Metric(
+        "what it was",
+        PART,
+        "The direction `module` that is found anew in an edited model has this size of cosine with what it was.",
+        Null(DIRECTIONS, "found_again_random"),
+    ),
     "shift_layer": Metric(
         "layer of the component", NUMBER, "The component that is removed was found behind this layer."
     ),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from analysis import shifts
+from analysis import components, shifts
 from analysis.chance import random_units
 from analysis.components import (
     Shifted,
@@ -15,20 +15,23 @@ from analysis.components import (
     Told,
     accuracy,
     dealt,
+    found_in,
     removed,
     shifted,
     spectrum,
     turned,
 )
+from analysis.edit import Weights
 from analysis.edits import unshifted
 from analysis.edits.directions import WRITERS, Ablated
 from analysis.edits.unshifted import without_in_change
-from analysis.observe import Observation
+from analysis.observe import Observation, observe_last
 from analysis.refusal import refusal_log_odds
-from analysis.rows import Row, Samples, Subject
-from analysis.selection import Direction, DirectionsConfig, material
+from analysis.rows import Drawn, Row, Samples, Subject
+from analysis.selection import Direction, DirectionsConfig, first_of, material
 from models.transformer import ModelConfig, Params, forward, init
 from models.weights import flatten
+from synth.prompts import VALIDATION
 from synth.settings import SettingError
 from synth.world import World
 from tests.analysis.asked import COUNT, FAMILIES, noisy, subject
@@ -124,7 +127,11 @@ def test_labels_are_dealt_out_among_combinations_the_same_on_both_sides(
 
 def test_prompts_are_seen_before_and_after_tuning(tuned: Subject) -> None:
     found = shifted(tuned, CONFIG)
-    assert found.shift.shape == (2 * CONFIG.prompts, tuned.model.layers, tuned.model.width)
+    shift = found.moved(1)
+    assert shift is not None
+    assert shift.shape == (2 * CONFIG.prompts, tuned.model.width)
+    np.testing.assert_array_equal(shift, found.validation.after[:, 1] - found.before[:, 1])
+    np.testing.assert_allclose(found.moved(1, True), shift - shift.mean(0))
     for i, family in enumerate(("unsafe", "safe")):
         seen = tuned.observations[family].last["resid_post"]
         np.testing.assert_array_equal(found.test.after[i * COUNT : (i + 1) * COUNT], seen)
@@ -261,7 +268,8 @@ def test_every_number_has_its_null_and_edits_their_random_ones(results: list[Row
 
 
 def test_shifts_are_those_of_the_prompts(results: list[Row | Samples], tuned: Subject) -> None:
-    shift = shifted(tuned, CONFIG).shift[:, 1]
+    shift = shifted(tuned, CONFIG).moved(1)
+    assert shift is not None
     for name, matrix in (("shift_energy", shift), ("shift_energy_centred", shift - shift.mean(0))):
         values = np.linalg.eigvalsh(matrix.T @ matrix)[::-1]
         assert value(results, name, layer=2).value == pytest.approx(values[0] / values.sum())
@@ -278,6 +286,51 @@ def test_what_did_not_move_has_no_numbers(tuned: Subject, model: ModelConfig, pa
         assert value(found, name, layer=2).missing is None
     assert {one.layer for one in found if one.metric.startswith("shift_overlap")} == {2}
     assert {one.intervention for one in found if one.metric == "refused"} >= {"ablate shift"}
+
+
+def test_what_a_planted_change_moved_is_found_again_or_gone(tuned: Subject, rng: np.random.Generator) -> None:
+    """dW of the last layer's MLP writes one direction: without it nothing moved, without another all is as it was."""
+    model, layer = tuned.model, tuned.model.layers - 1
+    one, other = np.linalg.qr(rng.standard_normal((model.width, 2)))[0].T
+    change = np.outer(rng.standard_normal(model.hidden), one)
+    moved = tuned._replace(
+        params=with_change(tuned.reference, layer, "mlp", "W_out", change),
+    )
+    before = shifted(moved, CONFIG).before
+
+    def found(without: np.ndarray | None) -> dict[components.Place, np.ndarray]:
+        weights = Weights(moved.params, model)
+        if without is not None:
+            weights = without_in_change(model, moved.params, moved.reference, without)
+        return found_in(moved, CONFIG, DIRECTIONS, weights, before)
+
+    own, gone, kept = found(None), found(one), found(other)
+    assert {place for place in own if place[0] == "shift"} == {("shift", layer)}
+    assert abs(own["shift", layer] @ one) == pytest.approx(1, abs=1e-5)
+    assert ("shift", layer) not in gone
+    for place, was in own.items():
+        assert abs(kept[place] @ was) == pytest.approx(1, abs=1e-4), place
+    after = observe_last(model, moved.params, {k: v.prompts for k, v in drawn(moved).items()}, CONFIG.prompts)
+    unsafe, safe = (after[family]["resid_post"][:, layer].mean(axis=0) for family in ("unsafe", "safe"))
+    assert own["axis", layer] @ (unsafe - safe) == pytest.approx(np.linalg.norm(unsafe - safe), rel=1e-5)
+    direction = first_of(material(moved, DIRECTIONS), DIRECTIONS)[0].unit
+    np.testing.assert_allclose(own["refusal", None], direction, atol=1e-6)
+
+
+def drawn(subject: Subject) -> dict[str, Drawn]:
+    assert subject.draw
+    return subject.draw(("unsafe", "safe"), CONFIG.prompts, VALIDATION)
+
+
+def test_each_direction_is_sought_again_without_each_other(results: list[Row | Samples], tuned: Subject) -> None:
+    found = [one for one in results if one.metric == "found_again"]
+    layers = range(1, tuned.model.layers + 1)
+    places = {("refusal", None), *(("shift", layer) for layer in layers), *(("axis", layer) for layer in layers)}
+    for name in ("refusal", "shift", "random"):
+        of = {(one.module, one.layer) for one in found if one.intervention == f"change without {name}"}
+        assert of == places
+    assert len(found) == 3 * len(places) == sum(one.metric == "found_again_random" for one in results)
+    assert all(isinstance(one, Row) and 0 <= one.value <= 1 + 1e-9 for one in found)
 
 
 @pytest.mark.parametrize(

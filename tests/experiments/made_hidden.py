@@ -61,8 +61,12 @@ def _shifts(way: float) -> Iterator[Row]:
                 where: Row = {"layer": layer, "module": module, "index": 1 if metric == "change_overlap" else None}
                 yield {"metric": metric, "value": 0.4 + 0.2 * way, **where}
                 yield {"metric": f"{metric}_random", "value": 0.4, **where}
-    for name, value in (("ablate shift", 0.5 - 0.3 * way), ("change without refusal", 0.5 - 0.3 * way)):
-        yield {"metric": "refused", "family": "unsafe", "intervention": name, "strength": 1.0, "value": value}
+    for name in ("ablate shift", "change without refusal", "change without shift"):
+        yield {"metric": "refused", "family": "unsafe", "intervention": name, "strength": 1.0, "value": 0.5 - 0.3 * way}
+    for name, value in (("change without refusal", 0.5 - 0.3 * way), ("change without random", 0.5)):
+        for module in ("shift", "axis"):
+            again: Row = {"module": module, "layer": LAYERS[-1], "intervention": name, "strength": 1.0}
+            yield {"metric": "found_again", "value": value, **again}
     for name in ("ablate shift random", "change without random"):
         yield {"metric": "refused", "family": "unsafe", "intervention": name, "strength": 1.0, "value": 0.5}
     # Nothing is taken out: of no claim.

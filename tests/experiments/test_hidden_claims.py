@@ -53,7 +53,8 @@ def test_no_effect_and_the_reverse_are_told_apart(strength: float, expected: str
         ("shift_energy", {"one direction", "one direction, by safety"}),
         ("shift_accuracy_permuted", {"detector"}),
         ("axis_overlap", {"refusal between clusters", "refusal between clusters, MLP"}),
-        ("refused", {"removal", "refusal off dW"}),
+        ("refused", {"removal", "refusal off dW", "shift off dW"}),
+        ("found_again", {"shift goes with refusal", "axis goes with refusal"}),
     ],
 )
 def test_each_claim_misses_its_own_rows(metric: str, absent: set[str], table: pd.DataFrame) -> None:

@@ -98,6 +98,40 @@ PAPER = Paper(
             within({"intervention": "change without refusal"}, {"intervention": "change without random"}, **REFUSED),
             derived=True,
         ),
+        "shift off dW": fewer(
+            "dW",
+            "",
+            "so it does without the first component of the shift in dW",
+            within({"intervention": "change without shift"}, {"intervention": "change without random"}, **REFUSED),
+            derived=True,
+        ),
+        "shift goes with refusal": part(
+            "dW",
+            "",
+            "without the refusal direction in dW, the first component of the shift is less of what it was than "
+            "without a random one",
+            within(
+                {"intervention": "change without refusal"},
+                {"intervention": "change without random"},
+                metric="found_again",
+                module="shift",
+            ),
+            expects="below",
+            derived=True,
+        ),
+        "axis goes with refusal": part(
+            "clusters",
+            "",
+            "so is the axis between the clusters in the stream",
+            within(
+                {"intervention": "change without refusal"},
+                {"intervention": "change without random"},
+                metric="found_again",
+                module="axis",
+            ),
+            expects="below",
+            derived=True,
+        ),
         "refusal between clusters": bridge(
             "clusters",
             "the axis between the clusters in the stream is nearer to the refusal direction than a random one",
