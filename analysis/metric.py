@@ -11,7 +11,7 @@ GRADIENT = "logit per unit of embedding"
 
 PERMUTED, DIRECTIONS, FRAMES, MATRIX = "permuted labels", "random directions", "random frames", "random matrix"
 EVEN, UNTUNED, OTHER, SOFT = "even share", "untuned", "untuned model, other prompts", "random soft tokens"
-OTHER_PLACE = "means of the other position"
+OTHER_PLACE, LETTERS = "means of the other position", "random letters"
 
 CHANCES = {
     PERMUTED: "The same statistic with safe and unsafe labels dealt at random, many times: "
@@ -21,11 +21,12 @@ CHANCES = {
     FRAMES: "Random orthonormal frames of the same size in place of the singular vectors: "
     "a random direction is already nearly at right angles to a subspace.",
     MATRIX: "A change of the same size in random directions: what any change would have there.",
-    EVEN: "The share of the change each part of the model would have if every weight changed alike.",
+    EVEN: "The share that each part would have if all were alike: every weight changed, or every token moved, as much.",
     UNTUNED: "The same quantity of the weights before tuning.",
     OTHER: "The model before tuning compared with itself on as many other prompts: "
     "the angles that so few prompts make.",
     SOFT: "As many random soft tokens of the same length: what they do without any optimisation.",
+    LETTERS: "As many random letters in place of the right ones that are given.",
     OTHER_PLACE: "The means of safe and unsafe prompts at the other of two positions: "
     "what lies nearer either mean wherever it was read.",
 }

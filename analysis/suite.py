@@ -10,11 +10,13 @@ from analysis import (
     behaviour,
     clusters,
     cones,
+    depth,
     directions,
     harmfulness,
     interventions,
     multiples,
     nullspace,
+    prefill,
     sensitivity,
     separability,
     shifts,
@@ -24,8 +26,10 @@ from analysis.clusters import ClustersConfig
 from analysis.components import ShiftsConfig
 from analysis.cone_search import ConesConfig
 from analysis.contrast import HarmfulnessConfig
+from analysis.depth import DepthConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
+from analysis.prefill import PrefillConfig
 from analysis.rows import Result, Subject
 from analysis.selection import DirectionsConfig
 from analysis.sensitivity import SensitivityConfig
@@ -63,6 +67,8 @@ class AnalysisConfig:
     cones: ConesConfig = field(default_factory=ConesConfig)
     harmfulness: HarmfulnessConfig = field(default_factory=HarmfulnessConfig)
     shifts: ShiftsConfig = field(default_factory=ShiftsConfig)
+    prefill: PrefillConfig = field(default_factory=PrefillConfig)
+    depth: DepthConfig = field(default_factory=DepthConfig)
 
     def __post_init__(self) -> None:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
@@ -102,6 +108,7 @@ class AnalysisConfig:
         for setting, names in (
             ("attacks.families", self.attacks.families),
             ("interventions.families", self.interventions.families or ()),
+            ("prefill.families", self.prefill.families or ()),
         ):
             for name in names:
                 require(
@@ -146,6 +153,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "cones": Measurement(cones.measure, ("directions", "cones")),
     "harmfulness": Measurement(harmfulness.measure, ("harmfulness", "directions")),
     "shifts": Measurement(shifts.measure, ("shifts", "directions"), of_random=False),
+    "prefill": Measurement(prefill.measure, ("prefill",)),
+    "depth": Measurement(depth.measure, ("depth",)),
 }
 
 

@@ -5,8 +5,16 @@ No measurement reads this, so that other words about a metric measure nothing an
 """
 
 from analysis.metric import Metric, with_nulls
-from analysis.metrics import activations, cones, directions, hidden, models, weights
+from analysis.metrics import activations, cones, directions, hidden, models, tokens, weights
 
 METRICS: dict[str, Metric] = with_nulls(
-    {**models.ROWS, **activations.ROWS, **weights.ROWS, **directions.ROWS, **cones.ROWS, **hidden.ROWS}
+    {
+        **models.ROWS,
+        **activations.ROWS,
+        **weights.ROWS,
+        **directions.ROWS,
+        **cones.ROWS,
+        **hidden.ROWS,
+        **tokens.ROWS,
+    }
 )
