@@ -196,6 +196,16 @@ def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: s
     axis.plot(x, wide.mean(axis=1), linestyle=look.linestyle, color=look.color, marker=marker, ms=2.5, label=label)
 
 
+def mean_and_range(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str) -> None:
+    """The mean over seeds against the column `by`, and their range as a band where the look has markers."""
+    seeds = rows.groupby(by)["value"]
+    mean = seeds.mean()
+    x = mean.index.to_numpy(float)
+    if look.marker:
+        axis.fill_between(x, seeds.min(), seeds.max(), color=look.color, alpha=0.12, lw=0)
+    axis.plot(x, mean, linestyle=look.linestyle, color=look.color, marker=look.marker, markersize=2.5, label=label)
+
+
 def mean_only(axis: Axes, rows: pd.DataFrame, by: str, label: str) -> None:
     """The mean over seeds of a control, dotted."""
     mean = rows.groupby(by)["value"].mean()

@@ -1,10 +1,9 @@
 """What is left of refusal without a direction of a cone, and what that costs (cf. Wollschläger et al. 2025)."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.figures.common import BLUE, DARK, NEUTRAL, ORANGE, Look, having, legend, note, panels
+from experiments.figures.common import BLUE, DARK, NEUTRAL, ORANGE, Look, having, legend, mean_and_range, note, panels
 from experiments.findings.results import changed, models, sample_note, select
 
 LINES = {
@@ -47,11 +46,10 @@ def draw(rows: pd.DataFrame) -> Figure:
             for intervention, (label, look) in OF_CONES.items():
                 tried = select(here, intervention=intervention)
                 tried = tried if intervention == "ablate cone" else pd.concat([start, tried])
-                _line(axis, select(tried, metric=metric), look, label)
+                mean_and_range(axis, select(tried, metric=metric), "strength", look, label)
                 if family == "unsafe":
-                    _line(
-                        axis, select(tried, metric=WORST[metric]), Look(look.color, ":", ""), f"{label}, least effect"
-                    )
+                    least = select(tried, metric=WORST[metric])
+                    mean_and_range(axis, least, "strength", Look(look.color, ":", ""), f"{label}, least effect")
             for intervention, (marker, colour, label) in SINGLE.items():
                 values = select(here, intervention=intervention, metric=metric)["value"]
                 if len(values):
@@ -61,12 +59,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     legend(figure, axes)
     note(figure, f"share of prompts; bands: range over {sample_note(rows, 'prompts')}; 0 is the model as it is")
     return figure
-
-
-def _line(axis: Axes, rows: pd.DataFrame, look: Look, label: str) -> None:
-    seeds = rows.groupby("strength")["value"]
-    mean = seeds.mean()
-    x = mean.index.to_numpy(float)
-    if look.marker:
-        axis.fill_between(x, seeds.min(), seeds.max(), color=look.color, alpha=0.15, lw=0)
-    axis.plot(x, mean, linestyle=look.linestyle, color=look.color, marker=look.marker, markersize=2.5, label=label)

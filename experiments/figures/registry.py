@@ -13,6 +13,7 @@ from experiments.figures import (
     attacks,
     behaviour,
     cones,
+    depth,
     directions,
     distances,
     energy,
@@ -23,6 +24,7 @@ from experiments.figures import (
     multiples,
     neurons,
     paths,
+    prefill,
     projections,
     sample,
     scorecard,
@@ -174,6 +176,18 @@ FIGURES: dict[str, Drawing] = {
     "shifts": Drawing(
         "How tuning moved the residual stream, and the refusal direction (arXiv 2502.09674)", shifts.rows, shifts.draw
     ),
+    "prefill": Drawing(
+        "What becomes of responses that were begun (cf. Fig. 2 of arXiv 2406.05946)",
+        prefill.rows,
+        prefill.draw,
+        of_models=True,
+    ),
+    "depth": Drawing(
+        "How far tuning moved each token of a response (cf. Fig. 1 of arXiv 2406.05946)",
+        depth.rows,
+        depth.draw,
+        of_models=True,
+    ),
     "scorecard": Drawing("The paper's claims, each with its control", scorecard.rows, scorecard.draw, each_paper=True),
     "refusal_edits": Drawing(
         "Without a direction of refusal, and with it added (cf. Figs. 1 and 3 of arXiv 2406.11717)",
@@ -206,6 +220,7 @@ GROUPS = {
     "sensitivity": "Local Lipschitzness, against the untouched model",
     "change": "Size and place of dW",
     "directions": "Directions of refusal",
+    "depth": "Begun responses, and how deep tuning goes",
     "data": "What the tuning data repeats",
 }
 """Groups of `experiments.findings.outcomes`, each a figure of a sweep and one over the steps of tuning."""
