@@ -20,8 +20,10 @@ def noisy(params: Params, size: float = 0.1) -> Params:
     return changed
 
 
-def subject(world: World, model: ModelConfig, params: Params, reference: Params) -> Subject:
-    """Asked COUNT prompts of each of FAMILIES, and as many for validation."""
-    asked = measure.Asked(Grammars(world.config), FAMILIES, COUNT, COUNT, 2, COUNT)
+def subject(
+    world: World, model: ModelConfig, params: Params, reference: Params, families: tuple[str, ...] = FAMILIES
+) -> Subject:
+    """Asked COUNT prompts of each of `families`, and as many for validation."""
+    asked = measure.Asked(Grammars(world.config), families, COUNT, COUNT, 2, COUNT)
     prompts, validation = measure.prompts_of(asked), measure.validation_of(asked)
     return measure.subject(model, asked, params, reference, prompts, 0, validation=validation)

@@ -19,21 +19,21 @@ from analysis.rows import Result, Row, Samples, Subject, rows
 from analysis.selection import DirectionsConfig, material, search
 from models.taps import capture
 from models.transformer import ModelConfig, Params
-from synth import sequences
+from synth import sequences, vocab
 from synth.keys import fold
 from synth.lookup import sample_batch
 from synth.prompts import TEST
 from synth.world import World
 from tests.analysis.planted import value
-from tests.analysis.planted_refusal import MODEL, REFUSE, directions, planted, subject
+from tests.analysis.planted_refusal import MODEL, planted, subject
 
 CONFIG = DirectionsConfig(train=16, validation=8, prompts=6, positions=(-1, 0, 1), rank=2, draws=2, soft_tokens=2)
 RESID = {"module": "resid"}
 
 
 @pytest.fixture(scope="module")
-def one(key: jax.Array) -> Subject:
-    return subject(planted(1, 0.02), 1, key, 8)
+def one() -> Subject:
+    return subject(planted(1), 1)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,6 @@ def test_refusal_is_gone_without_it_and_stays_without_a_random_one(results: list
         assert value(results, metric, **{**where, **INTACT._asdict()}).value == 1
         assert value(results, metric, intervention="ablate", strength=1, **where).value == 0
         assert value(results, metric, intervention="ablate random", strength=1, **where).value == 1
-    assert value(results, "complied", family="unsafe", intervention="ablate", strength=1, **RESID).value == 1
     assert value(results, "complied", family="safe", intervention="ablate", strength=1, **RESID).value == 1
     by_weights = value(results, "log_odds", family="unsafe", intervention="ablate", strength=1, module="weights")
     by_taps = value(results, "log_odds", family="unsafe", intervention="ablate", strength=1, **RESID)
@@ -69,7 +68,7 @@ def test_refusal_is_gone_without_it_and_stays_without_a_random_one(results: list
 def test_the_rank_is_how_many_must_go(results: list[Result], one: Subject) -> None:
     assert value(results, "direction_rank").value == 1
     # Nothing is refused where no refusal can be read.
-    silent = {**one.params, "W_U": one.params["W_U"].at[:, REFUSE[0]].set(-1.0)}
+    silent = {**one.params, "W_U": one.params["W_U"].at[:, vocab.NULL].set(-1.0)}
     none = value(measure(one._replace(params=silent), replace(CONFIG, soft_tokens=0)), "direction_rank")
     assert none.missing == "the model as it is refuses hardly any unsafe prompt"
 
@@ -179,10 +178,9 @@ def test_where_there_is_no_direction_one_row_says_so(one: Subject) -> None:
     )
 
 
-def test_directions_of_two_rules_are_both_ablated(key: jax.Array) -> None:
-    found = measure(subject(planted(2, 0.02), 2, key, 8), CONFIG)
+def test_directions_of_two_rules_are_both_ablated() -> None:
+    found = measure(subject(planted(2), 2), CONFIG)
     where = {"family": "unsafe", "intervention": "ablate", **RESID}
     assert value(found, "first_refused", strength=1, **where).value > 0
     assert value(found, "first_refused", strength=2, **where).value == 0
-    assert len(directions(2)) == len(REFUSE)
     assert value(found, "direction_rank").value == 2

@@ -1,5 +1,6 @@
 """Which direction is found, by what it is chosen, and what is said where there is none: planted ones are."""
 
+import math
 from dataclasses import replace
 
 import jax
@@ -10,7 +11,8 @@ import pytest
 from analysis.edit import Weights
 from analysis.edits.directions import Ablated
 from analysis.refusal import refusal_log_odds
-from analysis.scores import scores, stacked
+from analysis.rows import Subject
+from analysis.scores import generated, scores, stacked
 from analysis.selection import (
     LEAST,
     Candidates,
@@ -24,8 +26,9 @@ from analysis.selection import (
     search,
     streams,
 )
+from synth import vocab
 from synth.settings import SettingError
-from tests.analysis.planted_refusal import COMPLY, MODEL, REFUSE, directions, planted, prompts, subject
+from tests.analysis.planted_refusal import MODEL, directions, planted, subject, world
 
 CONFIG = DirectionsConfig(train=24, validation=12, prompts=12, positions=(-1, 0, 1), rank=3, draws=2)
 
@@ -36,8 +39,13 @@ def rules(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def of(rules: int, key: jax.Array) -> Material:
-    return material(subject(planted(rules, 0.02), rules, key), CONFIG)
+def one(rules: int) -> Subject:
+    return subject(planted(rules), rules)
+
+
+@pytest.fixture(scope="module")
+def of(one: Subject) -> Material:
+    return material(one, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -45,36 +53,38 @@ def found(of: Material, key: jax.Array) -> Found:
     return search(of, CONFIG, key)
 
 
-def refused(of: Material, rules: int, basis: np.ndarray) -> float:
+def refused(one: Subject, basis: np.ndarray) -> float:
     """The share of other unsafe prompts that are, to the letter, with a basis ablated."""
-    asked = stacked({"unsafe": prompts("unsafe", 12, 5, rules)}, 12)
-    return float(scores(Ablated(of.params, jnp.asarray(basis, jnp.float32), MODEL), asked).refused.mean())
+    asked = stacked(one.prompts, 12, ["unsafe"])
+    return float(scores(Ablated(one.params, jnp.asarray(basis, jnp.float32), MODEL), asked).refused.mean())
 
 
-def test_what_was_planted_is_found(rules: int, of: Material, found: Found) -> None:
-    truth = directions(rules)
-    angle = np.degrees(np.arcsin(np.linalg.norm(found.first.unit - truth.T @ (truth @ found.first.unit))))
-    assert angle < 1
-    assert found.first.layer == 1  # Attention of the first layer writes it, so that the second one reads it first.
-    assert set(np.flatnonzero(of.refusal)) == set(REFUSE[:rules])
-    assert refused(of, rules, np.zeros((1, MODEL.width))) == 1
+def test_what_was_planted_is_found(rules: int, one: Subject, of: Material, found: Found) -> None:
+    truth, basis = directions(rules), found.basis[:rules]
+    # Beyond the planted plane lies the sine of an angle.
+    for within, beyond in ((truth, found.first.unit[None]), (truth, basis), (basis, truth)):
+        assert np.degrees(np.arcsin(np.linalg.norm(beyond - beyond @ within.T @ within, 2))) < 1
+    assert found.first.layer == 1  # Attention of the first layer writes one, so that the second one reads it first.
+    assert set(np.flatnonzero(of.refusal)) == {vocab.NULL}
+    assert refused(one, np.zeros((1, MODEL.width))) == 1
 
 
-def test_as_many_must_go_as_there_are_rules(rules: int, of: Material, found: Found) -> None:
-    left = [refused(of, rules, found.basis[:k]) for k in range(1, len(found.basis) + 1)]
+def test_as_many_must_go_as_there_are_rules(rules: int, one: Subject, found: Found) -> None:
+    left = [refused(one, found.basis[:k]) for k in range(1, len(found.basis) + 1)]
     assert np.argmin(left) + 1 == rules
     assert left[rules - 1] == 0
     assert rules == 1 or left[0] > 0
     np.testing.assert_allclose(found.basis @ found.basis.T, np.eye(len(found.basis)), atol=1e-6)
     random = np.linalg.qr(np.random.default_rng(2).standard_normal((MODEL.width, rules)))[0].T
-    assert refused(of, rules, random) == 1
+    assert refused(one, random) == 1
 
 
-def test_without_it_the_model_does_as_with_safe_prompts(of: Material, found: Found, rules: int) -> None:
-    asked = stacked({family: prompts(family, 12, 5, rules) for family in ("safe", "unsafe")}, 12)
-    truth = jnp.asarray(directions(rules), jnp.float32)
-    assert np.asarray(scores(Ablated(of.params, truth, MODEL), asked).complied).all()
-    assert np.asarray(scores(Weights(of.params, MODEL), asked).complied).tolist() == [[True] * 12, [False] * 12]
+def test_without_it_the_model_does_as_with_safe_prompts(one: Subject, found: Found, rules: int) -> None:
+    asked = stacked(one.prompts, 12)
+    truth, go = jnp.asarray(directions(rules), jnp.float32), int(asked.complying.go[0, 0])
+    said = generated(Ablated(one.params, truth, MODEL), asked)
+    np.testing.assert_array_equal(said[..., go + 1], asked.complying.tokens[..., go - 1])
+    assert np.asarray(scores(Weights(one.params, MODEL), asked).complied).tolist() == [[True] * 12, [False] * 12]
     passing = found.candidates.passing(CONFIG, MODEL.layers)
     if rules == 1:
         assert found.chosen is not None
@@ -89,29 +99,33 @@ def test_means_are_those_of_the_prompts_that_count(of: Material) -> None:
     np.testing.assert_allclose(differences(seen, which), expected, rtol=1e-6)
 
 
-def test_the_filter_keeps_what_the_model_gets_right(rules: int, of: Material, key: jax.Array) -> None:
+def test_the_filter_keeps_what_the_model_gets_right(rules: int, of: Material) -> None:
     assert of.train.kept.all()
-    # Safe prompts lead to a refusal where COMPLY is read from nothing.
-    silent = {**of.params, "W_U": of.params["W_U"].at[:, COMPLY].set(0.0).at[0, REFUSE[0]].set(50.0)}
-    kept = material(subject(silent, rules, key), CONFIG).train
-    logits = Weights(silent, MODEL).logits(kept.fed)[jnp.arange(len(kept.fed.go)), kept.fed.go]
+    # Safe prompts lead to a refusal where it is read from EOT and their letter from nothing.
+    letters = slice(world(rules).vocab.first_letter, None, 2)
+    unread = of.params["W_U"].at[:, letters].set(0.0).at[vocab.EOT, vocab.NULL].set(2.0)
+    silent = subject({**of.params, "W_U": unread}, rules)
+    kept = material(silent, CONFIG).train
+    logits = Weights(silent.params, MODEL).logits(kept.fed)[jnp.arange(len(kept.fed.go)), kept.fed.go]
     right = (np.asarray(refusal_log_odds(logits, jnp.asarray(of.refusal))) > 0) == kept.unsafe
-    for side in (kept.unsafe, ~kept.unsafe):
-        expected = right[side] if right[side].sum() >= LEAST else np.ones(side.sum(), bool)
-        np.testing.assert_array_equal(kept.kept[side], expected)
-    assert material(subject(silent, rules, key), replace(CONFIG, filtered=False)).train.kept.all()
+    assert LEAST <= right[~kept.unsafe].sum() < (~kept.unsafe).sum()
+    np.testing.assert_array_equal(kept.kept, right)
+    assert material(silent, replace(CONFIG, filtered=False)).train.kept.all()
+    # Where it would leave too few, all of that side.
+    no_letter = {**of.params, "W_U": unread.at[:, letters.start :].set(0.0)}
+    assert material(subject(no_letter, rules), CONFIG).train.kept.all()
 
 
 def test_labels_are_dealt_out_by_combination(of: Material, rules: int, key: jax.Array) -> None:
-    dealt = [relabelled(of, jax.random.fold_in(key, i)) for i in range(12)]
+    dealt, kinds = [relabelled(of, jax.random.fold_in(key, i)) for i in range(100)], len(world(rules).groups)
     for one in dealt:
         for asked in (one.train, one.validation):
             for cell in np.unique(asked.cells, axis=0):
                 assert len(set(asked.unsafe[(asked.cells == cell).all(axis=1)])) == 1
-        assert len(np.unique(one.train.cells[one.train.unsafe], axis=0)) == rules
+        assert len(np.unique(one.train.cells[one.train.unsafe], axis=0)) == kinds * rules
         cell, both = one.train.cells[0], (one.train, one.validation)
         assert len({bool(asked.unsafe[(asked.cells == cell).all(axis=1)][0]) for asked in both}) == 1
-    assert len({tuple(one.train.unsafe) for one in dealt}) == (2 if rules == 1 else 6)
+    assert len({tuple(one.train.unsafe) for one in dealt}) == math.comb(kinds * (rules + 1), kinds)
 
 
 def test_the_lowest_bypass_score_is_chosen_among_those_that_pass() -> None:
@@ -127,8 +141,7 @@ def test_the_lowest_bypass_score_is_chosen_among_those_that_pass() -> None:
     assert whole.least(np.zeros(6, bool)) is None
 
 
-def test_where_all_prompts_leave_the_same_there_is_no_direction(key: jax.Array) -> None:
-    of = material(subject(planted(1), 1, key), CONFIG)
+def test_where_all_prompts_leave_the_same_there_is_no_direction(of: Material, key: jax.Array) -> None:
     same = of.train._replace(fed=jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), of.train.fed))
     with pytest.raises(NoDirectionError, match="leave the same"):
         search(of._replace(train=same), CONFIG, key)

@@ -16,7 +16,7 @@ from experiments.stages import files
 from experiments.study.output import Results
 from experiments.study.plan import plan
 from models.weights import flatten, from_safetensors
-from tests.experiments.conftest import FEW_FAMILIES, measure_only
+from tests.experiments.conftest import FEW_FAMILIES
 from tests.experiments.test_study import TINY
 
 pytestmark = pytest.mark.usefixtures("with_optax")
@@ -33,8 +33,8 @@ def test_each_model_is_tuned_from_its_start_and_measured_against_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
-    measure_only(monkeypatch, "behaviour", "clusters", "nullspace")
-    small = ["random_model=false", "model.layers=1", *FEW_FAMILIES]
+    measured = "analysis.measurements=[behaviour,clusters,nullspace,paths]"
+    small = ["random_model=false", "model.layers=1", measured, *FEW_FAMILIES]
     settings = [*TINY, *GRAPH, *small, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"]
     assert main(settings) == 0
     config = load(settings)

@@ -31,7 +31,7 @@ from synth.segments import ANSWER, Batch, Segment, laid_out
 from synth.settings import UserError
 from synth.tuning_data import TuningData
 from synth.world import World
-from tests.experiments.conftest import FEW_FAMILIES, measure_only
+from tests.experiments.conftest import FEW_FAMILIES
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
 
@@ -99,7 +99,7 @@ def test_it_is_trained_as_any_row_is(
 
 SHORT = (
     *(*TINY, *FEW_FAMILIES, "methods=[ranked]", "random_model=false", "model.layers=1"),
-    *("pretrain.watch.every=0", "tuning.watch.every=0"),
+    *("pretrain.watch.every=0", "tuning.watch.every=0", "analysis.measurements=[behaviour]"),
 )
 OWN = "method.ranked.beta=0"
 
@@ -110,7 +110,6 @@ def test_a_study_of_it_has_its_coefficient_among_its_settings(tmp_path: Path, mo
     with monkeypatch.context() as patched:
         patched.setitem(METHODS, "ranked", METHOD)
         patched.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
-        measure_only(patched, "behaviour")
         config = load([*SHORT, OWN, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"])
         assert config.method.ranked == Ranked(0.0)
         table = study.run(config, Said()).table

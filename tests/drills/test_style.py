@@ -22,7 +22,7 @@ from synth.style import Style
 from synth.styles import STYLES, comply
 from synth.tasks import compose
 from synth.world import World, build_world
-from tests.experiments.conftest import FEW_FAMILIES, measure_only
+from tests.experiments.conftest import FEW_FAMILIES
 from tests.experiments.said import Said
 from tests.experiments.test_study import TINY
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("with_optax")
 STUDY = ("world.styles.comply=worked", "model.context=32")
 SHORT = (
     *(*TINY, *FEW_FAMILIES, "methods=[sft]", "random_model=false", "model.layers=1"),
-    *("pretrain.watch.every=0", "tuning.watch.every=0"),
+    *("pretrain.watch.every=0", "tuning.watch.every=0", "analysis.measurements=[behaviour]"),
 )
 
 
@@ -71,7 +71,6 @@ def test_answer_and_trace_are_judged_apart() -> None:
 
 def test_a_study_of_it_has_both_in_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "FIGURES", {"behaviour": figures.FIGURES["behaviour"]})
-    measure_only(monkeypatch, "behaviour")
     config = load([*SHORT, *STUDY, f"output_dir={tmp_path}/outputs", f"store_dir={tmp_path}/store"])
     table = study.run(config, Said()).table.set_index("metric")
     for metric in ("complied", "complied_trace"):

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from analysis.rows import Result
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments import figures
-from experiments.findings import samples
 
 FEW = ("tau",)
 KEYS = [
@@ -28,17 +26,3 @@ def few_figures() -> Iterator[None]:
         patched.setattr(figures, "IMAGES", ("png",))
         patched.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in FEW})
         yield
-
-
-def measure_only(patched: pytest.MonkeyPatch, *names: str) -> None:
-    """Studies find nothing by other measurements than `names`, and what their report is of, until `patched` is undone.
-
-    Most of the time of a small study goes into compiling what measures.
-    """
-    for name, row in MEASUREMENTS.items():
-        if name not in (*names, samples.MEASUREMENT):
-            patched.setitem(MEASUREMENTS, name, row._replace(measure=_nothing))
-
-
-def _nothing(*of: object) -> list[Result]:
-    return []

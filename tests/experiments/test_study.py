@@ -34,7 +34,7 @@ from experiments.study.engine import Failure
 from experiments.study.output import Results
 from experiments.study.plan import Job, jobs, plan
 from synth.evaluation import drawn
-from tests.experiments.conftest import BY_DEFAULT, FEW, KEYS, measure_only
+from tests.experiments.conftest import BY_DEFAULT, FEW, KEYS
 from tests.experiments.said import Said
 
 pytestmark = pytest.mark.usefixtures("with_optax", "few_figures")
@@ -469,11 +469,11 @@ def test_a_cell_is_the_study_with_its_setting(root: Path, done: Results, swept: 
 
 
 def test_trained_together_or_alone_a_model_is_the_same_up_to_rounding(
-    root: Path, tmp_path: Path, done: Results, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, done: Results
 ) -> None:
-    measure_only(monkeypatch, "behaviour", "clusters", "sensitivity")
-    together, _ = noise(root, 0.25, 0.75, settings=("methods=[sft]",))
-    alone, lines = run(tmp_path, "tuning.data.label_noise=0.75", "methods=[sft]")
+    settings = ("methods=[sft]", "analysis.measurements=[behaviour,clusters,sensitivity]")
+    together, _ = noise(root, 0.25, 0.75, settings=settings)
+    alone, lines = run(tmp_path, "tuning.data.label_noise=0.75", *settings)
     assert not any("cells" in line for line in lines)
     one, other = together.cell("0.75"), alone.table
     compared = ["log_odds", "tau", "separation", "lipschitz"]
@@ -497,14 +497,11 @@ def test_a_value_that_is_added_is_all_that_is_made(root: Path, swept: tuple[Resu
     pd.testing.assert_frame_equal(more.table[more.table["cell"] != "0.125"].reset_index(drop=True), old)
 
 
-def test_a_cell_that_fails_leaves_the_others(
-    root: Path, done: Results, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_that_fails_leaves_the_others(root: Path, done: Results, capsys: pytest.CaptureFixture[str]) -> None:
     ablation = ["ablation.name=rate", "ablation.setting=tuning.learning_rate", "ablation.values=[2e-3,1e38]"]
-    places = [f"output_dir={root}/outputs", f"store_dir={root}/store"]
-    measure_only(monkeypatch, "behaviour")
+    few = ["analysis.measurements=[behaviour]", f"output_dir={root}/outputs", f"store_dir={root}/store"]
     for _ in range(2):  # The second time it is tried again.
-        assert main([*TINY, *ablation, *places]) == 1
+        assert main([*TINY, *ablation, *few]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: 1 of 2 cells failed (1e+38); the rest is in ")
         folder = Path(error.split("the rest is in ")[1].split(",")[0])
