@@ -16,8 +16,9 @@ import pytest
 
 from experiments.store.provenance import reachable
 from models.training import methods
+from models.training.late import late_pairs
 from models.training.method import DrawBatch, Part, labelled_pairs
-from models.training.methods import CONTROLS, METHODS, SAFETY
+from models.training.methods import CONTROLS, METHODS, SAFETY, deep_refusal
 from models.training.methods.sft import sft
 from models.transformer import ModelConfig, Params
 from models.weights import flatten
@@ -68,11 +69,13 @@ def test_every_module_of_the_package_is_a_row() -> None:
 
 def test_the_registry_tells_safety_from_controls() -> None:
     assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more"}
-    assert set(SAFETY) == {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo"}
+    of_pairs = {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo", "rto", "constrained_sft"}
+    assert set(SAFETY) == {*of_pairs, "prefix_sft", "derta", "deep_refusal"}
     assert {METHODS[name].prompts for name in SAFETY} == {TuningPrompts()}
     assert len({METHODS[name].prompts for name in ("sft", *CONTROLS)}) == 1 + len(CONTROLS)
     assert {METHODS[name].objective for name in CONTROLS} == {sft}
-    assert {METHODS[name].batch for name in METHODS} == {labelled_pairs}
+    others = {"prefix_sft": late_pairs, "derta": late_pairs, "deep_refusal": deep_refusal.batch}
+    assert {name: row.batch for name, row in METHODS.items() if row.batch is not labelled_pairs} == others
 
 
 def test_where_all_are_to_be_treated_alike_no_label_is_wrong() -> None:
@@ -95,7 +98,7 @@ def of_methods(module: str) -> set[str]:
 
 def test_a_method_reaches_no_other_but_what_it_is_made_of() -> None:
     """The store relies on it: a model depends on all code that its training reaches."""
-    made_of = {"unlearning_kl": "unlearning"} | dict.fromkeys(CONTROLS, "sft")
+    made_of = {"unlearning_kl": "unlearning", "derta": "rto"} | dict.fromkeys(("prefix_sft", *CONTROLS), "sft")
     for name, row in METHODS.items():
         assert of_methods(row.module) == {name, made_of.get(name, name)}
     assert of_methods("models.training.tuning") == of_methods("experiments.stages.pretrain") == set()
