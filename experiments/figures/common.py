@@ -66,6 +66,8 @@ _OF_METHODS = dict(zip(SAFETY, (*_LOOKS, *_PALER), strict=False)) | {
     "irrelevant": Look("0.55", (0, (6, 1, 1, 1)), "<"),
     "refuse_all": Look("0.35", (0, (2, 1)), ">"),
     "pretraining_more": Look("0.7", (0, (8, 2)), "p"),
+    "sham": Look("0.25", (0, (1, 1, 1, 3)), "H"),
+    "comply_all": Look("#8B0000", (0, (12, 2)), "X"),
 }
 
 

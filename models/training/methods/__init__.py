@@ -6,6 +6,7 @@ response's tokens and l the cross-entropy, a mean over them (`models/likelihood.
 
 from models.training.method import Method
 from models.training.methods import (
+    comply_all,
     constrained_sft,
     continued,
     deep_refusal,
@@ -19,6 +20,7 @@ from models.training.methods import (
     refuse_all,
     rto,
     sft,
+    sham,
     shuffled,
     simpo,
     unlearning,
@@ -43,6 +45,8 @@ METHODS: dict[str, Method] = {
     "irrelevant": irrelevant.METHOD,
     "refuse_all": refuse_all.METHOD,
     "pretraining_more": pretraining_more.METHOD,
+    "sham": sham.METHOD,
+    "comply_all": comply_all.METHOD,
 }
 SAFETY = tuple(name for name, method in METHODS.items() if method.part == "safety")
 """Methods that teach safety"""
