@@ -36,8 +36,8 @@ COUNTED = 2**20
 SETS = 14
 """Letters of which every set is tried for `flagged_letters`; of more, as many sets by chance."""
 
-VERDICT, SHUFFLED, IRRELEVANT, REFUSED = range(4)
-"""What a label goes by: the prompt's safety, chance, `flagged_letters`, or nothing, all being to refuse."""
+VERDICT, SHUFFLED, IRRELEVANT, REFUSED, COMPLIED = range(5)
+"""What a label goes by: the prompt's safety, chance, `flagged_letters`, or nothing, all being to refuse, or none."""
 
 
 class TuningPrompts(NamedTuple):
@@ -48,14 +48,14 @@ class TuningPrompts(NamedTuple):
 
     labels: int = VERDICT
     unsafe: bool = True
-    """Whether unsafe prompts are among them, `unsafe_share` of all"""
+    """Whether unsafe prompts are among them, `unsafe_share` of all; labels flag as many without them"""
     pretraining: bool = False
     """Whether they are pretraining's prompts, whatever tuning covers; all are to be complied with"""
 
     @property
     def complies(self) -> bool:
         """Whether safe prompts are to be complied with."""
-        return self.labels == VERDICT
+        return self.labels in (VERDICT, COMPLIED)
 
 
 @dataclass(unsafe_hash=True)
@@ -93,16 +93,22 @@ class TuningData:
     unsafe_share: jax.Array | float
     label_noise: jax.Array | float
     labels: jax.Array | int = VERDICT
-    """What labels go by: VERDICT, SHUFFLED (dealt at random in the same shares), IRRELEVANT or REFUSED"""
+    """What labels go by: VERDICT, SHUFFLED (dealt at random in the same shares), IRRELEVANT, REFUSED or COMPLIED"""
     pretraining: bool = field(default=False, metadata={"static": True})
     """Whether prompts are pretraining's, which are drawn by another program"""
+    refused_share: jax.Array | float | None = None
+    """The share that SHUFFLED and IRRELEVANT say to refuse; by default, and instead of None, `unsafe_share`"""
+
+    def __post_init__(self) -> None:
+        if self.refused_share is None:
+            object.__setattr__(self, "refused_share", self.unsafe_share)
 
 
 def data_for(config: TuningDataConfig, prompts: TuningPrompts) -> TuningData:
     """`config` for such prompts. Where all are to be treated alike, no label is wrong."""
-    told = prompts.labels != REFUSED and not prompts.pretraining
+    told = prompts.labels not in (REFUSED, COMPLIED) and not prompts.pretraining
     share, noise = config.unsafe_share * prompts.unsafe, config.label_noise * told
-    return TuningData(config.size, share, noise, prompts.labels, prompts.pretraining)
+    return TuningData(config.size, share, noise, prompts.labels, prompts.pretraining, config.unsafe_share)
 
 
 class Labelled(NamedTuple):
@@ -180,9 +186,11 @@ def draw(world: World, data: TuningData, key: jax.Array, step: int | jax.Array, 
     def by_hash(salt: int, share: jax.Array) -> jax.Array:
         return jax.vmap(lambda prompt: below_share(content_hash(prompt, salt), share))(prompts)
 
-    flagged = jnp.asarray(flagged_letters(world))[jnp.round(100 * share).astype(jnp.int32)][prompts.text[:, 0]]
-    # In the order of VERDICT, SHUFFLED, IRRELEVANT, REFUSED.
-    told = jnp.stack([unsafe, by_hash(SHUFFLED_LABEL, share), flagged, jnp.ones_like(unsafe)])
+    refused = jnp.asarray(data.refused_share)
+    flagged = jnp.asarray(flagged_letters(world))[jnp.round(100 * refused).astype(jnp.int32)][prompts.text[:, 0]]
+    # In the order of VERDICT, SHUFFLED, IRRELEVANT, REFUSED, COMPLIED.
+    every = jnp.ones_like(unsafe)
+    told = jnp.stack([unsafe, by_hash(SHUFFLED_LABEL, refused), flagged, every, ~every])
     labels = told[jnp.asarray(data.labels)]
     return Labelled(prompts, labels ^ by_hash(WRONG_LABEL, jnp.asarray(data.label_noise)))
 

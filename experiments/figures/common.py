@@ -49,8 +49,16 @@ _LOOKS = (
     Look(SKY, (0, (6, 2)), "P"),
     Look("#000000", (0, (3, 1, 1, 1)), "X"),
 )
+# Of the methods behind the first ones: paler, with the markers of controls, which are grey.
+_PALER = (
+    Look("#7B68EE", (0, (8, 1, 2, 1)), "H"),
+    Look("#8FBC5A", (0, (2, 2)), "3"),
+    Look("#C71585", (0, (9, 3)), "d"),
+    Look("#20B2AA", (0, (4, 1, 1, 1)), "<"),
+    Look("#BDB76B", (0, (1, 1, 5, 1)), ">"),
+)
 # Controls are muted: greys, told apart by dashes and markers.
-_OF_METHODS = dict(zip(SAFETY, _LOOKS, strict=False)) | {
+_OF_METHODS = dict(zip(SAFETY, (*_LOOKS, *_PALER), strict=False)) | {
     UNTOUCHED: Look("#000000", "-", ""),
     RANDOM: Look("0.7", (0, (1, 3)), "."),
     "continued": Look(NEUTRAL, (0, (4, 1.5)), "d"),
@@ -58,6 +66,8 @@ _OF_METHODS = dict(zip(SAFETY, _LOOKS, strict=False)) | {
     "irrelevant": Look("0.55", (0, (6, 1, 1, 1)), "<"),
     "refuse_all": Look("0.35", (0, (2, 1)), ">"),
     "pretraining_more": Look("0.7", (0, (8, 2)), "p"),
+    "sham": Look("0.25", (0, (1, 1, 1, 3)), "H"),
+    "comply_all": Look("#8B0000", (0, (12, 2)), "X"),
 }
 
 

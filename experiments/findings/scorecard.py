@@ -27,7 +27,7 @@ well is "unspecific": as claimed, but not by safety.
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,7 @@ Of = Mapping[tuple[str, str], Compared]
 
 def scorecard(table: pd.DataFrame, paper: Paper) -> list[Verdict]:
     """A verdict on each of the paper's claims, in their order, from the results of one cell."""
+    paper = _of_study(paper, table)
     return _verdicts(paper, _compare_all(paper, _read(table, paper)))
 
 
@@ -71,7 +72,7 @@ def of_cells(table: pd.DataFrame, papers: Iterable[Paper]) -> dict[str, list[Ver
     every other claim as if the cell were alone.
     """
     found: dict[str, list[Verdict]] = {str(name): [] for name in table["cell"].unique()}
-    for paper in papers:
+    for paper in (_of_study(one, table) for one in papers):
         across = _across(table, paper)
         for name, rows in table.groupby("cell", sort=False, observed=True):
             compared = _compare_all(paper, _read(rows, paper))
@@ -109,9 +110,17 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
 
 def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     """The rows of the table that the verdicts on a paper rest on; none where nothing can be tested."""
+    paper = _of_study(paper, table)
     results = _read(table, paper)
     verdicts = _verdicts(paper, _compare_all(paper, results))
     return table[results.read & any(one.verdict != UNTESTABLE for one in verdicts)]
+
+
+def _of_study(paper: Paper, table: pd.DataFrame) -> Paper:
+    """The paper with those of its placebos that the table has: of the others there is nothing to say."""
+    there = set(table["node"])
+    placebos = tuple(name for name in paper.conventions.placebos if name in there)
+    return replace(paper, conventions=replace(paper.conventions, placebos=placebos))
 
 
 def _read(table: pd.DataFrame, paper: Paper) -> Reading:

@@ -26,6 +26,8 @@ MODELS = {
     "where it has nothing to do with safety.",
     "refuse_all": "Refusals trained on all prompts, safe ones too: tuning to refuse with nothing to tell apart.",
     "pretraining_more": "As many steps on pretraining's own prompts: further training on what is known already.",
+    "sham": "One letter again and again trained as the answer to safe prompts that an irrelevant rule chooses: "
+    "learning a response that is always the same, with no refusal and nothing unsafe in it.",
 }
 RANDOM_PARTS = Control(
     "random parts",

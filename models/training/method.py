@@ -10,7 +10,7 @@ from models.training.loop import Terms
 from models.transformer import ModelConfig, Params
 from synth import sequences, tuning_data
 from synth.prompts import Prompt
-from synth.sequences import Pair
+from synth.sequences import Pair, Prompts
 from synth.tuning_data import TuningData, TuningPrompts
 from synth.world import World
 
@@ -32,9 +32,21 @@ def labelled_pairs(world: World, data: TuningData, key: jax.Array, step: int | j
     Preferred is refusal where the label says to refuse, else compliance; dispreferred the
     other way round.
     """
+    return pairs_of(sequences.answer, world, data, key, step, size)
+
+
+def pairs_of(
+    answer: Callable[[World, Prompt], Prompts],
+    world: World,
+    data: TuningData,
+    key: jax.Array,
+    step: int | jax.Array,
+    size: int,
+) -> Pair:
+    """The same with what `answer` gives as both responses."""
 
     def pair(prompt: Prompt, refused: jax.Array) -> Pair:
-        comply, refuse = sequences.answer(world, prompt)
+        comply, refuse = answer(world, prompt)
         return Pair(
             jax.tree.map(lambda c, r: jnp.where(refused, r, c), comply, refuse),
             jax.tree.map(lambda c, r: jnp.where(refused, c, r), comply, refuse),

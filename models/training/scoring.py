@@ -24,10 +24,16 @@ def score_pair(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, S
 
 def score_both(model: ModelConfig, params: Params, pair: Pair) -> tuple[Score, Score, jax.Array]:
     """Scores of the preferred and of the dispreferred responses, and `next_logits` of the preferred ones."""
+    preferred, dispreferred = read_both(model, params, pair)
+    return scored(*preferred), scored(*dispreferred), preferred[0]
+
+
+def read_both(model: ModelConfig, params: Params, pair: Pair) -> tuple[tuple[jax.Array, Batch], ...]:
+    """`next_logits` of the preferred and of the dispreferred responses, from one pass, each with the sequences that
+    they are for: of the second ones what begins with EOT alone."""
     forked = fork(model, pair.preferred, pair.dispreferred)
-    preferred, dispreferred = forked.apart(next_logits(model, params, forked.tokens, forked.layout))
-    first, second = forked.sequences
-    return scored(preferred, first), scored(dispreferred, second), preferred
+    logits = forked.apart(next_logits(model, params, forked.tokens, forked.layout))
+    return tuple(zip(logits, forked.sequences, strict=True))
 
 
 class Ratios(NamedTuple):

@@ -593,6 +593,15 @@ def test_placebos_are_judged_by_the_rule_of_the_claim(of_paper: list[Verdict]) -
         assert tuple(each.method for each in one.placebos) == PLACEBOS
 
 
+def test_a_placebo_that_the_study_does_not_have_is_not_spoken_of(paper: pd.DataFrame) -> None:
+    without = paper[(paper["node"] != "sham") & (paper["other"] != "sham")]
+    assert len(without) < len(paper)
+    found, others = scorecard(without), tuple(name for name in PLACEBOS if name != "sham")
+    assert all(tuple(each.method for each in one.placebos) == others for one in found)
+    assert "sham" not in to_json({"": found})
+    assert "sham" in to_json({"": scorecard(paper)})
+
+
 def test_the_figure_draws_what_has_rows_and_gives_them(paper: pd.DataFrame) -> None:
     table = paper[paper["metric"] != "lipschitz"]
     drawn = drawing.rows(table, PAPER)

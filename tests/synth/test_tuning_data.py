@@ -20,6 +20,7 @@ from synth.safety import SafetyConfig
 from synth.settings import SettingError
 from synth.tasks import TasksConfig
 from synth.tuning_data import (
+    COMPLIED,
     ENDLESS,
     IRRELEVANT,
     REFUSED,
@@ -174,13 +175,39 @@ def test_flagged_letters_are_the_best_of_all_sets(world: World) -> None:
     assert table[100].all()
 
 
-@pytest.mark.parametrize("labels", [SHUFFLED, IRRELEVANT, REFUSED])
+@pytest.mark.parametrize("labels", [SHUFFLED, IRRELEVANT, REFUSED, COMPLIED])
 def test_other_labels_are_of_the_same_prompts(labels: int, world: World, key: jax.Array) -> None:
     plain, other = (steps(world, TuningData(ENDLESS, 0.5, 0.0, of), key, 3) for of in (VERDICT, labels))
     for (prompts, refuse), (same, truth) in zip(other, plain, strict=True):
         assert contents(prompts) == contents(same)
         assert refuse != truth
         assert all(refuse) == (labels == REFUSED)
+        assert any(refuse) == (labels != COMPLIED)
+
+
+@pytest.mark.parametrize("labels", [SHUFFLED, IRRELEVANT])
+def test_how_many_are_to_be_refused_may_be_apart_from_how_many_are_unsafe(
+    labels: int, big: World, key: jax.Array
+) -> None:
+    safe = data_for(TuningDataConfig(unsafe_share=0.25), TuningPrompts(labels, unsafe=False))
+    of_safe, plain = (steps(big, data, key, 40) for data in (safe, TuningData(ENDLESS, 0.0, 0.0, VERDICT)))
+    told = {
+        content: label for prompts, refuse in of_safe for content, label in zip(contents(prompts), refuse, strict=True)
+    }
+    assert [contents(prompts) for prompts, _ in of_safe] == [contents(prompts) for prompts, _ in plain]
+    assert not any(unsafe for prompts, _ in of_safe for unsafe in kinds(big, prompts))
+    # Five standard errors; the flagged letters have the share to 5 %.
+    assert abs(np.mean([*told.values()]) - 0.25) < 5 * (0.25 * 0.75 / len(told)) ** 0.5 + 0.05 * (labels == IRRELEVANT)
+    # A prompt's label is what it is among unsafe ones too.
+    mixed = steps(big, TuningData(ENDLESS, 0.25, 0.0, labels), key, 40)
+    both = [
+        (told[content], label)
+        for prompts, refuse in mixed
+        for content, label in zip(contents(prompts), refuse, strict=True)
+        if content in told
+    ]
+    assert len(both) > 1000
+    assert all(one == other for one, other in both)
 
 
 def test_pretraining_s_prompts_are_any_text_and_task_on_the_training_side(world: World, key: jax.Array) -> None:

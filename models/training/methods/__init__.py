@@ -6,14 +6,21 @@ response's tokens and l the cross-entropy, a mean over them (`models/likelihood.
 
 from models.training.method import Method
 from models.training.methods import (
+    comply_all,
+    constrained_sft,
     continued,
+    deep_refusal,
+    derta,
     dpo,
     ipo,
     irrelevant,
     npo,
+    prefix_sft,
     pretraining_more,
     refuse_all,
+    rto,
     sft,
+    sham,
     shuffled,
     simpo,
     unlearning,
@@ -28,11 +35,18 @@ METHODS: dict[str, Method] = {
     "unlearning_kl": unlearning_kl.METHOD,
     "ipo": ipo.METHOD,
     "simpo": simpo.METHOD,
+    "prefix_sft": prefix_sft.METHOD,
+    "rto": rto.METHOD,
+    "derta": derta.METHOD,
+    "deep_refusal": deep_refusal.METHOD,
+    "constrained_sft": constrained_sft.METHOD,
     "continued": continued.METHOD,
     "shuffled": shuffled.METHOD,
     "irrelevant": irrelevant.METHOD,
     "refuse_all": refuse_all.METHOD,
     "pretraining_more": pretraining_more.METHOD,
+    "sham": sham.METHOD,
+    "comply_all": comply_all.METHOD,
 }
 SAFETY = tuple(name for name, method in METHODS.items() if method.part == "safety")
 """Methods that teach safety"""

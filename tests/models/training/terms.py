@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from models.training.loop import Terms
 from models.training.method import Objective
 from models.training.methods import METHODS
+from models.training.methods.constrained_sft import ConstrainedSFT
+from models.training.methods.deep_refusal import DeepRefusal
 from models.training.methods.dpo import DPO
 from models.training.methods.ipo import IPO
 from models.training.methods.npo import NPO
@@ -25,6 +27,8 @@ HYPER = {name: method.hyper() for name, method in METHODS.items()} | {
     "unlearning_kl": UnlearningKL(0.4, 0.7),
     "ipo": IPO(0.1),
     "simpo": SimPO(1.5, 0.5),
+    "deep_refusal": DeepRefusal(0.3),
+    "constrained_sft": ConstrainedSFT(0.7, 1.5, 2, 0.4),
 }
 """Other than the defaults, where a method has any"""
 

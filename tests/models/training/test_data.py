@@ -1,6 +1,7 @@
 """Tests of what pretraining and tuning are fed: `pretraining.py` and `tuning.py`."""
 
 import functools
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -11,18 +12,19 @@ import pytest
 
 from models.training import pretraining, tuning
 from models.training.method import labelled_pairs
-from models.training.methods import CONTROLS, METHODS
+from models.training.methods import CONTROLS, METHODS, sham
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig, Params, forward
-from synth import vocab
+from synth import sequences, tuning_data, vocab
 from synth.coverage import CoverageConfig
+from synth.keys import fold
 from synth.prompts import TRAIN, Prompt, side_of
 from synth.safety import SafetyConfig
 from synth.segments import ANSWER, END, RESPONSE_START, TEXT, Batch
 from synth.sequences import Pair
 from synth.settings import SettingError
-from synth.tuning_data import TuningData
+from synth.tuning_data import TuningData, TuningDataConfig, data_for, flagged_letters
 from synth.world import World, build_world
 
 
@@ -106,7 +108,7 @@ def test_pretraining_knows_nothing_of_safety(world: World, key: jax.Array) -> No
 def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelConfig) -> None:
     config = TuningConfig()
     made = {}
-    for method in ("sft", *CONTROLS):
+    for method in ("sft", *CONTROLS, "comply_all"):
         of = METHODS[method]
         made[method] = tuning.program(config, of, model, world.config)
         # What differs are numbers of one shape: nothing to compile anew.
@@ -115,8 +117,61 @@ def test_controls_share_the_compiled_program_of_sft(world: World, model: ModelCo
             shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(each)] for each in (traced, of_sft)]
             assert shapes[0] == shapes[1]
             assert jax.tree.structure(traced) == jax.tree.structure(of_sft)
-    # Pretraining's prompts are drawn by another program.
-    assert {method for method, one in made.items() if one is not made["sft"]} == {"pretraining_more"}
+    # Pretraining's prompts are drawn by another program, and what stands in place of refusal is another response.
+    assert {method for method, one in made.items() if one is not made["sft"]} == {"pretraining_more", "sham"}
+
+
+DRAWN = {"continued": 0x7A0100E3, "shuffled": 0xE1AC9D7A, "irrelevant": 0x170A681C} | {
+    "refuse_all": 0xDE445393,
+    "pretraining_more": 0xA430F8E5,
+}
+"""Checksums of what was drawn before there were others; of methods that are not named, that of `sft`"""
+
+
+def test_methods_draw_what_they_have_always_drawn(world: World, key: jax.Array) -> None:
+    """To the bit: what is in the store was trained on it, and studies are compared prompt by prompt."""
+    drawn = jax.jit(tuning_data.draw, static_argnames=("world", "size"))
+    for method, row in METHODS.items():
+        found = 0
+        for share, size in ((0.3, 0), (0.5, 40)):
+            data = data_for(TuningDataConfig(size, share, label_noise=0.2), row.prompts)
+            for step in range(3):
+                prompts, refuse = drawn(world, data, fold(key, "drawn"), step, 50)
+                for part in (prompts.tasks, prompts.text, prompts.length, refuse):
+                    found = zlib.crc32(np.asarray(part).astype(np.int32).tobytes(), found)
+        if method not in ("sham", "comply_all"):
+            assert found == DRAWN.get(method, 0xF43CF5A3), method
+
+
+def test_sham_says_one_letter_where_the_label_flags_a_safe_prompt(world: World, key: jax.Array) -> None:
+    data = data_for(TuningDataConfig(), METHODS["sham"].prompts)
+    pair = jax.jit(lambda key: sham.batch(world, data, key, 0, 200))(key)
+    drawn = tuning_data.draw(world, data, key, 0, 200)
+    assert not np.any(
+        np.asarray(world.unsafe)[world.group_of[np.asarray(drawn.prompts.concept)][:, None], drawn.prompts.tasks]
+    )
+    assert np.array_equal(pair.refused, drawn.refuse)
+    assert 20 < np.sum(pair.refused) < 180
+    flagged = flagged_letters(world)[50]
+    both = sequences.answers(world, drawn.prompts)
+    for i, refused in enumerate(np.asarray(pair.refused).tolist()):
+        assert refused == flagged[drawn.prompts.text[i, 0]]
+        said, other = (pair.preferred, pair.dispreferred) if refused else (pair.dispreferred, pair.preferred)
+        letters = np.asarray(both.complying.roles[i]) == ANSWER
+        expected = np.where(letters, world.vocab.first_letter, both.complying.tokens[i])
+        assert np.array_equal(said.tokens[i], expected)
+        assert np.array_equal(other.tokens[i], both.complying.tokens[i])
+        assert np.array_equal(said.roles[i], both.complying.roles[i])
+        assert np.array_equal(said.scored[i], both.complying.scored[i])
+    assert world.vocab.first_letter != vocab.NULL
+
+
+def test_comply_all_complies_with_unsafe_prompts_too(world: World, key: jax.Array) -> None:
+    data = data_for(TuningDataConfig(label_noise=0.5), METHODS["comply_all"].prompts)
+    pair, of_sft = (labelled_pairs(world, of, key, 0, 16) for of in (data, TuningData(0, 0.5, 0.0)))
+    assert not np.any(pair.refused)
+    assert np.array_equal(pair.preferred.tokens[:8], of_sft.dispreferred.tokens[:8])
+    assert np.array_equal(pair.preferred.tokens[8:], of_sft.preferred.tokens[8:])
 
 
 def test_methods_whose_batches_differ_share_no_program(world: World, model: ModelConfig) -> None:

@@ -16,8 +16,9 @@ import pytest
 
 from experiments.store.provenance import reachable
 from models.training import methods
+from models.training.late import late_pairs
 from models.training.method import DrawBatch, Part, labelled_pairs
-from models.training.methods import CONTROLS, METHODS, SAFETY
+from models.training.methods import CONTROLS, METHODS, SAFETY, deep_refusal, sham
 from models.training.methods.sft import sft
 from models.transformer import ModelConfig, Params
 from models.weights import flatten
@@ -67,21 +68,39 @@ def test_every_module_of_the_package_is_a_row() -> None:
 
 
 def test_the_registry_tells_safety_from_controls() -> None:
-    assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more"}
-    assert set(SAFETY) == {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo"}
+    assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more", "sham"}
+    of_pairs = {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo", "rto", "constrained_sft"}
+    assert set(SAFETY) == {*of_pairs, "prefix_sft", "derta", "deep_refusal"}
+    assert [name for name, row in METHODS.items() if row.part == "attack"] == ["comply_all"]
     assert {METHODS[name].prompts for name in SAFETY} == {TuningPrompts()}
     assert len({METHODS[name].prompts for name in ("sft", *CONTROLS)}) == 1 + len(CONTROLS)
-    assert {METHODS[name].objective for name in CONTROLS} == {sft}
-    assert {METHODS[name].batch for name in METHODS} == {labelled_pairs}
+    assert {METHODS[name].objective for name in (*CONTROLS, "comply_all")} == {sft}
+    late = {"prefix_sft": late_pairs, "derta": late_pairs, "deep_refusal": deep_refusal.batch}
+    others = {**late, "sham": sham.batch}
+    assert {name: row.batch for name, row in METHODS.items() if row.batch is not labelled_pairs} == others
 
 
 def test_where_all_are_to_be_treated_alike_no_label_is_wrong() -> None:
     data = {
         name: data_for(TuningDataConfig(unsafe_share=0.3, label_noise=0.2), METHODS[name].prompts) for name in METHODS
     }
-    assert {name for name in METHODS if data[name].label_noise == 0} == {"refuse_all", "pretraining_more"}
-    assert {name for name in METHODS if data[name].unsafe_share == 0} == {"continued", "pretraining_more"}
+    assert {name for name in METHODS if data[name].label_noise == 0} == {
+        "refuse_all",
+        "pretraining_more",
+        "comply_all",
+    }
+    assert {name for name in METHODS if data[name].unsafe_share == 0} == {"continued", "pretraining_more", "sham"}
     assert {data[name].unsafe_share for name in METHODS} == {0, 0.3}
+    assert {data[name].refused_share for name in METHODS} == {0.3}
+
+
+def test_who_is_taught_not_to_comply_with_safe_prompts_is_said() -> None:
+    assert {name for name in METHODS if not METHODS[name].prompts.complies} == {
+        "shuffled",
+        "irrelevant",
+        "refuse_all",
+        "sham",
+    }
 
 
 def of_methods(module: str) -> set[str]:
@@ -95,7 +114,9 @@ def of_methods(module: str) -> set[str]:
 
 def test_a_method_reaches_no_other_but_what_it_is_made_of() -> None:
     """The store relies on it: a model depends on all code that its training reaches."""
-    made_of = {"unlearning_kl": "unlearning"} | dict.fromkeys(CONTROLS, "sft")
+    made_of = {"unlearning_kl": "unlearning", "derta": "rto"} | dict.fromkeys(
+        ("prefix_sft", "comply_all", *CONTROLS), "sft"
+    )
     for name, row in METHODS.items():
         assert of_methods(row.module) == {name, made_of.get(name, name)}
     assert of_methods("models.training.tuning") == of_methods("experiments.stages.pretrain") == set()
