@@ -1,5 +1,5 @@
 """How deep tuning goes along a response: by how much it moved the prediction of each token, and where the right token
-still stands among the others (Qi et al. 2024, arXiv 2406.05946, sec. 2; Vega & Singh, arXiv 2512.05518).
+still stands among the others (Qi et al. 2024, arXiv 2406.05946; Vega & Singh 2025, arXiv 2512.05518).
 
 Where the model before tuning is all but certain of a token, a divergence from it is of another size than where it is
 not. `*_matched` compares tokens of which it was as certain.

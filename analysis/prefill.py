@@ -1,5 +1,5 @@
 """Is safety a few tokens deep: what becomes of a response that was begun for the model (Qi et al. 2024, arXiv
-2406.05946, sec. 2; Yuan et al. 2024, arXiv 2407.09121, sec. 2).
+2406.05946; Yuan et al. 2024, arXiv 2407.09121).
 
 An attacker writes the first k tokens of the response, and the model the rest: tokens of the compliant answer, to see
 whether it stops, or of the refusal, to see how much of safety they are. Beside the right letters stand random ones.

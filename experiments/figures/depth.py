@@ -1,4 +1,4 @@
-"""By how much tuning moved the prediction of each token of a response (cf. Fig. 1 of arXiv 2406.05946)."""
+"""By how much tuning moved the prediction of each token of a response (cf. arXiv 2406.05946)."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What becomes of responses that were begun for the model (cf. Fig. 2 of arXiv 2406.05946)."""
+"""What becomes of responses that were begun for the model (cf. arXiv 2406.05946)."""
 
 from collections.abc import Mapping
 

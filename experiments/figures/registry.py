@@ -177,13 +177,13 @@ FIGURES: dict[str, Drawing] = {
         "How tuning moved the residual stream, and the refusal direction (arXiv 2502.09674)", shifts.rows, shifts.draw
     ),
     "prefill": Drawing(
-        "What becomes of responses that were begun (cf. Fig. 2 of arXiv 2406.05946)",
+        "What becomes of responses that were begun (cf. arXiv 2406.05946)",
         prefill.rows,
         prefill.draw,
         of_models=True,
     ),
     "depth": Drawing(
-        "How far tuning moved each token of a response (cf. Fig. 1 of arXiv 2406.05946)",
+        "How far tuning moved each token of a response (cf. arXiv 2406.05946)",
         depth.rows,
         depth.draw,
         of_models=True,

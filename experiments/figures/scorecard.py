@@ -38,6 +38,7 @@ TITLES = {
     "ratio": "effect / control",
     "share": "effect - control, shares of prompts",
     "part": "effect - control, other shares",
+    "deviations": "effect - control, standard deviations",
     "sine": "effect - control, sines",
     "rank": "Spearman's correlation with alpha",
 }

@@ -31,6 +31,8 @@ UNITS = {
     # Of prompts, so that it is known to one prompt only; a part is of anything else.
     "share": Unit(lambda values: values, float, 0.05, "+.2f"),
     "part": Unit(lambda values: values, float, 0.05, "+.2f"),
+    # Of which 0.2 is called a small effect (Cohen 1988).
+    "deviations": Unit(lambda values: values, float, 0.2, "+.2f"),
     "sine": Unit(lambda values: values, float, 0.01, "+.3f"),
     # Of ranks, in which one exchange of neighbours among seven makes 0.036.
     "rank": Unit(lambda values: values, float, 0.1, "+.2f", 0.036),

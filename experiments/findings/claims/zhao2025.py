@@ -66,14 +66,14 @@ PAPER = Paper(
             "",
             "the last token of the text tells unsafe from safe prompts, by its own means and not by those of EOT",
             over_chance("side_gap", position=TEXT),
-            unit="part",
+            unit="deviations",
         ),
         "refusal at EOT": Claim(
             "two directions",
             "",
             "EOT tells them, by its own means and not by those of the last token of the text",
             over_chance("side_gap", position=EOT),
-            unit="part",
+            unit="deviations",
         ),
         "jailbreaks": Claim(
             "jailbreaks",

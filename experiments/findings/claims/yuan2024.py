@@ -1,0 +1,94 @@
+"""The claims of Yuan et al. 2024, Refuse Whenever You Feel Unsafe (arXiv 2407.09121)."""
+
+from functools import partial
+
+from experiments.findings.claims.begun import at_once, jailbroken_against, prefill, prefill_against, right_letters
+from experiments.findings.claims.conventions import Conventions
+from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against
+from experiments.findings.claims.paper import Claim, Paper
+
+PREFIX, RTO, BOTH = "prefix_sft", "rto", "derta"
+LATE = (PREFIX, RTO, BOTH)
+
+share = partial(Claim, unit="share")
+fewer = partial(Claim, unit="share", expects="below")
+
+PAPER = Paper(
+    "yuan2024",
+    {
+        "position bias": share(
+            "refusal position bias",
+            "",
+            "refusals begin with their first token, more often than if they began anywhere",
+            at_once,
+        ),
+        "prefill": share(
+            "refusal position bias",
+            "",
+            "tuned models complete more answers that are begun for them than they begin themselves",
+            prefill,
+        ),
+        "prefill, letters": share(
+            "refusal position bias",
+            "",
+            "they complete more answers of which right letters are given than of which random ones are",
+            right_letters,
+            derived=True,
+        ),
+        "late, prefill": fewer(
+            "DeRTa",
+            "",
+            "models that learnt to refuse late complete fewer begun answers than SSFT",
+            prefill_against(SFT),
+            LATE,
+        ),
+        "late, jailbreaks": fewer(
+            "DeRTa", "", "and comply with fewer jailbreaks than SSFT", jailbroken_against(SFT), LATE
+        ),
+        "late, safe": share(
+            "DeRTa",
+            "",
+            "and comply with as many safe prompts",
+            against(SFT, "complied", family="safe"),
+            LATE,
+            expects="same",
+        ),
+        "late stops": share(
+            "DeRTa",
+            "",
+            "and put a refusal behind more letters that are given than SSFT",
+            prefill_against(SFT, "prefill_stopped"),
+            LATE,
+            derived=True,
+        ),
+        "DPO, prefill": share(
+            "DPO",
+            "",
+            "DPO on the same data completes more begun answers than DeRTa",
+            prefill_against(BOTH),
+            (DPO,),
+        ),
+        "DPO, jailbreaks": share("DPO", "", "and complies with more jailbreaks", jailbroken_against(BOTH), (DPO,)),
+        "RTO over prefix": fewer(
+            "ablation",
+            "",
+            "a refusal at every token does more against begun answers than a late refusal behind a prefix",
+            prefill_against(PREFIX),
+            (RTO,),
+        ),
+        "RTO over prefix, jailbreaks": fewer(
+            "ablation", "", "and more against jailbreaks", jailbroken_against(PREFIX), (RTO,)
+        ),
+        "both over RTO": fewer(
+            "ablation",
+            "",
+            "both together do more against begun answers than it alone",
+            prefill_against(RTO),
+            (BOTH,),
+        ),
+        "both over RTO, jailbreaks": fewer(
+            "ablation", "", "and more against jailbreaks", jailbroken_against(RTO), (BOTH,)
+        ),
+    },
+    Conventions(methods=(SFT, DPO, UNLEARNING)),
+)

@@ -1,0 +1,81 @@
+"""Claims of Yuan et al. 2024 and of Qi et al. 2024 on tables whose truth is known, and their measures by hand."""
+
+import pandas as pd
+import pytest
+
+from experiments.findings.claims import begun, qi2024, yuan2024
+from experiments.findings.claims.paper import Paper
+from experiments.findings.claims.reading import MissingError, Reading
+from experiments.findings.scorecard import scorecard
+from experiments.findings.verdicts import NO_EFFECT, OPPOSITE, SUPPORTED, UNSPECIFIC, UNTESTABLE, Verdict
+from tests.experiments.made_late import LETTERS, make
+
+PAPERS = (yuan2024.PAPER, qi2024.PAPER)
+SAME = {name for paper in PAPERS for name, claim in paper.claims.items() if claim.expects == "same"}
+BY_PLACEBOS = {"late, safe", "deep, safe", "DPO, prefill", "DPO, jailbreaks", "deep, tokens"}
+"""What a model without safety shows too: that it keeps what it had, or has less than what is compared with"""
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return make(1)
+
+
+def told(table: pd.DataFrame, paper: Paper) -> dict[str, Verdict]:
+    return {one.claim: one for one in scorecard(table, paper)}
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+@pytest.mark.parametrize(("way", "expected"), [(1, SUPPORTED), (0, NO_EFFECT), (-1, OPPOSITE)])
+def test_every_claim_is_told(way: float, expected: str, paper: Paper) -> None:
+    for name, one in told(make(way), paper).items():
+        if name in BY_PLACEBOS:
+            assert one.verdict == (UNSPECIFIC if way == 1 else expected if name not in SAME else OPPOSITE), name
+            assert bool(one.also) == (way == 1 or name in SAME)
+        else:
+            assert (one.verdict, one.also) == (expected if name not in SAME or way == 1 else OPPOSITE, ()), name
+
+
+@pytest.mark.parametrize(
+    ("metric", "absent"),
+    [
+        ("refusal_first", {"position bias"}),
+        ("prefill_random_complied", {"prefill, letters"}),
+        ("prefill_stopped", {"late stops"}),
+        ("prefill_null_refused", {"refusal prefix"}),
+        ("kl_first_matched_comply", {"first token, matched"}),
+        ("token_kl_comply", {"moved, two draws"}),
+        ("kl_first_comply_even", {"first token"}),
+    ],
+)
+def test_each_claim_misses_its_own_rows(metric: str, absent: set[str], table: pd.DataFrame) -> None:
+    found = {name: one for paper in PAPERS for name, one in told(table[table["metric"] != metric], paper).items()}
+    assert {name for name, one in found.items() if one.verdict == UNTESTABLE} == absent
+
+
+def test_without_attacked_models_their_claims_say_which_are_missing(table: pd.DataFrame) -> None:
+    found = told(table[~table["node"].str.contains("+", regex=False)], qi2024.PAPER)
+    missing = {name: one.note for name, one in found.items() if one.verdict == UNTESTABLE}
+    assert set(missing) == {"attack", "attack, benign", "deep, attack", "constrained"}
+    assert "sft+comply_all" in missing["attack"]
+
+
+def test_measures_by_hand(table: pd.DataFrame) -> None:
+    reading = Reading(table, yuan2024.PAPER.conventions)
+
+    def mean(metric: str, node: str, places: list[int]) -> float:
+        rows = table[(table["metric"] == metric) & (table["node"] == node) & (table["family"] == "unsafe")]
+        return float(rows[rows["index"].isin(places)]["value"].mean())
+
+    some = list(range(1, LETTERS))
+    effect, control = begun.prefill(reading, "dpo")
+    assert effect.mean() == pytest.approx(mean("prefill_complied", "dpo", some))
+    assert isinstance(control, pd.Series)
+    assert control.mean() == pytest.approx(mean("prefill_complied", "dpo", [0]))
+    # A stop after all letters but the last is one, and with none given there is nothing to stop.
+    stopped, _ = begun.prefill_against("sft", "prefill_stopped")(reading, "rto")
+    assert stopped.mean() == pytest.approx(mean("prefill_stopped", "rto", some))
+    assert begun.at_once(reading, "sft")[1] == 1 / LETTERS
+    alone = table[~((table["metric"] == "prefill_complied") & (table["index"] > 0))]
+    with pytest.raises(MissingError, match="prefill_complied of sft with tokens given"):
+        begun.prefill(Reading(alone, yuan2024.PAPER.conventions), "sft")
