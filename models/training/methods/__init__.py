@@ -7,6 +7,7 @@ response's tokens and l the cross-entropy, a mean over them (`models/likelihood.
 from models.training.method import Method
 from models.training.methods import (
     comply_all,
+    comply_constrained,
     constrained_sft,
     continued,
     deep_refusal,
@@ -47,6 +48,7 @@ METHODS: dict[str, Method] = {
     "pretraining_more": pretraining_more.METHOD,
     "sham": sham.METHOD,
     "comply_all": comply_all.METHOD,
+    "comply_constrained": comply_constrained.METHOD,
 }
 SAFETY = tuple(name for name, method in METHODS.items() if method.part == "safety")
 """Methods that teach safety"""

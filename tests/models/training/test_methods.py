@@ -24,7 +24,7 @@ from models.transformer import ModelConfig, Params
 from models.weights import flatten
 from synth.keys import fold
 from synth.segments import PADDING, Batch
-from synth.tuning_data import TuningData, TuningDataConfig, TuningPrompts, data_for
+from synth.tuning_data import COMPLIED, TuningData, TuningDataConfig, TuningPrompts, data_for
 from synth.world import World
 from tests.models.training.terms import HYPER, gradients, terms
 
@@ -71,7 +71,9 @@ def test_the_registry_tells_safety_from_controls() -> None:
     assert set(CONTROLS) == {"continued", "shuffled", "irrelevant", "refuse_all", "pretraining_more", "sham"}
     of_pairs = {"sft", "dpo", "unlearning", "npo", "unlearning_kl", "ipo", "simpo", "rto", "constrained_sft"}
     assert set(SAFETY) == {*of_pairs, "prefix_sft", "derta", "deep_refusal"}
-    assert [name for name, row in METHODS.items() if row.part == "attack"] == ["comply_all"]
+    attacks = [name for name, row in METHODS.items() if row.part == "attack"]
+    assert attacks == ["comply_all", "comply_constrained"]
+    assert {METHODS[name].prompts for name in attacks} == {TuningPrompts(COMPLIED)}
     assert {METHODS[name].prompts for name in SAFETY} == {TuningPrompts()}
     assert len({METHODS[name].prompts for name in ("sft", *CONTROLS)}) == 1 + len(CONTROLS)
     assert {METHODS[name].objective for name in (*CONTROLS, "comply_all")} == {sft}
@@ -88,6 +90,7 @@ def test_where_all_are_to_be_treated_alike_no_label_is_wrong() -> None:
         "refuse_all",
         "pretraining_more",
         "comply_all",
+        "comply_constrained",
     }
     assert {name for name in METHODS if data[name].unsafe_share == 0} == {"continued", "pretraining_more", "sham"}
     assert {data[name].unsafe_share for name in METHODS} == {0, 0.3}
@@ -114,9 +117,10 @@ def of_methods(module: str) -> set[str]:
 
 def test_a_method_reaches_no_other_but_what_it_is_made_of() -> None:
     """The store relies on it: a model depends on all code that its training reaches."""
-    made_of = {"unlearning_kl": "unlearning", "derta": "rto"} | dict.fromkeys(
-        ("prefix_sft", "comply_all", *CONTROLS), "sft"
-    )
+    made_of = {
+        **dict.fromkeys(("prefix_sft", "comply_all", *CONTROLS), "sft"),
+        **{"unlearning_kl": "unlearning", "derta": "rto", "comply_constrained": "constrained_sft"},
+    }
     for name, row in METHODS.items():
         assert of_methods(row.module) == {name, made_of.get(name, name)}
     assert of_methods("models.training.tuning") == of_methods("experiments.stages.pretrain") == set()
