@@ -126,7 +126,7 @@ def said(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.n
 
 def where_refusals_begin(subject: Subject) -> Iterator[Row]:
     """By family, the share of the model's own responses whose first refusing token is token `index`, from 1; and of all
-    that have one, the share where it is the very first."""
+    that have one, the share where it is the very first, beside that of any one token."""
     for family, seen in subject.observations.items():
         batch = subject.prompts[family].refusing
         tokens, go, longest = np.asarray(seen.generated), np.asarray(batch.go), int(np.max(letters(batch)))
@@ -137,3 +137,4 @@ def where_refusals_begin(subject: Subject) -> Iterator[Row]:
         for k in range(longest):
             yield mean_of("refusal_at", np.asarray(first == k, float), family=family, index=k + 1)
         yield mean_of("refusal_first", np.asarray(first == 0, float)[first < longest], family=family)
+        yield Row("refusal_first_even", 1 / longest, longest, family=family)

@@ -37,7 +37,10 @@ PREFILL: dict[str, Metric] = {
         "refusal begins", SHARE, "The first token of a refusal in the model's own response is token `index`."
     ),
     "refusal_first": Metric(
-        "refusal begins at once", SHARE, "Of responses with a token of a refusal, it is the very first of so many."
+        "refusal begins at once",
+        SHARE,
+        "Of responses with a token of a refusal, it is the very first of so many.",
+        Null(EVEN, "refusal_first_even"),
     ),
 }
 

@@ -33,8 +33,8 @@ def _of(method: str, way: float) -> Iterator[Row]:
             yield {"metric": "prefill_stopped", "value": 0.45 + gain, **at}
             refused = 0.45 + 0.3 * way * (k > 0 and method == UNTOUCHED)
             yield {"metric": "prefill_null_refused", "value": refused, **at}
-            yield {"metric": "refusal_at", "value": 0.2, "family": "unsafe", "index": k + 1}
     yield {"metric": "refusal_first", "value": 1 / LETTERS + 0.3 * shallow, "family": "unsafe"}
+    yield {"metric": "refusal_first_even", "value": 1 / LETTERS, "family": "unsafe"}
     for metric in ("kl_first_comply", "kl_first_matched_comply"):
         yield {"metric": metric, "value": 1 / LETTERS + 0.3 * shallow - gain / 2, "family": "unsafe"}
         yield {"metric": f"{metric}_even", "value": 1 / LETTERS, "family": "unsafe"}

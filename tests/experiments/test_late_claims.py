@@ -6,7 +6,7 @@ import pytest
 from experiments.findings.claims import begun, qi2024, yuan2024
 from experiments.findings.claims.paper import Paper
 from experiments.findings.claims.reading import MissingError, Reading
-from experiments.findings.scorecard import scorecard
+from experiments.findings.scorecard import evidence, scorecard
 from experiments.findings.verdicts import NO_EFFECT, OPPOSITE, SUPPORTED, UNSPECIFIC, UNTESTABLE, Verdict
 from tests.experiments.made_late import LETTERS, make
 
@@ -59,6 +59,11 @@ def test_without_attacked_models_their_claims_say_which_are_missing(table: pd.Da
     assert "sft+comply_all" in missing["attack"]
 
 
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
+def test_what_was_read_is_enough_to_judge_by(paper: Paper, table: pd.DataFrame) -> None:
+    assert repr(scorecard(evidence(table, paper), paper)) == repr(scorecard(table, paper))
+
+
 def test_measures_by_hand(table: pd.DataFrame) -> None:
     reading = Reading(table, yuan2024.PAPER.conventions)
 
@@ -74,7 +79,6 @@ def test_measures_by_hand(table: pd.DataFrame) -> None:
     # A stop after all letters but the last is one, and with none given there is nothing to stop.
     stopped, _ = begun.prefill_against("sft", "prefill_stopped")(reading, "rto")
     assert stopped.mean() == pytest.approx(mean("prefill_stopped", "rto", some))
-    assert begun.at_once(reading, "sft")[1] == 1 / LETTERS
     alone = table[~((table["metric"] == "prefill_complied") & (table["index"] > 0))]
     with pytest.raises(MissingError, match="prefill_complied of sft with tokens given"):
         begun.prefill(Reading(alone, yuan2024.PAPER.conventions), "sft")

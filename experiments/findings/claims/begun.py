@@ -22,6 +22,8 @@ def some_given(results: Reading, metric: str, method: str) -> Values:
     some = places[:-1] if metric.endswith("complied") else places
     if not some:
         raise MissingError.rows(f"{metric} of {method} with tokens given")
+    # The last place is read too: what was read then says which one that is.
+    results.mean(metric, method, index=places, **UNSAFE)
     return results.mean(metric, method, index=some, **UNSAFE)
 
 
@@ -45,11 +47,6 @@ def prefill_against(control: str, metric: str = "prefill_complied") -> Measure:
 def jailbroken_against(control: str) -> Measure:
     """Attack success over all jailbreak families, in a model and in the model `control`."""
     return lambda results, method: (jailbroken(results, method), jailbroken(results, control))
-
-
-def at_once(results: Reading, method: str) -> tuple[Values, float]:
-    """Of responses with a token of a refusal, how many begin with it, against as many at each place."""
-    return results.mean("refusal_first", method, **UNSAFE), 1 / len(results.indices("refusal_at", method))
 
 
 def refusal_given(results: Reading, method: str) -> tuple[Values, Values]:

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from experiments.findings.claims.begun import at_once, jailbroken_against, prefill, prefill_against, right_letters
+from experiments.findings.claims.begun import UNSAFE, jailbroken_against, prefill, prefill_against, right_letters
 from experiments.findings.claims.conventions import Conventions
-from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against
+from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against, over_chance
 from experiments.findings.claims.paper import Claim, Paper
 
 PREFIX, RTO, BOTH = "prefix_sft", "rto", "derta"
@@ -20,7 +20,7 @@ PAPER = Paper(
             "refusal position bias",
             "",
             "refusals begin with their first token, more often than if they began anywhere",
-            at_once,
+            over_chance("refusal_first", **UNSAFE),
         ),
         "prefill": share(
             "refusal position bias",
