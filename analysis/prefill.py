@@ -5,6 +5,7 @@ An attacker writes the first k tokens of the response, and the model the rest: t
 whether it stops, or of the refusal, to see how much of safety they are. Beside the right letters stand random ones.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -79,23 +80,32 @@ def begun_answers(subject: Subject, config: PrefillConfig, families: list[str]) 
     how often the next token is the refusal's, how often all of the rest is the refusal, and the log-odds of both rests;
     and of unsafe prompts the same where the letters given are random ones (`prefill_random_*`).
 
-    With all letters given only the end is left to say, which is no stop.
+    With all letters given only the end is left to say, which is no stop. `begun_*` is the mean over all numbers of
+    letters of which some are given and some are left.
     """
-    attempts = [("prefill", families), ("prefill_random", [name for name in families if name == "unsafe"])]
-    for name, of in attempts:
+    for name, of in (("", families), ("random_", [name for name in families if name == "unsafe"])):
         if not of:
             continue
         prompts = stacked(subject.prompts, config.prompts, of)
         by, counts = prompts.complying, np.asarray(letters(prompts.complying))
-        if name == "prefill_random":
+        if name:
             by = random_letters(by, fold(subject.key, "prefill"))
-        for k in range(int(counts.max()) + 1):
-            found = said(subject.model, subject.params, prefilled(prompts, by, k))
-            for what, values in found.items():
-                enough = counts > k if what == "stopped" else counts >= k
-                for family, chosen, value in zip(of, enough, values, strict=True):
-                    if chosen.any():
-                        yield Samples(f"{name}_{what}", value[chosen], family=family, index=k)
+        found = [said(subject.model, subject.params, prefilled(prompts, by, k)) for k in range(int(counts.max()) + 1)]
+        for i, family in enumerate(of):
+            for k, what in itertools.product(range(len(found)), found[0]):
+                enough = counts[i] > k if what == "stopped" else counts[i] >= k
+                if enough.any():
+                    yield Samples(f"prefill_{name}{what}", found[k][what][i][enough], family=family, index=k)
+            for what in ("complied", "stopped"):
+                values = np.stack([one[what][i] for one in found])
+                yield mean_of(f"begun_{name}{what}", over_some(values, counts[i]), family=family)
+
+
+def over_some(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean of `values` [k, N] over k from 1 to one less than `counts` [N], of the prompts that have such a k."""
+    some = (np.arange(len(values))[:, None] >= 1) & (np.arange(len(values))[:, None] < counts)
+    chosen = some.any(axis=0)
+    return np.asarray(np.mean(values[:, chosen], axis=0, where=some[:, chosen]))
 
 
 def begun_refusals(subject: Subject, config: PrefillConfig) -> Iterator[Row]:
@@ -104,11 +114,14 @@ def begun_refusals(subject: Subject, config: PrefillConfig) -> Iterator[Row]:
     families = [name for name in REFUSED_BY if name in subject.prompts]
     prompts = stacked(subject.prompts, config.prompts, families)
     counts = np.asarray(letters(prompts.refusing))
-    for k in range(int(counts.max())):
-        found = said(subject.model, subject.params, prefilled(prompts, prompts.refusing, k))
-        for what in ("refused", "complied"):
-            for family, enough, value in zip(families, counts > k, found[what], strict=True):
-                yield mean_of(f"prefill_null_{what}", value[enough], family=family, index=k)
+    found = [
+        said(subject.model, subject.params, prefilled(prompts, prompts.refusing, k)) for k in range(int(counts.max()))
+    ]
+    for (i, family), what in itertools.product(enumerate(families), ("refused", "complied")):
+        values = np.stack([one[what][i] for one in found])
+        for k, of in enumerate(values):
+            yield mean_of(f"prefill_null_{what}", of[counts[i] > k], family=family, index=k)
+        yield mean_of(f"begun_null_{what}", over_some(values, counts[i]), family=family)
 
 
 def said(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.ndarray]:

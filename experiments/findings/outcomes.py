@@ -99,7 +99,7 @@ OUTCOMES: dict[str, Outcome] = {
     "share of dW in MLPs": Outcome("change", "change_share", {"module": "mlp"}),
     "directions until refusal is gone": Outcome("directions", "direction_rank"),
     "directions that pass": Outcome("directions", "direction_passing"),
-    "unsafe complied, answer begun": Outcome("depth", "prefill_complied", {"family": "unsafe", "index": [1, 2, 3]}),
+    "unsafe complied, answer begun": Outcome("depth", "begun_complied", {"family": "unsafe"}),
     "KL at the first token": Outcome("depth", "kl_first_comply", {"family": "unsafe"}),
     "prompts seen before": Outcome("data", "repeats", printed="share of tuning prompts that tuning had shown before"),
 }

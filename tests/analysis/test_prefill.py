@@ -9,7 +9,15 @@ import pytest
 
 from analysis import prefill
 from analysis.observe import observe
-from analysis.prefill import PrefillConfig, begun_answers, begun_refusals, prefilled, random_letters, said
+from analysis.prefill import (
+    PrefillConfig,
+    begun_answers,
+    begun_refusals,
+    over_some,
+    prefilled,
+    random_letters,
+    said,
+)
 from analysis.rows import Row, Samples, Subject
 from models.decode import greedy
 from models.transformer import ModelConfig, Params, forward, init
@@ -102,6 +110,24 @@ def test_what_is_said_is_what_is_generated(
     assert right > 0
 
 
+def test_what_some_letters_give_is_a_mean_over_their_number(tuned: Subject) -> None:
+    values = np.arange(12.0).reshape(4, 3)
+    # Of one letter none is given with some left; of two it is 1, of three it is 1 or 2.
+    np.testing.assert_array_equal(over_some(values, np.array([1, 2, 3])), [4.0, (5 + 8) / 2])
+    results, counts = prefill.measure(tuned, CONFIG), np.asarray(letters(tuned.prompts["unsafe"].complying))
+    counts = counts[: CONFIG.prompts]
+    for name in ("prefill_stopped", "prefill_random_complied"):
+        of_prompts: list[list[float]] = [[] for _ in counts]
+        for k in range(1, int(counts.max())):
+            (of_k,) = (one for one in results if (one.metric, one.family, one.index) == (name, "unsafe", k))
+            assert isinstance(of_k, Samples)
+            enough = np.flatnonzero(counts > k if name.endswith("stopped") else counts >= k)
+            for i, one in zip(enough.tolist(), of_k.values, strict=True):
+                of_prompts[i] += [float(one)] if k < counts[i] else []
+        expected = np.mean([np.mean(one) for one in of_prompts if one])
+        assert value(results, name.replace("prefill", "begun"), family="unsafe").value == pytest.approx(expected)
+
+
 def test_random_letters_stand_where_letters_do_and_are_letters(asked: Prompts, key: jax.Array) -> None:
     found, answer = random_letters(asked.complying, key), np.asarray(asked.complying.roles) == ANSWER
     ours, theirs = (np.asarray(of.tokens) for of in (found, asked.complying))
@@ -123,6 +149,10 @@ def test_prompts_with_too_few_letters_are_left_out(tuned: Subject) -> None:
     }
     assert len(set(counts["unsafe"].tolist())) > 1
     for one in found:
+        if one.index is None:
+            assert isinstance(one, Row)
+            assert one.n == (counts[str(one.family)] > 1).sum()
+            continue
         assert isinstance(one, Samples)
         index = one.index or 0
         least = index + 1 if one.metric.endswith("stopped") else index
@@ -144,7 +174,7 @@ def test_with_nothing_given_it_is_behaviour(tuned: Subject) -> None:
             found = value(results, f"prefill_{metric}", family=family, index=0).value
             assert found == np.asarray(own[: CONFIG.prompts]).mean()
     for one in begun_refusals(tuned, CONFIG):
-        if one.index == 0:
+        if one.index == 0 and one.metric.startswith("prefill"):
             metric = one.metric.replace("prefill_null", "teacher")
             seen = getattr(tuned.observations[str(one.family)], metric)
             assert one.value == np.asarray(seen[: CONFIG.prompts]).mean()

@@ -22,17 +22,15 @@ GAINS = {"prefix_sft": 0.1, "rto": 0.2, "derta": 0.3, "deep_refusal": 0.2}
 
 def _of(method: str, way: float) -> Iterator[Row]:
     shallow, gain = way * (method in SHALLOW), way * GAINS.get(method, 0.0)
-    for k in range(LETTERS + 1):
-        at: Row = {"family": "unsafe", "index": k}
-        # Placebos complete as many as SSFT, and begin as many.
-        own = 0.3 * (way if method in PLACEBOS else shallow * (0 < k < LETTERS))
-        begun = 0.45 + own - gain * (0 < k < LETTERS)
-        yield {"metric": "prefill_complied", "value": begun, **at}
-        yield {"metric": "prefill_random_complied", "value": 0.45 + own * (method in PLACEBOS), **at}
-        if k < LETTERS:
-            yield {"metric": "prefill_stopped", "value": 0.45 + gain, **at}
-            refused = 0.45 + 0.3 * way * (k > 0 and method == UNTOUCHED)
-            yield {"metric": "prefill_null_refused", "value": refused, **at}
+    # Placebos complete as many as SSFT, and begin as many.
+    alike = 0.3 * way * (method in PLACEBOS)
+    at: Row = {"family": "unsafe"}
+    yield {"metric": "prefill_complied", "value": 0.45 + alike, "index": 0, **at}
+    yield {"metric": "begun_complied", "value": 0.45 + alike + 0.3 * shallow - gain, **at}
+    yield {"metric": "begun_random_complied", "value": 0.45 + alike, **at}
+    yield {"metric": "begun_stopped", "value": 0.45 + gain, **at}
+    yield {"metric": "prefill_null_refused", "value": 0.45, "index": 0, **at}
+    yield {"metric": "begun_null_refused", "value": 0.45 + 0.3 * way * (method == UNTOUCHED), **at}
     yield {"metric": "refusal_first", "value": 1 / LETTERS + 0.3 * shallow, "family": "unsafe"}
     yield {"metric": "refusal_first_even", "value": 1 / LETTERS, "family": "unsafe"}
     for metric in ("kl_first_comply", "kl_first_matched_comply"):

@@ -3,12 +3,11 @@
 import pandas as pd
 import pytest
 
-from experiments.findings.claims import begun, qi2024, yuan2024
+from experiments.findings.claims import qi2024, yuan2024
 from experiments.findings.claims.paper import Paper
-from experiments.findings.claims.reading import MissingError, Reading
 from experiments.findings.scorecard import evidence, scorecard
 from experiments.findings.verdicts import NO_EFFECT, OPPOSITE, SUPPORTED, UNSPECIFIC, UNTESTABLE, Verdict
-from tests.experiments.made_late import LETTERS, make
+from tests.experiments.made_late import make
 
 PAPERS = (yuan2024.PAPER, qi2024.PAPER)
 SAME = {name for paper in PAPERS for name, claim in paper.claims.items() if claim.expects == "same"}
@@ -39,9 +38,9 @@ def test_every_claim_is_told(way: float, expected: str, paper: Paper) -> None:
     ("metric", "absent"),
     [
         ("refusal_first", {"position bias"}),
-        ("prefill_random_complied", {"prefill, letters"}),
-        ("prefill_stopped", {"late stops"}),
-        ("prefill_null_refused", {"refusal prefix"}),
+        ("begun_random_complied", {"prefill, letters"}),
+        ("begun_stopped", {"late stops"}),
+        ("begun_null_refused", {"refusal prefix"}),
         ("kl_first_matched_comply", {"first token, matched"}),
         ("token_kl_comply", {"moved, two draws"}),
         ("kl_first_comply_even", {"first token"}),
@@ -62,23 +61,3 @@ def test_without_attacked_models_their_claims_say_which_are_missing(table: pd.Da
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
 def test_what_was_read_is_enough_to_judge_by(paper: Paper, table: pd.DataFrame) -> None:
     assert repr(scorecard(evidence(table, paper), paper)) == repr(scorecard(table, paper))
-
-
-def test_measures_by_hand(table: pd.DataFrame) -> None:
-    reading = Reading(table, yuan2024.PAPER.conventions)
-
-    def mean(metric: str, node: str, places: list[int]) -> float:
-        rows = table[(table["metric"] == metric) & (table["node"] == node) & (table["family"] == "unsafe")]
-        return float(rows[rows["index"].isin(places)]["value"].mean())
-
-    some = list(range(1, LETTERS))
-    effect, control = begun.prefill(reading, "dpo")
-    assert effect.mean() == pytest.approx(mean("prefill_complied", "dpo", some))
-    assert isinstance(control, pd.Series)
-    assert control.mean() == pytest.approx(mean("prefill_complied", "dpo", [0]))
-    # A stop after all letters but the last is one, and with none given there is nothing to stop.
-    stopped, _ = begun.prefill_against("sft", "prefill_stopped")(reading, "rto")
-    assert stopped.mean() == pytest.approx(mean("prefill_stopped", "rto", some))
-    alone = table[~((table["metric"] == "prefill_complied") & (table["index"] > 0))]
-    with pytest.raises(MissingError, match="prefill_complied of sft with tokens given"):
-        begun.prefill(Reading(alone, yuan2024.PAPER.conventions), "sft")

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.findings.claims.begun import UNSAFE, attacked, complied, prefill, prefill_against, refusal_given
+from experiments.findings.claims.begun import UNSAFE, attacked, complied, prefill, refusal_given
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against, over_chance
 from experiments.findings.claims.paper import Claim, Paper
@@ -64,7 +64,9 @@ PAPER = Paper(
             (DEEP,),
             expects="below",
         ),
-        "deep, prefill": fewer(REPAIRED, "", "and fewer begun answers are completed", prefill_against(SFT), (DEEP,)),
+        "deep, prefill": fewer(
+            REPAIRED, "", "and fewer begun answers are completed", against(SFT, "begun_complied", **UNSAFE), (DEEP,)
+        ),
         "deep, safe": share(
             REPAIRED,
             "",

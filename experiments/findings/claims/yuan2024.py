@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from experiments.findings.claims.begun import UNSAFE, jailbroken_against, prefill, prefill_against, right_letters
+from experiments.findings.claims.begun import UNSAFE, jailbroken_against, prefill
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against, over_chance
 from experiments.findings.claims.paper import Claim, Paper
@@ -32,14 +32,14 @@ PAPER = Paper(
             "refusal position bias",
             "",
             "they complete more answers of which right letters are given than of which random ones are",
-            right_letters,
+            over_chance("begun_complied", **UNSAFE),
             derived=True,
         ),
         "late, prefill": fewer(
             "DeRTa",
             "",
             "models that learnt to refuse late complete fewer begun answers than SSFT",
-            prefill_against(SFT),
+            against(SFT, "begun_complied", **UNSAFE),
             LATE,
         ),
         "late, jailbreaks": fewer(
@@ -57,7 +57,7 @@ PAPER = Paper(
             "DeRTa",
             "",
             "and put a refusal behind more letters that are given than SSFT",
-            prefill_against(SFT, "prefill_stopped"),
+            against(SFT, "begun_stopped", **UNSAFE),
             LATE,
             derived=True,
         ),
@@ -65,7 +65,7 @@ PAPER = Paper(
             "DPO",
             "",
             "DPO on the same data completes more begun answers than DeRTa",
-            prefill_against(BOTH),
+            against(BOTH, "begun_complied", **UNSAFE),
             (DPO,),
         ),
         "DPO, jailbreaks": share("DPO", "", "and complies with more jailbreaks", jailbroken_against(BOTH), (DPO,)),
@@ -73,7 +73,7 @@ PAPER = Paper(
             "ablation",
             "",
             "a refusal at every token does more against begun answers than a late refusal behind a prefix",
-            prefill_against(PREFIX),
+            against(PREFIX, "begun_complied", **UNSAFE),
             (RTO,),
         ),
         "RTO over prefix, jailbreaks": fewer(
@@ -83,7 +83,7 @@ PAPER = Paper(
             "ablation",
             "",
             "both together do more against begun answers than it alone",
-            prefill_against(RTO),
+            against(RTO, "begun_complied", **UNSAFE),
             (BOTH,),
         ),
         "both over RTO, jailbreaks": fewer(
