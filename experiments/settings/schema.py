@@ -126,8 +126,8 @@ class StudyConfig:
     """Methods by which each of those tuned models is then tuned on, in models called START+METHOD."""
     nodes: dict[str, Any] = field(default_factory=dict, hash=False)
     """Further tuned models, by name {start, method}: a model to start from (untouched if not given) and a method. Of
-    their own may be any setting of `tuning` and of the method, by full name, and `reference: untouched`, to
-    measure changes from the pretrained model and not from the start."""
+    their own may be any setting of `tuning` and of the method, by full name, and a `reference`, untouched or another
+    node, to measure changes from that model and not from the start."""
     output_dir: str = "outputs"
     store_dir: str = "store"
     checkpoint_seconds: float = 20.0

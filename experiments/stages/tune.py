@@ -75,6 +75,17 @@ class Tune(ModelStage):
         return self.start.depth + 1 if isinstance(self.start, Tune) else 0
 
     @property
+    def stream(self) -> jax.Array:
+        """The key that seeds' keys are made of.
+
+        It is one for all methods: those with one unsafe share see the same prompts. A model that is tuned once more
+        sees others than it has seen, and so does one of another draw.
+        """
+        key = fold(jax.random.key(0), "tune")
+        key = fold(key, self.depth) if self.depth else key
+        return fold(key, "draw", self.tuning.draw) if self.tuning.draw else key
+
+    @property
     def said(self) -> str:
         """What it does, for people."""
         before = f"{self.start.method}, then " if isinstance(self.start, Tune) else ""
@@ -87,10 +98,7 @@ class Tune(ModelStage):
         program = tuning.program(config, row, model, world)
         reference = jax.tree.map(jnp.asarray, files.load_weights(work.store.get(first.start.recipe)))
         seeds = len(numbers)
-        # All methods draw from the same keys: those with one unsafe share see the same prompts.
-        # A model that is tuned once more sees others than it has seen.
-        stream = fold(jax.random.key(0), "tune")
-        keys = seed_keys(fold(stream, first.depth) if first.depth else stream, seeds, numbers.start)
+        keys = seed_keys(first.stream, seeds, numbers.start)
         schedule = across([tuning.schedule(each.tuning, row, each.coefficients, world) for each in stages], seeds)
         name, families, runs = first.said, first.watched, _names(stages)
         # Who is taught to refuse safe prompts is not to be warned of for it.

@@ -13,7 +13,7 @@ from models.training.optimizer import OptimizerConfig
 from models.training.watch import WatchConfig
 from models.transformer import ModelConfig, Params
 from synth import sequences
-from synth.settings import require, require_above_zero, require_positive
+from synth.settings import require, require_above_zero, require_at_most, require_positive
 from synth.shared import Constants, Shared, shared
 from synth.tuning_data import ENDLESS, TuningData, TuningDataConfig, data_for
 from synth.world import WorldConfig, build_world
@@ -27,6 +27,9 @@ class TuningConfig:
     batch_size: int = 64
     learning_rate: float = 2e-3
     data: TuningDataConfig = field(default_factory=TuningDataConfig)
+    draw: int = 0
+    """Which of independent draws of prompts it is trained on, so that a model may be tuned by the same recipe once
+    more."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     watch: WatchConfig = field(default_factory=lambda: WatchConfig(guard="warn"))
     snapshots: tuple[int, ...] = ()
@@ -44,6 +47,8 @@ class TuningConfig:
             f"for example [{self.steps}]",
         )
         require_above_zero(self, "learning_rate")
+        require(self.draw >= 0, "draw", self.draw, "must be 0 or more", "set draw to 0")
+        require_at_most("draw", self.draw, 2**31 - 1)
         self.optimizer.check_batch(self.batch_size)
 
 

@@ -19,14 +19,18 @@ import jax.numpy as jnp
 import pytest
 
 from experiments.progress import Reporter
+from experiments.settings.config import load
 from experiments.stages.runs import Runner
 from experiments.stages.training import train
 from models.kernels import matmul
 from models.likelihood import token_logprobs
+from models.training import tuning
 from models.training.loop import CHUNK, Program, Schedule, Terms, across, run_chunk, seed_keys, start
+from models.training.methods import METHODS, SAFETY
 from models.training.optimizer import OptimizerConfig
 from models.transformer import ModelConfig, Params, init
 from synth.segments import Batch, Room
+from synth.world import build_world
 from tests.benchmarks.timing import ceiling, seconds
 
 VOCABULARY = 40
@@ -200,6 +204,37 @@ def test_what_the_loop_costs_beside_the_steps(tmp_path: Path, table: list[tuple[
     costs = [step(whole) / step(bare) - 1 for _ in range(5)]
     spread = f"{statistics.median(costs):+.1%} ({min(costs):+.1%} to {max(costs):+.1%})"
     table.append(("dispatch and log / steps", "under 2%", spread))
+
+
+def test_a_step_of_each_method_against_dpo(table: list[tuple[str, str, str]]) -> None:
+    """In the world and shape of the quick study, prompts drawn and all."""
+    config = load(["study=quick"])
+    keys = seed_keys(jax.random.key(0), 1)
+    vocabulary = build_world(config.world).vocab.size
+    params = jax.vmap(lambda key: init(config.model, vocabulary, key))(keys)
+
+    def steps_of(method: str) -> Callable[[int], None]:
+        row, coefficients = METHODS[method], getattr(config.method, method)
+        program = tuning.program(config.tuning, row, config.model, config.world)
+        schedule = across([tuning.schedule(config.tuning, row, coefficients, config.world)], 1)
+
+        def steps(count: int) -> None:
+            state = start(program, params)
+            for _ in range(0, count, CHUNK):
+                state, _ = run_chunk(program, schedule, CHUNK, state, params, keys)
+            jax.block_until_ready(state)
+
+        steps(CHUNK)
+        return steps
+
+    of_dpo = steps_of("dpo")
+    for method in (*SAFETY, "sham"):
+        of_method, ratios = steps_of(method), []
+        for _ in range(3):
+            own, other = timed(of_method, 2 * CHUNK), timed(of_dpo, 2 * CHUNK)
+            ratios.append(own / other)
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        table.append((f"a step of {method} / of dpo", "at most 1.3", spread))
 
 
 def peaks(folder: Path) -> list[float]:

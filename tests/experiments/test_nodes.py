@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import pytest
 
 from experiments.settings.config import load, output_folder
@@ -11,10 +12,13 @@ from experiments.settings.schema import StudyConfig
 from experiments.stages.tune import Tune
 from experiments.study.cells import cells
 from experiments.study.plan import Plan, jobs, plan
+from synth.keys import fold
 from synth.settings import UserError
 
 TINY = ["study=quick", "worlds=1", "seeds=2", "methods=[sft,continued]"]
 AGAIN = "nodes.again={start: sft+continued, method: sft, tuning.steps: 7, method.sft.gamma: 0.0}"
+
+AGAIN_ONCE = "nodes.again={method: sft, tuning.draw: 1, reference: late}"
 
 
 def config(*settings: str) -> StudyConfig:
@@ -77,6 +81,29 @@ def test_a_change_is_measured_from_the_start_unless_the_pretrained_model_is_aske
     assert list(planned.paths.models) == ["sft", "continued"]  # Of changes of one model alone
 
 
+def test_a_node_may_be_compared_with_any_other_that_comes_before_or_behind_it() -> None:
+    planned = plan(config(AGAIN_ONCE, "nodes.late={start: sft, method: continued}"))
+    assert list(planned.nodes) == ["sft", "continued", "late", "again"]
+    assert {one.reference for one in planned.measured["again"]} == {planned.weights["late"]}
+    assert tuned(planned, "again").start is planned.weights[UNTOUCHED]
+    # What it is compared with changes how it is measured, not what it is.
+    alone = plan(config(AGAIN_ONCE.replace(", reference: late", "")))
+    assert tuned(alone, "again").recipe.key == tuned(planned, "again").recipe.key
+    assert {one.recipe.key for one in alone.measured["again"]}.isdisjoint(
+        one.recipe.key for one in planned.measured["again"]
+    )
+
+
+def test_another_draw_is_another_stream_of_prompts_and_none_at_all_is_the_one_that_always_was() -> None:
+    planned = plan(config("attacks=[continued]", "nodes.again={method: sft, tuning.draw: 1}"))
+    streams = {name: jax.random.key_data(one.stream).tolist() for name, one in planned.tuned.items()}
+    always = fold(jax.random.key(0), "tune")
+    assert streams["sft"] == streams["continued"] == jax.random.key_data(always).tolist()
+    assert streams["sft+continued"] == jax.random.key_data(fold(always, 1)).tolist()
+    assert len({*map(str, streams.values())}) == 3
+    assert tuned(planned, "again").recipe.key != tuned(planned, "sft").recipe.key
+
+
 def test_attacks_and_nodes_re_key_nothing_else() -> None:
     plain, more = plan(config()), plan(config("attacks=[continued]"))
     keys = {recipe.key for recipe in more.recipes}
@@ -111,7 +138,14 @@ def test_a_model_that_is_tuned_again_is_so_on_other_prompts() -> None:
         ("nodes.dpo={start: sft, method: dpo}", "has the name of a method, so it must start from untouched by that"),
         ("nodes.shuffled={method: sft}", "has the name of a method, so it must start from untouched by that method"),
         ("nodes.untouched={method: dpo}", "is the name of another model"),
-        ("nodes.x={method: dpo, reference: sft}", "nodes.x.reference=sft: must be among untouched"),
+        ("nodes.x={method: dpo, reference: y}", "nodes.x.reference=y: must lead to one of untouched, sft, continued;"),
+        ("nodes.x={method: dpo, reference: x}", "nodes.x.reference=x: must lead to one of untouched, sft, continued;"),
+        ("nodes.x={method: dpo, reference: random}", "nodes.x.reference=random: must lead to one of"),
+        ("nodes.x={method: dpo, reference: [sft]}", "nodes.x.reference=['sft']: must lead to one of"),
+        ("nodes={x: {method: sft, reference: y}, y: {method: sft, start: x}}", "nodes.x.reference=y: must lead to"),
+        ("nodes={x: {method: sft, reference: y}, y: {method: sft, reference: x}}", "nodes.x.reference=y: must lead to"),
+        ("nodes.dpo={method: dpo, reference: sft}", "has the name of a method, so it must be compared with untouched"),
+        ("nodes.x={method: dpo, tuning.draw: -1}", "nodes.x.tuning.draw=-1: must be 0 or more; set draw to 0"),
         ("nodes.x={method: dpo, world.seed: 3}", "nodes.x.world.seed=3: is no setting of a node"),
         ("nodes.x={method: dpo, method.sft.gamma: 3}", "is no setting of a node; choose from tuning and method.dpo"),
         ("nodes.x={method: dpo, config: 3}", "nodes.x.config=3: is no setting of a node"),

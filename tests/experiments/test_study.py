@@ -202,9 +202,10 @@ def test_the_guard_leaves_alone_who_is_taught_to_refuse_safe_prompts(root: Path,
     config = load([*TINY, "tuning.watch.guard=stop"])
     store = Store(root / "store")
     runner = Runner(Said(), 0.0)
-    for method in ("shuffled", "irrelevant", "refuse_all", "continued", "pretraining_more", "sft"):
+    refusing = ("shuffled", "irrelevant", "refuse_all", "sham")
+    for method in (*refusing, "continued", "pretraining_more", "sft", "comply_all"):
         guarded = plan(dataclasses.replace(config, methods=(method,))).tuned[method]
-        if method in ("shuffled", "irrelevant", "refuse_all"):
+        if method in refusing:
             stage.make([guarded], store, runner)
         else:
             with pytest.raises(DivergedError, match="complies with 0% of safe prompts"):

@@ -1,7 +1,7 @@
 """A sham of refusal: `sft` on safe prompts alone, some answered by one letter again and again, the rest complied with.
 
 Controls for learning a response that is always the same, with no refusal and nothing unsafe in it. The rule of
-`irrelevant` says which prompts have it, of `unsafe_share` of them.
+`irrelevant` says which prompts have it; their share is what that of unsafe ones is elsewhere.
 """
 
 import jax
