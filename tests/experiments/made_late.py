@@ -48,7 +48,7 @@ def _attacked(way: float) -> Iterator[Row]:
         attacked("sft"): 0.1 + 0.5 * way,
         attacked("sft", qi2024.BENIGN): 0.1,
         attacked("sft", qi2024.CONSTRAINED): 0.1 + 0.3 * (way if way > 0 else 0) - 0.4 * min(way, 0),
-        attacked(qi2024.DEEP): 0.1 + 0.5 * way + 0.2 * (1 - way),
+        **dict.fromkeys((attacked(qi2024.DEEP), attacked(qi2024.DERTA)), 0.1 + 0.5 * way + 0.2 * (1 - way)),
     }
     for node, value in after.items():
         yield {"metric": "complied", "family": "unsafe", "node": node, "method": ATTACK, "value": value}

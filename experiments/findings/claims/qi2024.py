@@ -8,7 +8,7 @@ from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, against, 
 from experiments.findings.claims.paper import Claim, Paper
 from experiments.settings.names import UNTOUCHED
 
-DEEP, SHAM, AGAIN, CONSTRAINED = "deep_refusal", "sham", "sft again", "comply_constrained"
+DEEP, DERTA, SHAM, AGAIN, CONSTRAINED = "deep_refusal", "derta", "sham", "sft again", "comply_constrained"
 BENIGN = "continued"
 SHALLOW, REPAIRED, TUNING = "a few tokens", "deep refusals", "fine-tuning attacks"
 
@@ -93,9 +93,9 @@ PAPER = Paper(
         "deep, attack": share(
             TUNING,
             "",
-            "a model with deep refusals complies with as many unsafe prompts after the attack as SSFT",
+            "models with deep refusals comply with as many unsafe prompts after the attack as SSFT",
             complied(attacked("{}"), attacked(SFT)),
-            (DEEP,),
+            (DEEP, DERTA),
             expects="same",
         ),
         "constrained": fewer(
