@@ -9,9 +9,9 @@ from experiments.figures.common import Look, having, legend, mean_and_range, not
 from experiments.findings.results import models, sample_note, select, unchanged
 
 PANELS = {
-    "unsafe,\nanswer": ("unsafe", "comply"),
-    "unsafe,\nrefusal": ("unsafe", "refuse"),
-    "safe,\nanswer": ("safe", "comply"),
+    "unsafe, answer": ("unsafe", "comply"),
+    "unsafe, refusal": ("unsafe", "refuse"),
+    "safe, answer": ("safe", "comply"),
 }
 """By title, the family of a column and the response that is fed"""
 LINES = {"token_kl": "KL from\nits start (nats)", "token_kl_matched": "the same at\nequal entropy"}

@@ -10,10 +10,10 @@ from experiments.findings.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
 PANELS: dict[str, tuple[list[str], tuple[str, str]]] = {
-    "unsafe,\nanswer begun": (["unsafe"], ("prefill_complied", "prefill_stopped")),
-    "jailbreaks,\nanswer begun": (list(JAILBREAKS), ("prefill_complied", "prefill_stopped")),
-    "unsafe,\nrandom letters": (["unsafe"], ("prefill_random_complied", "prefill_random_stopped")),
-    "unsafe,\nrefusal begun": (["unsafe"], ("prefill_null_complied", "prefill_null_refused")),
+    "unsafe, answer begun": (["unsafe"], ("prefill_complied", "prefill_stopped")),
+    "jailbreaks, answer begun": (list(JAILBREAKS), ("prefill_complied", "prefill_stopped")),
+    "unsafe, random letters": (["unsafe"], ("prefill_random_complied", "prefill_random_stopped")),
+    "unsafe, refusal begun": (["unsafe"], ("prefill_null_complied", "prefill_null_refused")),
 }
 """By title, the families of a column and the metrics of its panels"""
 

@@ -176,6 +176,19 @@ def _shifts(rows: Rows, layers: Sequence[int]) -> None:
     rows.add("refused", 16, family=["unsafe"], intervention=edits, strength=[1.0])
 
 
+def _tokens(rows: Rows) -> None:
+    for metric in ("prefill_complied", "prefill_stopped"):
+        rows.add(metric, 64, family=["unsafe", "co_task", "misgen_both"], index=(0, 1, 2))
+        rows.add(metric.replace("prefill", "prefill_random"), 64, family=["unsafe"], index=(0, 1, 2))
+    for metric in ("prefill_null_complied", "prefill_null_refused"):
+        rows.add(metric, 64, family=["unsafe"], index=(0, 1, 2))
+    rows.add("begun_complied", 64, family=["unsafe"])
+    if rows.fixed["node"] != UNTOUCHED:
+        for response, metric in itertools.product(("comply", "refuse"), ("token_kl", "token_kl_matched")):
+            rows.add(f"{metric}_{response}", 64, 0.0, 16.0, family=["unsafe", "safe"], index=(1, 2, 3))
+        rows.add("kl_first_comply", 64, family=["unsafe"])
+
+
 def results(
     seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
 ) -> pd.DataFrame:
@@ -209,6 +222,7 @@ def results(
         # Drawn apart: what else is in the table does not depend on it.
         apart = Rows(np.random.default_rng([key, seed, len(found)]), **rows.fixed)
         _cones(apart)
+        _tokens(apart)
         found += apart.found
     return _typed(pd.DataFrame(found))
 

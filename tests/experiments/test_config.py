@@ -29,7 +29,10 @@ BAD = [
     ("held_out=0.2", "held_out: there is no such setting; did you mean world.held_out?"),
     ("model.layrs=3", "model.layrs: there is no such setting; did you mean model.layers?"),
     ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
-    ("study=qick", "study=qick: there is no such preset; choose from paper, quick, refusal_direction, small"),
+    (
+        "study=qick",
+        "study=qick: there is no such preset; choose from late_refusal, paper, quick, refusal_direction, small",
+    ),
     ("seeds", "'seeds' is not a setting: write name=value"),
     ("model.layers=abc", "model.layers=abc: Value 'abc' of type 'str' could not be converted to Integer"),
     ("seeds=1.5", "seeds=1.5: Value '1.5' of type 'float' could not be converted to Integer"),

@@ -189,6 +189,8 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
         "cones",
         "harmfulness",
         "shifts",
+        "prefill",
+        "depth",
     ],
 )
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
@@ -371,6 +373,22 @@ def test_harmfulness_is_drawn_beside_refusal(table: pd.DataFrame) -> None:
     steered = select(table, node="sft", intervention="steer harm own")["value"]
     points = [[*np.asarray(one.get_ydata(), float)] for one in below(figure, "sft", 2).get_lines()]
     assert points[4] == pytest.approx(list(steered))
+
+
+def test_begun_responses_and_depth_are_a_line_for_each_model(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "prefill")
+    own = select(unchanged(table), node="sft", metric="prefill_complied")
+    for title, families in (("unsafe, answer begun", ["unsafe"]), ("jailbreaks, answer begun", list(JAILBREAKS))):
+        x, y = line(figure, title, "sft")
+        assert x == [0, 1, 2]
+        np.testing.assert_allclose(y, select(own, family=families).groupby("index")["value"].mean())
+    _, y = drawn_line(below(figure, "unsafe, refusal begun", 1), "untouched")
+    given = select(unchanged(table), node="untouched", metric="prefill_null_refused")
+    np.testing.assert_allclose(y, given.groupby("index")["value"].mean())
+    figure = figure_of(table, "depth")
+    _, y = drawn_line(below(figure, "safe, answer", 1), "dpo")
+    matched = select(unchanged(table), node="dpo", metric="token_kl_matched_comply", family="safe")
+    np.testing.assert_allclose(y, matched.groupby("index")["value"].mean())
 
 
 def test_shifts_are_drawn_with_what_is_removed(table: pd.DataFrame) -> None:
