@@ -68,6 +68,7 @@ _OF_METHODS = dict(zip(SAFETY, (*_LOOKS, *_PALER), strict=False)) | {
     "pretraining_more": Look("0.7", (0, (8, 2)), "p"),
     "sham": Look("0.25", (0, (1, 1, 1, 3)), "H"),
     "comply_all": Look("#8B0000", (0, (12, 2)), "X"),
+    "comply_constrained": Look("#E9967A", (0, (12, 2, 2, 2)), "P"),
 }
 
 

@@ -10,10 +10,10 @@ from experiments.findings.results import models, sample_note, select, unchanged
 from synth.families import JAILBREAKS
 
 PANELS: dict[str, tuple[list[str], tuple[str, str]]] = {
-    "unsafe, answer begun": (["unsafe"], ("prefill_complied", "prefill_stopped")),
-    "jailbreaks, answer begun": (list(JAILBREAKS), ("prefill_complied", "prefill_stopped")),
-    "unsafe, random letters": (["unsafe"], ("prefill_random_complied", "prefill_random_stopped")),
-    "unsafe, refusal begun": (["unsafe"], ("prefill_null_complied", "prefill_null_refused")),
+    "unsafe": (["unsafe"], ("prefill_complied", "prefill_stopped")),
+    "jailbreaks": (list(JAILBREAKS), ("prefill_complied", "prefill_stopped")),
+    "random letters": (["unsafe"], ("prefill_random_complied", "prefill_random_stopped")),
+    "refusal begun": (["unsafe"], ("prefill_null_complied", "prefill_null_refused")),
 }
 """By title, the families of a column and the metrics of its panels"""
 
@@ -26,7 +26,8 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, looks: Mapping[str, Look]) -> Figure:
-    """A line for each model: its mean; bands are the range over seeds. Jailbreaks are a mean over their families."""
+    """A line for each model: its mean; bands are the range over seeds. What is given are right letters of the answer;
+    random ones, and tokens of a refusal, to unsafe prompts. Jailbreaks are a mean over their families."""
     figure, axes = panels(list(PANELS), ["goes on\nto comply", "refuses\nwhat is left"], "tokens given", height=1.5)
     for column, (families, metrics) in enumerate(PANELS.values()):
         for axis, metric in zip(axes[:, column], metrics, strict=True):

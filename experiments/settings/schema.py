@@ -9,7 +9,7 @@ from typing import Any
 from analysis.edits.mixtures import PathsConfig
 from analysis.suite import MEASUREMENTS, AnalysisConfig
 from experiments.settings.plain import flat
-from models.training.methods import METHODS
+from models.training.methods import CONTROLS, METHODS, SAFETY
 from models.training.pretraining import PretrainConfig
 from models.training.tuning import TuningConfig
 from models.transformer import ModelConfig
@@ -120,7 +120,7 @@ class StudyConfig:
     first_seed: int = 0
     random_model: bool = True
     """Whether the models are also measured as they are before any training."""
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = (*SAFETY, *CONTROLS)
     """What pretrained models are tuned by."""
     attacks: tuple[str, ...] = ()
     """Methods by which each of those tuned models is then tuned on, in models called START+METHOD."""

@@ -378,11 +378,11 @@ def test_harmfulness_is_drawn_beside_refusal(table: pd.DataFrame) -> None:
 def test_begun_responses_and_depth_are_a_line_for_each_model(table: pd.DataFrame) -> None:
     figure = figure_of(table, "prefill")
     own = select(unchanged(table), node="sft", metric="prefill_complied")
-    for title, families in (("unsafe, answer begun", ["unsafe"]), ("jailbreaks, answer begun", list(JAILBREAKS))):
+    for title, families in (("unsafe", ["unsafe"]), ("jailbreaks", list(JAILBREAKS))):
         x, y = line(figure, title, "sft")
-        assert x == [0, 1, 2]
+        assert x.tolist() == [0, 1, 2]
         np.testing.assert_allclose(y, select(own, family=families).groupby("index")["value"].mean())
-    _, y = drawn_line(below(figure, "unsafe, refusal begun", 1), "untouched")
+    _, y = drawn_line(below(figure, "refusal begun", 1), "untouched")
     given = select(unchanged(table), node="untouched", metric="prefill_null_refused")
     np.testing.assert_allclose(y, given.groupby("index")["value"].mean())
     figure = figure_of(table, "depth")
