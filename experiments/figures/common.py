@@ -209,6 +209,8 @@ def seeds_and_mean(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: s
 
 def mean_and_range(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: str) -> None:
     """The mean over seeds against the column `by`, and their range as a band where the look has markers."""
+    if rows.empty:
+        return
     seeds = rows.groupby(by)["value"]
     mean = seeds.mean()
     x = mean.index.to_numpy(float)
@@ -275,7 +277,7 @@ def logarithmic(axes: Axes, vertical: bool = False) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def whole_layers(axis: Axes, rows: pd.DataFrame) -> None:
-    """A tick at each layer, or at every second of many."""
-    found = sorted(rows["layer"].dropna().unique().astype(int))
+def whole_layers(axis: Axes, rows: pd.DataFrame, by: str = "layer") -> None:
+    """A tick at each layer, or whatever the column `by` counts, or at every second of many."""
+    found = sorted(rows[by].dropna().unique().astype(int))
     axis.set_xticks(found[:: -(-len(found) // 8)])

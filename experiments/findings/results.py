@@ -5,7 +5,7 @@ from collections.abc import Collection
 import pandas as pd
 
 from experiments.settings.names import RANDOM, UNTOUCHED
-from models.training.methods import CONTROLS
+from models.training.methods import CONTROLS, SAFETY
 from synth.settings import UserError
 
 
@@ -40,6 +40,15 @@ def tuned(table: pd.DataFrame) -> list[str]:
 def untaught(table: pd.DataFrame) -> list[str]:
     """The controls among tuned models: those that a control's method made of the pretrained model."""
     return models(select(table, start=UNTOUCHED, method=CONTROLS))
+
+
+def by_part(table: pd.DataFrame) -> dict[str, list[str]]:
+    """The models that methods of safety make of the pretrained one, the placebos, and all others; of each the ones that
+    there are, in the order of the table."""
+    parts: dict[str, list[str]] = {"safety": [], "placebos": [], "others": []}
+    for name in models(table):
+        parts["safety" if name in SAFETY else "placebos" if name in CONTROLS else "others"].append(name)
+    return {part: names for part, names in parts.items() if names}
 
 
 def named_cell(cells: Collection[str], wanted: str) -> str:

@@ -377,18 +377,26 @@ def test_harmfulness_is_drawn_beside_refusal(table: pd.DataFrame) -> None:
 
 def test_begun_responses_and_depth_are_a_line_for_each_model(table: pd.DataFrame) -> None:
     figure = figure_of(table, "prefill")
-    own = select(unchanged(table), node="sft", metric="prefill_complied")
-    for title, families in (("unsafe", ["unsafe"]), ("jailbreaks", list(JAILBREAKS))):
-        x, y = line(figure, title, "sft")
-        assert x.tolist() == [0, 1, 2]
-        np.testing.assert_allclose(y, select(own, family=families).groupby("index")["value"].mean())
-    _, y = drawn_line(below(figure, "refusal begun", 1), "untouched")
-    given = select(unchanged(table), node="untouched", metric="prefill_null_refused")
+    own = select(unchanged(table), metric="prefill_complied")
+    # A row each for methods of safety, placebos and all other models.
+    for part, (model, column, families) in enumerate(
+        [("sft", 0, ["unsafe"]), ("continued", 1, list(JAILBREAKS)), ("untouched", 0, ["unsafe"])]
+    ):
+        x, y = drawn_line(visible(figure)[5 * part + column], model)
+        assert x == [0, 1, 2]
+        np.testing.assert_allclose(y, select(own, node=model, family=families).groupby("index")["value"].mean())
+    _, y = drawn_line(visible(figure)[4], "dpo")
+    given = select(unchanged(table), node="dpo", metric="prefill_null_refused")
     np.testing.assert_allclose(y, given.groupby("index")["value"].mean())
     figure = figure_of(table, "depth")
-    _, y = drawn_line(below(figure, "safe, answer", 1), "dpo")
-    matched = select(unchanged(table), node="dpo", metric="token_kl_matched_comply", family="safe")
+    _, y = drawn_line(visible(figure)[1], "dpo")
+    matched = select(unchanged(table), node="dpo", metric="token_kl_matched_comply", family="unsafe")
     np.testing.assert_allclose(y, matched.groupby("index")["value"].mean())
+
+
+def visible(figure: Figure) -> list[Axes]:
+    """Its panels, line after line."""
+    return [axis for axis in figure.axes if axis.get_visible()]
 
 
 def test_shifts_are_drawn_with_what_is_removed(table: pd.DataFrame) -> None:

@@ -61,3 +61,12 @@ def test_without_attacked_models_their_claims_say_which_are_missing(table: pd.Da
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper.name)
 def test_what_was_read_is_enough_to_judge_by(paper: Paper, table: pd.DataFrame) -> None:
     assert repr(scorecard(evidence(table, paper), paper)) == repr(scorecard(table, paper))
+
+
+def test_a_world_without_a_refusal_takes_itself_along_and_no_other(table: pd.DataFrame) -> None:
+    """Of no response that refuses there is no first token, of 0 responses."""
+    none = (table["metric"] == "refusal_first") & (table["node"] == "dpo") & (table["seed"] == 0)
+    missing = table["missing"].astype(object).mask(none, "there are no such prompts")
+    bare = table.assign(value=table["value"].mask(none), n=table["n"].mask(none, 0), missing=missing)
+    one = told(bare, yuan2024.PAPER)["position bias"]
+    assert (one.verdict, one.n) == (SUPPORTED, table["seed"].nunique() - 1)

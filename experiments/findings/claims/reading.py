@@ -98,8 +98,9 @@ class Reading:
         return np.array([self._world_of[seed] for seed in seeds])
 
     def fewest(self) -> float:
-        """The least number of prompts, or of whatever else, behind a row that was read."""
-        return float(self._columns["n"][self.read].min())
+        """The least number of prompts, or of whatever else, behind a row that was read and has a value."""
+        there = self.read & ~np.isnan(self._columns["value"])
+        return float(self._columns["n"][there].min())
 
     def has(self, metric: str, method: str) -> bool:
         """Whether there are rows of a metric of a model."""
