@@ -25,9 +25,12 @@ def replicates_note(verdicts: Sequence[Verdict]) -> str:
 def render(verdicts: Iterable[Verdict]) -> list[Table | str]:
     """A table for each paper that there are verdicts on.
 
-    Under LEAST replicates a line in their place that says why there are none.
+    Under LEAST replicates, and where nothing can be tested, a line in their place that says why there are none.
     """
     verdicts = list(verdicts)
+    if verdicts and not any(one.n for one in verdicts):
+        first = verdicts[0]
+        return [f"no scorecard: none of {len(verdicts)} claims can be tested; {first.claim}: {first.note}"]
     if verdicts and max(one.n for one in verdicts) < LEAST:
         over = replicates_note(verdicts)
         return [

@@ -580,6 +580,14 @@ def test_below_five_replicates_it_is_said_why_there_is_no_scorecard() -> None:
     assert said == "no scorecard: 4 worlds; below 5 replicates tests decide next to nothing, set worlds=5 or more"
 
 
+def test_where_no_claim_can_be_tested_it_is_said_why() -> None:
+    table = make(1, 0.01, seeds=3, worlds=True)
+    (said,) = render(scorecard(table[(table["node"] == "sft") & (table["metric"] == "refused")]))
+    assert isinstance(said, str)
+    assert said.startswith(f"no scorecard: none of {len(CLAIMS)} claims can be tested; {next(iter(CLAIMS))}: ")
+    assert "not in the table: " in said
+
+
 def test_every_claim_says_what_the_paper_says_and_where() -> None:
     for name, claim in CLAIMS.items():
         assert any(word in claim.source for word in ("Obs.", "Fig", "Table", "sec.")), name
