@@ -63,18 +63,19 @@ def basins(said: Mapping[Label, Sequence[Said]], config: LandscapeConfig) -> Ite
     """
     for name in dict.fromkeys(label.intervention for label in said if label.intervention in (MOVE, BY_CHANGE)):
         scans = [said[Label(name, strength)] for strength in config.strengths]
+        near = np.abs(config.strengths) <= config.within
         for i, family in enumerate(config.families):
             complied, refused = (shares(scans, i, what) for what in ("complied", "refused"))
             right = complied if family == "safe" else refused
             found = {
                 "basin_width": [width(config.strengths, one, config.kept) for one in right],
                 "basin_fall": [fall(config.strengths, one) for one in right],
-                "visage": [visage(1 - one) for one in right],
-                "visage_whole": [float(one.mean()) for one in right],
+                "visage": [visage(1 - one) for one in right[:, near]],
+                "visage_whole": [float(one.mean()) for one in right[:, near]],
             }
             if family != "safe":
-                found["visage_first"] = [visage(1 - one) for one in shares(scans, i, "first_refused")]
-                found["visage_complied"] = [visage(one) for one in complied]
+                found["visage_first"] = [visage(1 - one) for one in shares(scans, i, "first_refused")[:, near]]
+                found["visage_complied"] = [visage(one) for one in complied[:, near]]
             for metric, values in found.items():
                 there = [value for value in values if np.isfinite(value)]
                 value = float(np.mean(there)) if there else np.nan
@@ -93,14 +94,30 @@ def shares(scans: Sequence[Sequence[Said]], family: int, what: str) -> np.ndarra
 
 
 def width(strengths: Sequence[float], right: np.ndarray, kept: float) -> float:
-    """The largest of `strengths` [P] up to which, both ways, `right` [P] is at least `kept` times what it is at 0; nan
-    where that is less than LEAST."""
-    size = np.abs(strengths)
-    start = right[size == 0].mean()
+    """The largest strength up to which, both ways, `right` [P] is at least `kept` times what it is at 0.
+
+    Between `strengths` [P], ascending, lie straight lines. It is the last of them if `right` never is less, and nan if
+    at 0 it is below LEAST.
+    """
+    start = right[np.array(strengths) == 0].mean()
     if start < LEAST:
         return np.nan
-    outside = size[right < kept * start]
-    return float(size[size < (outside.min() if len(outside) else np.inf)].max())
+    ends = []
+    for way in (1, -1):
+        along, size = _one_way(strengths, right, way), _one_way(strengths, np.abs(strengths), way)
+        below = np.flatnonzero(along < kept * start)
+        if len(below) == 0:
+            ends.append(size[-1])
+        else:
+            i = below[0]
+            part = (along[i - 1] - kept * start) / (along[i - 1] - along[i])
+            ends.append(size[i - 1] + part * (size[i] - size[i - 1]))
+    return float(min(ends))
+
+
+def _one_way(strengths: Sequence[float], values: np.ndarray, way: int) -> np.ndarray:
+    """Those of `values` [P] on one side of 0, from there outwards."""
+    return values[np.array(strengths) * way >= 0][::way]
 
 
 def fall(strengths: Sequence[float], right: np.ndarray) -> float:
@@ -112,7 +129,7 @@ def fall(strengths: Sequence[float], right: np.ndarray) -> float:
     """
     parts = []
     for way in (1, -1):
-        along = right[np.array(strengths) * way >= 0][::way]
+        along = _one_way(strengths, right, way)
         whole = along.max() - along.min()
         if whole >= LEAST:
             parts.append(np.max(-np.diff(along)) / whole)

@@ -29,9 +29,11 @@ class LandscapeConfig:
     """Families that every changed model is tried on."""
     prompts: int = 64
     """Prompts of each family: the first that many."""
-    reach: float = 0.5
-    """How far weights are moved each way, in sizes of each matrix (the paper's 0.5)."""
-    steps: int = 10
+    reach: float = 1.0
+    """How far weights are moved each way, in sizes of each matrix."""
+    within: float = 0.5
+    """VISAGE is of points no further away than this (the paper's 0.5)."""
+    steps: int = 20
     """Into so many steps the way to each end is divided."""
     draws: int = 3
     """Random directions (the paper's 3), and random changes beside that of tuning."""
@@ -43,16 +45,16 @@ class LandscapeConfig:
     def __post_init__(self) -> None:
         self.families, self.disalign = tuple(self.families), tuple(self.disalign)
         require_positive(self, "prompts", "steps", "draws")
-        require_above_zero(self, "reach")
+        require_above_zero(self, "reach", "within")
+        farthest = f"must be at most reach={self.reach}"
+        require(self.within <= self.reach, "within", self.within, farthest, f"set within={self.reach}")
         require(0 < self.kept <= 1, "kept", self.kept, "must be above 0 and at most 1", "set 0.8")
         for weight in self.disalign:
             ok = 0 < weight < float("inf")
             require(ok, "disalign", list(self.disalign), "must be finite numbers above 0", "for example [0.3,1]")
+        require(len(self.families) > 0, "families", "[]", "must name a family", "set [safe,unsafe]")
         for name in self.families:
             split_name(name, "families")
-        for name in ("safe", "unsafe"):
-            ok = name in self.families
-            require(ok, "families", list(self.families), f"must contain {name}, which landscapes are of", f"add {name}")
 
     @property
     def strengths(self) -> tuple[float, ...]:

@@ -28,8 +28,8 @@ from tests.analysis.asked import COUNT, noisy, subject
 from tests.analysis.planted import value
 from tests.models.one_by_one import one_by_one
 
-CONFIG = LandscapeConfig(prompts=COUNT, reach=0.4, steps=2, draws=2, disalign=(0.5,))
-STRENGTHS = np.array(LandscapeConfig().strengths)
+CONFIG = LandscapeConfig(prompts=COUNT, reach=0.4, within=0.2, steps=2, draws=2, disalign=(0.5,))
+STRENGTHS = np.array(LandscapeConfig(reach=0.5, steps=10).strengths)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,8 @@ def test_numbers_of_a_step_are_their_closed_forms(height: float, reach: float) -
     assert visage(1 - right) == pytest.approx(height)
     points = 1 + 2 * round(reach / 0.05)
     assert right.mean() == pytest.approx(height * points / 21)
-    assert width(list(STRENGTHS), right, 0.8) == pytest.approx(reach)
+    # Down a straight line from there to the next point, a fifth of which is above 0.8 times the height.
+    assert width(list(STRENGTHS), right, 0.8) == pytest.approx(reach + 0.05 / 5)
     assert fall(list(STRENGTHS), right) == pytest.approx(1)
 
 
@@ -199,7 +200,7 @@ def test_numbers_of_other_shapes() -> None:
     assert width(list(STRENGTHS), np.ones(21), 0.8) == 0.5
     # The nearer side decides; a second basin is none of its own.
     aside = np.where((STRENGTHS >= -0.1) | (STRENGTHS < -0.3), 1.0, 0.0)
-    assert width(list(STRENGTHS), aside, 0.8) == pytest.approx(0.1)
+    assert width(list(STRENGTHS), aside, 0.8) == pytest.approx(0.11)
     assert fall(list(STRENGTHS), aside) == pytest.approx(1)
     low = np.full(21, 0.4)
     assert np.isnan(width(list(STRENGTHS), low, 0.8))
@@ -207,7 +208,7 @@ def test_numbers_of_other_shapes() -> None:
 
 
 def test_a_planted_basin_is_found() -> None:
-    config = LandscapeConfig(prompts=10, steps=5, draws=2)
+    config = LandscapeConfig(prompts=10, reach=1.0, steps=10, draws=2)
     reach = {"safe": (0.1, 0.3), "unsafe": (0.2, 0.4)}
     said: dict[Label, list[Said]] = {}
     for strength in config.strengths:
@@ -222,7 +223,7 @@ def test_a_planted_basin_is_found() -> None:
     for family, (one, other) in reach.items():
         points = [(1 + 2 * round(10 * of)) / 11 for of in (one, other)]
         height = 1 if family == "safe" else 0.9
-        assert value(found, "basin_width", family=family).value == pytest.approx((one + other) / 2)
+        assert value(found, "basin_width", family=family).value == pytest.approx((one + other) / 2 + 0.02)
         assert value(found, "basin_fall", family=family).value == pytest.approx(1)
         assert value(found, "visage", family=family).value == pytest.approx(height)
         assert value(found, "visage_whole", family=family).value == pytest.approx(height * np.mean(points))
@@ -267,7 +268,9 @@ def test_numbers_are_those_of_their_scans(tuned: Subject) -> None:
     config = replace(CONFIG, draws=1)
     found = landscape.measure(tuned, config)
     for name in (MOVE, BY_CHANGE):
-        scan = np.array([of_label(found, "first_refused", "unsafe", name, x).mean() for x in config.strengths])
+        near = [x for x in config.strengths if abs(x) <= config.within]
+        scan = np.array([of_label(found, "first_refused", "unsafe", name, x).mean() for x in near])
+        assert len(scan) == 3
         assert len(set(scan.tolist())) > 1
         expected = [1 - (1 - one) for one in scan if one > 0]
         row = value(found, "visage_first", family="unsafe", intervention=name)
@@ -295,11 +298,12 @@ def test_the_untouched_model_is_moved_alone(tuned: Subject, results: list[Result
         ({"prompts": 0}, "prompts=0: must be at least 1"),
         ({"steps": 0}, "steps=0: must be at least 1"),
         ({"draws": -1}, "draws=-1: must be at least 1"),
+        ({"within": 0.3, "reach": 0.2}, "within=0.3: must be at most reach=0.2; set within=0.2"),
         ({"reach": 0.0}, "reach=0.0: must be a finite number above 0"),
         ({"kept": 1.5}, "kept=1.5: must be above 0 and at most 1; set 0.8"),
         ({"disalign": (0.0, 1.0)}, r"disalign=\[0.0, 1.0\]: must be finite numbers above 0"),
         ({"families": ("safe", "none")}, "families=none: "),
-        ({"families": ("unsafe",)}, r"families=\['unsafe'\]: must contain safe"),
+        ({"families": ()}, r"families=\[\]: must name a family; set \[safe,unsafe\]"),
     ],
 )
 def test_settings_that_cannot_be_used_are_one_line(setting: dict[str, Any], said: str) -> None:

@@ -189,6 +189,16 @@ def _tokens(rows: Rows) -> None:
         rows.add("kl_first_comply", 64, family=["unsafe"])
 
 
+def _landscape(rows: Rows) -> None:
+    behaviour: dict[str, Any] = {"family": ["safe", "unsafe"]}
+    kinds = ["move"] if rows.fixed["node"] == UNTOUCHED else ["move", "move by change"]
+    for metric in ("complied", "refused"):
+        rows.add(metric, 64, intervention=kinds, strength=[-0.5, -0.25, 0.0, 0.25, 0.5], **behaviour)
+        if rows.fixed["node"] != UNTOUCHED:
+            rows.add(metric, 64, intervention=["disalign"], strength=[0.0, 0.3, 1.0], **behaviour)
+            rows.add(metric, 64, intervention=["disalign random"], strength=[0.3, 1.0], **behaviour)
+
+
 def results(
     seeds: int = 3, layers: int = 2, steps: Sequence[int] = (), world: str = "quick", rate: float = 2e-3, key: int = 0
 ) -> pd.DataFrame:
@@ -223,6 +233,7 @@ def results(
         apart = Rows(np.random.default_rng([key, seed, len(found)]), **rows.fixed)
         _cones(apart)
         _tokens(apart)
+        _landscape(apart)
         found += apart.found
     return _typed(pd.DataFrame(found))
 
