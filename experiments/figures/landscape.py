@@ -14,7 +14,7 @@ COLUMNS = {
     MOVE: "moved at random",
     BY_CHANGE: "by tuning's change",
     DISALIGN: "disaligned",
-    DISALIGN_RANDOM: "at random",
+    DISALIGN_RANDOM: "disaligned, random",
 }
 """By intervention, the title of its panels"""
 LINES = {
@@ -31,8 +31,8 @@ def rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, looks: Mapping[str, Look]) -> Figure:
-    """A line for each model: its mean; bands are the range over seeds. What stands beside disalignment has as large a
-    random change in tuning's place."""
+    """A line for each model: its mean; bands are the range over seeds. The last column has
+    as large a random change in the place of tuning's."""
     columns = {kind: title for kind, title in COLUMNS.items() if kind in set(rows["intervention"])}
     figure, axes = panels(list(columns.values()), list(LINES), "strength", height=1.1)
     for line, (family, metric) in zip(axes, LINES.values(), strict=True):
@@ -42,5 +42,6 @@ def draw(rows: pd.DataFrame, looks: Mapping[str, Look]) -> Figure:
                 mean_and_range(axis, select(shown, node=model), "strength", looks[model], model)
             axis.set_ylim(-0.03, 1.03)
     legend(figure, axes)
-    note(figure, f"0 is the model, or disaligned its start; bands: range over {sample_note(rows, 'prompts')}")
+    zero = "0 is the model itself, of disaligned ones what it started from"
+    note(figure, f"{zero}; bands: range over {sample_note(rows, 'prompts')}")
     return figure

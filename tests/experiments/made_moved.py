@@ -32,6 +32,7 @@ def _of(method: str, way: float) -> Iterator[Row]:
         yield {"metric": metric, "value": 0.5 + 0.1 * way * place, "family": "unsafe", "intervention": MOVE}
     width = 0.3 + 0.1 * effect
     yield {"metric": "basin_width", "value": width - 0.2 * effect, "family": "unsafe", "intervention": BY_CHANGE}
+    yield {"metric": "basin_width", "value": 0.3 - 0.1 * effect, "family": "safe", "intervention": BY_CHANGE}
     for strength in STRENGTHS:
         lost = 0.0 if strength == 0 else 0.4
         for family, more in (("safe", 0.0), ("co_task", 0.3 * effect), ("misgen_task", 0.3 * effect)):

@@ -398,7 +398,7 @@ def test_the_landscape_is_a_line_for_each_model_and_edit(table: pd.DataFrame) ->
         ("moved at random", "move", "untouched"),
         ("by tuning's change", "move by change", "sft"),
         ("disaligned", "disalign", "dpo"),
-        ("at random", "disalign random", "continued"),
+        ("disaligned, random", "disalign random", "continued"),
     ):
         own = select(table, node=model, intervention=kind)
         for row, (family, metric) in enumerate((("unsafe", "refused"), ("unsafe", "complied"), ("safe", "complied"))):

@@ -17,6 +17,7 @@ from tests.experiments.made_moved import make
 PAPERS = (peng2024.PAPER, zhou2024.PAPER)
 OF_NODES = {"leaves", "orders", "orders, refusal", "orders, all points"}
 """Claims on models that were attacked by tuning"""
+ALONG = {"tuning's direction", "tuning's direction, safe"}
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,8 @@ def test_every_claim_is_told(way: float, expected: str, paper: Paper) -> None:
     ("rows", "absent"),
     [
         ({"metric": "basin_fall"}, {"step"}),
-        ({"metric": "basin_width", "intervention": BY_CHANGE}, {"tuning's direction"}),
-        ({"metric": "basin_width", "intervention": MOVE}, {"basin", "tuning's direction", "leaves"}),
+        ({"metric": "basin_width", "intervention": BY_CHANGE}, ALONG),
+        ({"metric": "basin_width", "intervention": MOVE}, {"basin", "leaves", *ALONG}),
         ({"metric": "change_strength"}, {"leaves"}),
         ({"metric": "visage"}, {"orders", "orders, refusal"}),
         ({"metric": "visage_whole"}, {"orders, all points"}),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.edits.disaligned import DISALIGN
-from analysis.edits.landscape import MOVE
+from analysis.edits.landscape import BY_CHANGE, MOVE
 from experiments.findings.claims.begun import UNSAFE, attacked
 from experiments.findings.claims.measures import Measure, Values, weights
 from experiments.findings.claims.reading import MissingError, Reading
@@ -19,7 +19,7 @@ SUCCEEDS = 0.1
 """The share of jailbreaks that must succeed before it can be said what becomes of them"""
 
 
-def moved(metric: str, method: str, results: Reading, kind: str = MOVE, **where: Any) -> Values:
+def over_strengths(results: Reading, metric: str, method: str, kind: str, **where: Any) -> Values:
     """The mean of a metric over all strengths of an edit but 0."""
     found = [one.weight for one in weights(results, metric, method, kind, lambda strength: strength != 0)]
     return results.mean(metric, method, intervention=kind, strength=found, **where)
@@ -29,9 +29,9 @@ def edited(metric: str, kind: str, control: dict[str, Any] | str, **where: Any) 
     """A metric under an edit, over all its strengths, against that of another kind or of a model that is not edited."""
 
     def measure(results: Reading, method: str) -> tuple[Values, Values]:
-        effect = moved(metric, method, results, kind, **where)
+        effect = over_strengths(results, metric, method, kind, **where)
         if isinstance(control, str):
-            return effect, moved(metric, method, results, control, **where)
+            return effect, over_strengths(results, metric, method, control, **where)
         return effect, results.mean(metric, method, **control, **where)
 
     return measure
@@ -45,8 +45,21 @@ def jailbreaks_kept(results: Reading, method: str) -> tuple[Values, Values]:
         if unmoved.mean() < SUCCEEDS:
             what = "safe prompts" if family == ["safe"] else "jailbreaks"
             raise MissingError(f"{method} complies with {unmoved.mean():.0%} of {what}, too few to say what is left")
-        kept.append(moved("complied", method, results, family=family) / unmoved)
+        kept.append(over_strengths(results, "complied", method, MOVE, family=family) / unmoved)
     return kept[0], kept[1]
+
+
+def narrowing(results: Reading, method: str) -> tuple[Values, Values]:
+    """How wide the basin is along tuning's own change, as a part of how wide it is at random: that of refusal, and that
+    of compliance with safe prompts."""
+
+    def part(family: str) -> Values:
+        own, random = (
+            results.mean("basin_width", method, family=family, intervention=kind) for kind in (BY_CHANGE, MOVE)
+        )
+        return own / random
+
+    return part("unsafe"), part("safe")
 
 
 def left_basin(results: Reading, method: str) -> tuple[Values, Values]:

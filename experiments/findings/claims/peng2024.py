@@ -6,7 +6,7 @@ from analysis.edits.landscape import BY_CHANGE, MOVE
 from experiments.findings.claims.begun import UNSAFE
 from experiments.findings.claims.conventions import Conventions
 from experiments.findings.claims.measures import DPO, SFT, UNLEARNING, within
-from experiments.findings.claims.moved import jailbreaks_kept, left_basin, orders
+from experiments.findings.claims.moved import jailbreaks_kept, left_basin, narrowing, orders
 from experiments.findings.claims.paper import Claim, Paper
 
 BASIN, VISAGE, FINETUNING, JAILBREAKS = "safety basin", "VISAGE", "harmful fine-tuning", "jailbreaks"
@@ -34,6 +34,14 @@ PAPER = Paper(
             "",
             "the basin is narrower along tuning's own change than along random directions",
             within({"intervention": BY_CHANGE}, {"intervention": MOVE}, metric="basin_width", **UNSAFE),
+            expects="below",
+            derived=True,
+        ),
+        "tuning's direction, safe": part(
+            BASIN,
+            "",
+            "narrower by more than the basin of compliance with safe prompts is",
+            narrowing,
             expects="below",
             derived=True,
         ),
