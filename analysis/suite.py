@@ -14,6 +14,7 @@ from analysis import (
     directions,
     harmfulness,
     interventions,
+    landscape,
     multiples,
     nullspace,
     prefill,
@@ -27,6 +28,7 @@ from analysis.components import ShiftsConfig
 from analysis.cone_search import ConesConfig
 from analysis.contrast import HarmfulnessConfig
 from analysis.depth import DepthConfig
+from analysis.edits.landscape import LandscapeConfig
 from analysis.edits.settings import InterventionsConfig
 from analysis.nullspace import NullspaceConfig
 from analysis.prefill import PrefillConfig
@@ -69,6 +71,7 @@ class AnalysisConfig:
     shifts: ShiftsConfig = field(default_factory=ShiftsConfig)
     prefill: PrefillConfig = field(default_factory=PrefillConfig)
     depth: DepthConfig = field(default_factory=DepthConfig)
+    landscape: LandscapeConfig = field(default_factory=LandscapeConfig)
 
     def __post_init__(self) -> None:
         self.measurements, known = tuple(self.measurements), (*MEASUREMENTS, BETWEEN)
@@ -109,6 +112,7 @@ class AnalysisConfig:
             ("attacks.families", self.attacks.families),
             ("interventions.families", self.interventions.families or ()),
             ("prefill.families", self.prefill.families or ()),
+            ("landscape.families", self.landscape.families),
         ):
             for name in names:
                 require(
@@ -155,6 +159,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "shifts": Measurement(shifts.measure, ("shifts", "directions"), of_random=False),
     "prefill": Measurement(prefill.measure, ("prefill",)),
     "depth": Measurement(depth.measure, ("depth",)),
+    "landscape": Measurement(landscape.measure, ("landscape",), of_random=False),
 }
 
 

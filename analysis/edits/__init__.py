@@ -1,7 +1,18 @@
 """The kinds of edits by name, each of a file of its own."""
 
 from analysis.edit import Kind
-from analysis.edits import cones, directions, mixtures, multiples, parts, patches, steering, unshifted
+from analysis.edits import (
+    cones,
+    directions,
+    disaligned,
+    landscape,
+    mixtures,
+    multiples,
+    parts,
+    patches,
+    steering,
+    unshifted,
+)
 
 EDITS: dict[str, Kind] = {
     "multiples": multiples.KIND,
@@ -12,4 +23,6 @@ EDITS: dict[str, Kind] = {
     "cones": cones.KIND,
     "steering": steering.KIND,
     "unshifted": unshifted.KIND,
+    "landscape": landscape.KIND,
+    "disaligned": disaligned.KIND,
 }

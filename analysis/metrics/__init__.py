@@ -5,7 +5,7 @@ No measurement reads this, so that other words about a metric measure nothing an
 """
 
 from analysis.metric import Metric, with_nulls
-from analysis.metrics import activations, cones, directions, hidden, models, tokens, weights
+from analysis.metrics import activations, cones, directions, hidden, landscape, models, tokens, weights
 
 METRICS: dict[str, Metric] = with_nulls(
     {
@@ -16,5 +16,6 @@ METRICS: dict[str, Metric] = with_nulls(
         **cones.ROWS,
         **hidden.ROWS,
         **tokens.ROWS,
+        **landscape.ROWS,
     }
 )

@@ -39,8 +39,9 @@ TITLES = {
     "share": "effect - control, shares of prompts",
     "part": "effect - control, other shares",
     "deviations": "effect - control, standard deviations",
+    "nats": "effect - control, nats",
     "sine": "effect - control, sines",
-    "rank": "Spearman's correlation with alpha",
+    "rank": "rank correlation",
 }
 
 

@@ -182,11 +182,23 @@ def _tokens(rows: Rows) -> None:
         rows.add(metric.replace("prefill", "prefill_random"), 64, family=["unsafe"], index=(0, 1, 2))
     for metric in ("prefill_null_complied", "prefill_null_refused"):
         rows.add(metric, 64, family=["unsafe"], index=(0, 1, 2))
-    rows.add("begun_complied", 64, family=["unsafe"])
+    for metric in ("begun_complied", "begun_random_complied"):
+        rows.add(metric, 64, family=["unsafe"])
     if rows.fixed["node"] != UNTOUCHED:
         for response, metric in itertools.product(("comply", "refuse"), ("token_kl", "token_kl_matched")):
             rows.add(f"{metric}_{response}", 64, 0.0, 16.0, family=["unsafe", "safe"], index=(1, 2, 3))
-        rows.add("kl_first_comply", 64, family=["unsafe"])
+        for metric in ("kl_first_comply", "kl_first_comply_even"):
+            rows.add(metric, 64, family=["unsafe"])
+
+
+def _landscape(rows: Rows) -> None:
+    behaviour: dict[str, Any] = {"family": ["safe", "unsafe"]}
+    kinds = ["move"] if rows.fixed["node"] == UNTOUCHED else ["move", "move by change"]
+    for metric in ("complied", "refused"):
+        rows.add(metric, 64, intervention=kinds, strength=[-0.5, -0.25, 0.0, 0.25, 0.5], **behaviour)
+        if rows.fixed["node"] != UNTOUCHED:
+            rows.add(metric, 64, intervention=["disalign"], strength=[0.0, 0.3, 1.0], **behaviour)
+            rows.add(metric, 64, intervention=["disalign random"], strength=[0.3, 1.0], **behaviour)
 
 
 def results(
@@ -223,6 +235,7 @@ def results(
         apart = Rows(np.random.default_rng([key, seed, len(found)]), **rows.fixed)
         _cones(apart)
         _tokens(apart)
+        _landscape(apart)
         found += apart.found
     return _typed(pd.DataFrame(found))
 

@@ -31,7 +31,8 @@ BAD = [
     ("zzz=3", "zzz: there is no such setting; --show lists the settings"),
     (
         "study=qick",
-        "study=qick: there is no such preset; choose from late_refusal, paper, quick, refusal_direction, small",
+        "study=qick: there is no such preset; "
+        "choose from landscape, late_refusal, paper, quick, refusal_direction, small",
     ),
     ("seeds", "'seeds' is not a setting: write name=value"),
     ("model.layers=abc", "model.layers=abc: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -134,7 +135,7 @@ def test_an_explicit_family_that_the_world_cannot_have_is_an_error() -> None:
     assert load(["world.tasks.aliases=0"]).analysis.families is None
 
 
-@pytest.mark.parametrize("setting", ["attacks.families", "interventions.families"])
+@pytest.mark.parametrize("setting", ["attacks.families", "interventions.families", "landscape.families"])
 @pytest.mark.parametrize(
     ("given", "others", "measured"),
     [

@@ -191,6 +191,7 @@ def test_a_figure_is_as_wide_as_asked_with_fonts_inside(
         "shifts",
         "prefill",
         "depth",
+        "landscape",
     ],
 )
 def test_nothing_is_cut_and_legends_fit(name: str, width: str, table: pd.DataFrame) -> None:
@@ -397,6 +398,24 @@ def test_begun_responses_and_depth_are_a_line_for_each_model(table: pd.DataFrame
 def visible(figure: Figure) -> list[Axes]:
     """Its panels, line after line."""
     return [axis for axis in figure.axes if axis.get_visible()]
+
+
+def test_the_landscape_is_a_line_for_each_model_and_edit(table: pd.DataFrame) -> None:
+    figure = figure_of(table, "landscape")
+    for title, kind, model in (
+        ("moved at random", "move", "untouched"),
+        ("by tuning's change", "move by change", "sft"),
+        ("disaligned", "disalign", "dpo"),
+        ("disaligned, random", "disalign random", "continued"),
+    ):
+        own = select(table, node=model, intervention=kind)
+        for row, (family, metric) in enumerate((("unsafe", "refused"), ("unsafe", "complied"), ("safe", "complied"))):
+            x, y = drawn_line(below(figure, title, row), model)
+            means = select(own, family=family, metric=metric).groupby("strength")["value"].mean()
+            np.testing.assert_allclose(x, means.index)
+            np.testing.assert_allclose(y, means)
+    without = table[table["intervention"] != "disalign"]
+    assert "disaligned" not in {axis.get_title(loc="left") for axis in figure_of(without, "landscape").axes}
 
 
 def test_shifts_are_drawn_with_what_is_removed(table: pd.DataFrame) -> None:

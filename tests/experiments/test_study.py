@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from analysis.metric import with_nulls
-from analysis.metrics import METRICS, cones, directions, hidden, tokens
+from analysis.metrics import METRICS, cones, directions, hidden, landscape, tokens
 from experiments import figures
 from experiments.figures import INDEX
 from experiments.figures.registry import FIGURES
@@ -70,6 +70,7 @@ TINY = [
 OFF = {
     *("attacks", "spectra_by_step", "sines_by_step", "projections_by_step"),
     *("refusal_edits", "refusal_rank", "refusal_cosine", "cones", "harmfulness", "shifts", "prefill", "depth"),
+    "landscape",
 }
 """Figures of what is not measured unless it is asked for"""
 
@@ -155,7 +156,7 @@ def test_other_papers_make_no_artifact(done: Results, root: Path) -> None:
 
 def test_every_metric_has_a_row_of_the_registry_and_the_other_way_round(done: Results) -> None:
     """But for those of what is off, of which `tests/analysis/` has tests of their own."""
-    off = with_nulls({**directions.ROWS, **cones.ROWS, **hidden.ROWS, **tokens.ROWS})
+    off = with_nulls({**directions.ROWS, **cones.ROWS, **hidden.ROWS, **tokens.ROWS, **landscape.ROWS})
     assert set(done.table["metric"]) == {name for name in METRICS.keys() - off if not name.startswith("adv_")}
     places = json.loads((done.folder / "models.json").read_text())[""]
     for folder in places["sft"]["measured"].values():

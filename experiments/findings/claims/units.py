@@ -33,6 +33,8 @@ UNITS = {
     "part": Unit(lambda values: values, float, 0.05, "+.2f"),
     # Of which 0.2 is called a small effect (Cohen 1988).
     "deviations": Unit(lambda values: values, float, 0.2, "+.2f"),
+    # Of log-odds: the margin of a ratio of odds.
+    "nats": Unit(lambda values: values, float, float(np.log(1.1)), "+.2f"),
     "sine": Unit(lambda values: values, float, 0.01, "+.3f"),
     # Of ranks, in which one exchange of neighbours among seven makes 0.036.
     "rank": Unit(lambda values: values, float, 0.1, "+.2f", 0.036),
