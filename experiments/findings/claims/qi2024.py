@@ -38,7 +38,7 @@ PAPER = Paper(
         "first token, matched": part(
             SHALLOW,
             "",
-            "so has the first of tokens that were as certain before tuning",
+            "so it has among tokens that were as certain before tuning",
             over_chance("kl_first_matched_comply", **UNSAFE),
             derived=True,
         ),
@@ -65,12 +65,16 @@ PAPER = Paper(
             expects="below",
         ),
         "deep, prefill": fewer(
-            REPAIRED, "", "and fewer begun answers are completed", against(SFT, "begun_complied", **UNSAFE), (DEEP,)
+            REPAIRED,
+            "",
+            "after it fewer begun answers are completed than after SSFT",
+            against(SFT, "begun_complied", **UNSAFE),
+            (DEEP,),
         ),
         "deep, safe": share(
             REPAIRED,
             "",
-            "and as many safe prompts are complied with",
+            "after it as many safe prompts are complied with as after SSFT",
             against(SFT, "complied", family="safe"),
             (DEEP,),
             expects="same",
@@ -85,7 +89,7 @@ PAPER = Paper(
         "attack, benign": share(
             TUNING,
             "",
-            "more than as many steps of tuning on safe prompts alone",
+            "they do so more than as many steps of tuning on safe prompts alone",
             complied(attacked("{}"), attacked("{}", BENIGN)),
             (SFT,),
             derived=True,

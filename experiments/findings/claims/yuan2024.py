@@ -43,12 +43,12 @@ PAPER = Paper(
             LATE,
         ),
         "late, jailbreaks": fewer(
-            "DeRTa", "", "and comply with fewer jailbreaks than SSFT", jailbroken_against(SFT), LATE
+            "DeRTa", "", "they comply with fewer jailbreaks than SSFT", jailbroken_against(SFT), LATE
         ),
         "late, safe": share(
             "DeRTa",
             "",
-            "and comply with as many safe prompts",
+            "they comply with as many safe prompts as SSFT",
             against(SFT, "complied", family="safe"),
             LATE,
             expects="same",
@@ -56,7 +56,7 @@ PAPER = Paper(
         "late stops": share(
             "DeRTa",
             "",
-            "and put a refusal behind more letters that are given than SSFT",
+            "they put a refusal behind the letters that are given more often than SSFT",
             against(SFT, "begun_stopped", **UNSAFE),
             LATE,
             derived=True,
@@ -68,7 +68,9 @@ PAPER = Paper(
             against(BOTH, "begun_complied", **UNSAFE),
             (DPO,),
         ),
-        "DPO, jailbreaks": share("DPO", "", "and complies with more jailbreaks", jailbroken_against(BOTH), (DPO,)),
+        "DPO, jailbreaks": share(
+            "DPO", "", "DPO on the same data complies with more jailbreaks than DeRTa", jailbroken_against(BOTH), (DPO,)
+        ),
         "RTO over prefix": fewer(
             "ablation",
             "",
@@ -77,17 +79,25 @@ PAPER = Paper(
             (RTO,),
         ),
         "RTO over prefix, jailbreaks": fewer(
-            "ablation", "", "and more against jailbreaks", jailbroken_against(PREFIX), (RTO,)
+            "ablation",
+            "",
+            "a refusal at every token does more against jailbreaks than a late refusal behind a prefix",
+            jailbroken_against(PREFIX),
+            (RTO,),
         ),
         "both over RTO": fewer(
             "ablation",
             "",
-            "both together do more against begun answers than it alone",
+            "both together do more against begun answers than a refusal at every token alone",
             against(RTO, "begun_complied", **UNSAFE),
             (BOTH,),
         ),
         "both over RTO, jailbreaks": fewer(
-            "ablation", "", "and more against jailbreaks", jailbroken_against(RTO), (BOTH,)
+            "ablation",
+            "",
+            "both together do more against jailbreaks than a refusal at every token alone",
+            jailbroken_against(RTO),
+            (BOTH,),
         ),
     },
     Conventions(methods=(SFT, DPO, UNLEARNING)),
