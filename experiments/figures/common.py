@@ -216,7 +216,16 @@ def mean_and_range(axis: Axes, rows: pd.DataFrame, by: str, look: Look, label: s
     x = mean.index.to_numpy(float)
     if look.marker:
         axis.fill_between(x, seeds.min(), seeds.max(), color=look.color, alpha=0.12, lw=0)
-    axis.plot(x, mean, linestyle=look.linestyle, color=look.color, marker=look.marker, markersize=2.5, label=label)
+    axis.plot(
+        x,
+        mean,
+        linestyle=look.linestyle,
+        color=look.color,
+        marker=look.marker,
+        markersize=2.5,
+        markevery=-(-len(x) // 12),
+        label=label,
+    )
 
 
 def mean_only(axis: Axes, rows: pd.DataFrame, by: str, label: str) -> None:

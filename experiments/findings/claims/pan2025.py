@@ -48,7 +48,12 @@ PAPER = Paper(
             "a component that validation prompts choose tells unsafe from safe prompts, better than permuted labels",
             over_chance("shift_accuracy"),
         ),
-        "first detects": part(DOMINANT, "", "so does the first component", over_chance("shift_accuracy_first")),
+        "first detects": part(
+            DOMINANT,
+            "",
+            "the first component does so, better than permuted labels",
+            over_chance("shift_accuracy_first"),
+        ),
         "removal": fewer(
             DOMINANT,
             "",
@@ -83,13 +88,17 @@ PAPER = Paper(
         ),
         "refusal in W_O": bridge(
             "dW",
-            "so is what dW of the attention's output writes most strongly",
+            "what dW of the attention's output writes most strongly is nearer to the refusal direction than by chance",
             "change_overlap",
             module="W_O",
             index=1,
         ),
         "refusal in W_in": bridge(
-            "dW", "so is what dW of the first MLP matrix reads most strongly", "change_overlap", module="W_in", index=1
+            "dW",
+            "what dW of the first MLP matrix reads most strongly is nearer to the refusal direction than by chance",
+            "change_overlap",
+            module="W_in",
+            index=1,
         ),
         "refusal off dW": fewer(
             "dW",
@@ -101,7 +110,7 @@ PAPER = Paper(
         "shift off dW": fewer(
             "dW",
             "",
-            "so it does without the first component of the shift in dW",
+            "without the first component of the shift in dW it refuses fewer unsafe prompts than without a random one",
             within({"intervention": "change without shift"}, {"intervention": "change without random"}, **REFUSED),
             derived=True,
         ),
@@ -122,7 +131,7 @@ PAPER = Paper(
         "axis goes with refusal": part(
             "clusters",
             "",
-            "so is the axis between the clusters in the stream",
+            "without the refusal direction in dW, the axis between clusters is less of what it was than without a random one",
             within(
                 {"intervention": "change without refusal"},
                 {"intervention": "change without random"},
@@ -140,7 +149,7 @@ PAPER = Paper(
         ),
         "refusal between clusters, MLP": bridge(
             "clusters",
-            "so is the axis between them before the second MLP matrix, as that writes it",
+            "the axis before the second MLP matrix, as that writes it, is nearer to the refusal direction than a random one",
             "axis_overlap",
             module="mlp.post",
         ),

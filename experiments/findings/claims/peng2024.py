@@ -40,7 +40,7 @@ PAPER = Paper(
         "tuning's direction, safe": part(
             BASIN,
             "",
-            "narrower by more than the basin of compliance with safe prompts is",
+            "along tuning's own change it is narrower by more than the basin of compliance with safe prompts is",
             narrowing,
             expects="below",
             derived=True,
@@ -67,7 +67,7 @@ PAPER = Paper(
         "orders, all points": rank(
             VISAGE,
             "",
-            "so does VISAGE over all points, which tells how wide the basin is",
+            "VISAGE over all points, which tells how wide the basin is, does so better than refusal of the models as they are",
             orders("visage_whole", "refused", intervention=MOVE),
             derived=True,
         ),

@@ -26,7 +26,7 @@ PAPER = Paper(
         "aligned": share(
             ED,
             "",
-            "and with more than the tuned model",
+            "it complies with more unsafe prompts than the tuned model",
             edited("complied", DISALIGN, AS_IT_IS, **UNSAFE),
         ),
         "odds": nats(
@@ -38,7 +38,7 @@ PAPER = Paper(
         "odds, random": nats(
             ED,
             "",
-            "and higher than with as large a random change in tuning's place",
+            "they are higher than with as large a random change in tuning's place",
             edited("log_odds", DISALIGN, DISALIGN_RANDOM, **UNSAFE),
         ),
         "safe": share(
