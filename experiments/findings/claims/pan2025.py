@@ -51,7 +51,7 @@ PAPER = Paper(
         "first detects": part(
             DOMINANT,
             "",
-            "the first component does so, better than permuted labels",
+            "the first component tells them apart, better than permuted labels",
             over_chance("shift_accuracy_first"),
         ),
         "removal": fewer(
@@ -131,7 +131,7 @@ PAPER = Paper(
         "axis goes with refusal": part(
             "clusters",
             "",
-            "without the refusal direction in dW, the axis between clusters is less of what it was than without a random one",
+            "without the refusal direction in dW, the cluster axis is less of what it was than without a random one",
             within(
                 {"intervention": "change without refusal"},
                 {"intervention": "change without random"},
@@ -149,7 +149,7 @@ PAPER = Paper(
         ),
         "refusal between clusters, MLP": bridge(
             "clusters",
-            "the axis before the second MLP matrix, as that writes it, is nearer to the refusal direction than a random one",
+            "the axis before the second MLP matrix, as that writes it, is nearer to refusal than a random one",
             "axis_overlap",
             module="mlp.post",
         ),

@@ -67,7 +67,7 @@ PAPER = Paper(
         "orders, all points": rank(
             VISAGE,
             "",
-            "VISAGE over all points, which tells how wide the basin is, does so better than refusal of the models as they are",
+            "VISAGE over all points, which tells the width, does so better than refusal of the models as they are",
             orders("visage_whole", "refused", intervention=MOVE),
             derived=True,
         ),

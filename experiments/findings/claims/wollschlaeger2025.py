@@ -87,7 +87,7 @@ CLAIMS: dict[str, Claim] = {
     "worst of two": Claim(
         CONES,
         "",
-        "so it is whichever direction of that cone leaves the most of them refused",
+        "whichever direction of that cone leaves the most refused, it leaves fewer than random ones",
         than("cone random", "highest_first_refused", dim=2, family="unsafe"),
         unit="share",
         expects="below",

@@ -92,7 +92,7 @@ PAPER = Paper(
         "harm steers": Claim(
             "steering",
             "",
-            "adding v_harm up to the last token of the text makes safe prompts refused, more than a random direction does",
+            "adding v_harm up to the end of the text makes safe prompts refused, more than a random direction does",
             refusing("harm own", "harm own random", TEXT),
             unit="share",
         ),
