@@ -1,9 +1,8 @@
 """The scorecard: what a study says of each of a paper's claims, and what it says of placebos.
 
-Effect is compared with control within each seed, for each method that the claim is about on its
-own. The unit of replication is the world: of several seeds of a world the mean counts once, and
-where there is one world the seeds count, and the verdict is about that world. Tests are Student's
-t over replicates. A method's verdict is
+Effect is compared with control within each seed, for each method that the claim is about on its own. The unit of
+replication is the world: of several seeds of a world the mean counts once, and where there is one world the seeds do,
+and the verdict is about that world. Tests are Student's t over replicates. A method's verdict is
 
 - "supported": the contrast has the claimed sign (one-sided test);
 - "opposite": it has the other sign (one-sided test);
@@ -13,12 +12,11 @@ t over replicates. A method's verdict is
   what can be measured.
 
 A claim that two things are the same is supported if the contrast lies within the margin, and
-opposite if it lies beyond it. Errors are controlled on both sides: over the claims of a family
-(those of one observation of a paper; those derived from it) and their methods, the chance of
-any false "supported" is at most 5 %, and so is that of any false "opposite" or "no effect"
-(Holm's correction each). A claim's verdict is the one on which all its methods agree: being an
-intersection of tests it needs no further correction. Where one method is decided in another way
-than the next it "differs", and is read by method.
+opposite if it lies beyond it. Errors are controlled on both sides: over the claims of a family (those of an observation
+of a paper; those derived from it) and their methods, the chance of any false "supported" is at most 5 %, and so is that
+of any false "opposite" or "no effect" (Holm's correction each). A claim's verdict is the one on which all its methods
+agree: being an intersection of tests it needs no further correction. Where a method is decided in another way than the
+next it "differs", and is read by method.
 
 Every claim is also judged of every placebo, by the same rule. A claim that a placebo supports as
 well is "unspecific": as claimed, but not by safety.
@@ -27,7 +25,7 @@ well is "unspecific": as claimed, but not by safety.
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -61,7 +59,7 @@ Of = Mapping[tuple[str, str], Compared]
 
 def scorecard(table: pd.DataFrame, paper: Paper) -> list[Verdict]:
     """A verdict on each of the paper's claims, in their order, from the results of one cell."""
-    paper = _of_study(paper, table)
+    paper = paper.among(table["node"])
     return _verdicts(paper, _compare_all(paper, _read(table, paper)))
 
 
@@ -72,7 +70,7 @@ def of_cells(table: pd.DataFrame, papers: Iterable[Paper]) -> dict[str, list[Ver
     every other claim as if the cell were alone.
     """
     found: dict[str, list[Verdict]] = {str(name): [] for name in table["cell"].unique()}
-    for paper in (_of_study(one, table) for one in papers):
+    for paper in (one.among(table["node"]) for one in papers):
         across = _across(table, paper)
         for name, rows in table.groupby("cell", sort=False, observed=True):
             compared = _compare_all(paper, _read(rows, paper))
@@ -110,17 +108,10 @@ def _across(table: pd.DataFrame, paper: Paper) -> dict[object, dict[tuple[str, s
 
 def evidence(table: pd.DataFrame, paper: Paper) -> pd.DataFrame:
     """The rows of the table that the verdicts on a paper rest on; none where nothing can be tested."""
-    paper = _of_study(paper, table)
+    paper = paper.among(table["node"])
     results = _read(table, paper)
     verdicts = _verdicts(paper, _compare_all(paper, results))
     return table[results.read & any(one.verdict != UNTESTABLE for one in verdicts)]
-
-
-def _of_study(paper: Paper, table: pd.DataFrame) -> Paper:
-    """The paper with those of its placebos that the table has: of the others there is nothing to say."""
-    there = set(table["node"])
-    placebos = tuple(name for name in paper.conventions.placebos if name in there)
-    return replace(paper, conventions=replace(paper.conventions, placebos=placebos))
 
 
 def _read(table: pd.DataFrame, paper: Paper) -> Reading:

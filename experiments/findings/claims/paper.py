@@ -1,7 +1,7 @@
 """A paper: what it claims, and what it has of its own in how that is measured."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from experiments.findings.claims.conventions import Conventions
@@ -61,6 +61,12 @@ class Paper:
                 raise ValueError(
                     f"{self.name}, {name}: {both[0]} is a placebo of the paper; leave it out of one of both"
                 )
+
+    def among(self, models: Iterable[str]) -> "Paper":
+        """The paper with those of its placebos that are among `models`: of the others a study has nothing to say."""
+        there = set(models)
+        placebos = tuple(name for name in self.conventions.placebos if name in there)
+        return replace(self, conventions=replace(self.conventions, placebos=placebos))
 
     def methods(self, claim: str) -> tuple[str, ...]:
         """The models that a claim is about."""
