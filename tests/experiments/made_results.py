@@ -236,6 +236,10 @@ def results(
         _cones(apart)
         _tokens(apart)
         _landscape(apart)
+        for step in steps if method != UNTOUCHED else ():
+            later = Rows(apart.rng, step=step, **rows.fixed)
+            _tokens(later)
+            found += later.found
         found += apart.found
     return _typed(pd.DataFrame(found))
 

@@ -101,7 +101,7 @@ def test_what_has_no_rows_is_not_drawn(table: pd.DataFrame, tmp_path: Path) -> N
         "lowest_complied": {"cones"},
     }
     of_changed_models = {"interventions", "multiples", "parts", "patches", "between", "transfer"}
-    of_changed_models |= {"refusal_edits", "refusal_rank"}
+    of_changed_models |= {"refusal_edits", "refusal_rank", "landscape"}
     on_the_way = {"spectra_by_step", "sines_by_step", "projections_by_step"}
     absent = of_changed_models | on_the_way | set().union(*of_metrics.values())
     few = finished[~finished["metric"].isin(of_metrics)]

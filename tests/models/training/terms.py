@@ -28,7 +28,7 @@ HYPER = {name: method.hyper() for name, method in METHODS.items()} | {
     "ipo": IPO(0.1),
     "simpo": SimPO(1.5, 0.5),
     "deep_refusal": DeepRefusal(0.3),
-    "constrained_sft": ConstrainedSFT(0.7, 1.5, 2, 0.4),
+    **dict.fromkeys(("constrained_sft", "comply_constrained"), ConstrainedSFT(0.7, 1.5, 2, 0.4)),
 }
 """Other than the defaults, where a method has any"""
 

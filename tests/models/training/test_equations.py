@@ -132,7 +132,7 @@ def test_each_loss_equals_its_equation_in_numpy(
         "rto": -good / n_good + turn,
         "derta": -good / n_good + turn,
         "deep_refusal": -np.where(pair.refused, 0.6, 1.4) * good / n_good,
-        "constrained_sft": [tokens.sum() for tokens in held],
+        **{name: [tokens.sum() for tokens in held] for name in ("constrained_sft", "comply_constrained")},
         **{name: -good / n_good for name in ("prefix_sft", "comply_all", *CONTROLS)},
     }
     for method in METHODS:
