@@ -418,6 +418,19 @@ def test_the_landscape_is_a_line_for_each_model_and_edit(table: pd.DataFrame) ->
     assert "disaligned" not in {axis.get_title(loc="left") for axis in figure_of(without, "landscape").axes}
 
 
+@pytest.mark.parametrize("count", [3, 22])
+def test_bars_of_many_models_are_as_high_as_those_of_few(count: int, table: pd.DataFrame) -> None:
+    sft = select(unchanged(table), node="sft")
+    many = pd.concat([sft.assign(node=f"sft+comply_constrained {i}") for i in range(count)])
+    figure = figure_of(many, "behaviour")
+    figure.draw_without_rendering()
+    heights = [axis.get_window_extent().height / figure.dpi for axis in visible(figure)]
+    assert len(heights) == select(sft, metric="complied")["family"].nunique()
+    assert min(heights) > 0.35
+    named = [axis for axis in visible(figure) if any(one.get_visible() for one in axis.get_xticklabels())]
+    assert len(named) == (1 if count > 9 else len(heights))
+
+
 def test_shifts_are_drawn_with_what_is_removed(table: pd.DataFrame) -> None:
     figure = figure_of(table, "shifts")
     own = select(unchanged(table), node="sft")
