@@ -212,23 +212,26 @@ def moved(before: np.ndarray, after: np.ndarray, layer: int, centred: bool = Fal
     return shift if np.linalg.norm(shift) > 1e-6 * np.linalg.norm(before[:, layer]) else None
 
 
-def found_in(
-    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, of: Weights, before: np.ndarray
-) -> dict[Place, np.ndarray]:
-    """The directions [D], of length 1, of a model of the weights `of`; `before` is `Shifted.before`.
-
-    None is there that cannot be found: where the model refuses nothing, did not move, or tells nothing apart.
-    """
-    assert subject.draw
-    after = held(subject.draw(SIDES, config.prompts, VALIDATION), of.model, of.params)
+def in_stream(before: np.ndarray, after: np.ndarray) -> dict[Place, np.ndarray]:
+    """The shifts and axes [D], of length 1, of a model that holds `after` [N, L, D], the first half of it unsafe, where
+    it held `before`; none where it did not move, or tells nothing apart."""
     found: dict[Place, np.ndarray] = {}
     unsafe, safe = (side.mean(axis=0) for side in np.split(after, len(SIDES)))
-    for layer in range(of.model.layers):
+    for layer in range(after.shape[1]):
         shift = moved(before, after, layer)
         if shift is not None:
             found[SHIFT, layer] = spectrum(shift, ()).components[0]
         if np.linalg.norm((unsafe - safe)[layer]) > 1e-6 * np.linalg.norm(safe[layer]):
             found[AXIS, layer] = unit((unsafe - safe)[[layer]])[0]
+    return found
+
+
+def found_in(
+    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, of: Weights, before: np.ndarray
+) -> dict[Place, np.ndarray]:
+    """All directions of a model of the weights `of`, that of refusal if it has one; `before` is `Shifted.before`."""
+    assert subject.draw
+    found = in_stream(before, held(subject.draw(SIDES, config.prompts, VALIDATION), of.model, of.params))
     with suppress(NoDirectionError):
         asked = material(subject._replace(params=of.params, model=of.model), directions)
         found[REFUSAL, None] = first_of(asked, directions)[0].unit

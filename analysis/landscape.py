@@ -16,6 +16,7 @@ from analysis.edits.landscape import BY_CHANGE, MOVE, LandscapeConfig, change
 from analysis.edits.lookup import edits_of
 from analysis.rows import Result, Row, Samples, Subject
 from analysis.scores import Scores, answered, results_of, stacked
+from synth.begun import opening
 
 LEAST = 0.5
 """The share of prompts that must be answered rightly unmoved, or be lost on the way, for a basin to have a shape"""
@@ -34,8 +35,7 @@ def measure(subject: Subject, config: LandscapeConfig) -> list[Result]:
     """By edit, the behaviour of each family, a mean over draws; of each way to move, the basin's shape and VISAGE; and
     how far tuning moved the weights itself."""
     prompts = stacked(subject.prompts, config.prompts, config.families)
-    refusing = prompts.refusing
-    sign = np.asarray(jnp.take_along_axis(refusing.tokens, refusing.go[..., None] + 1, axis=-1)[..., 0])
+    sign = np.asarray(opening(prompts.refusing))
     said: dict[Label, list[Said]] = {}
     for one in edits_of("landscape", subject, config):
         scores, first = answered(one.make(), prompts)

@@ -17,7 +17,7 @@ from analysis.edit import Weights
 from analysis.rows import Result, Row, Samples, Subject, mean_of
 from analysis.scores import answered, stacked
 from models.transformer import ModelConfig, Params
-from synth.begun import begun, given, letters
+from synth.begun import begun, given, letters, opening
 from synth.keys import fold
 from synth.lookup import split_name
 from synth.segments import ANSWER, Batch
@@ -126,12 +126,10 @@ def begun_refusals(subject: Subject, config: PrefillConfig) -> Iterator[Row]:
 
 def said(model: ModelConfig, params: Params, prompts: Prompts) -> dict[str, np.ndarray]:
     """By what is asked, [families, N] of `prompts` with as many axes."""
-    scores, first = answered(Weights(params, model), prompts)
-    refusing = prompts.refusing
-    following = jnp.take_along_axis(refusing.tokens, refusing.go[..., None] + 1, axis=-1)[..., 0]
+    scores, likeliest = answered(Weights(params, model), prompts)
     return {
         "complied": np.asarray(scores.complied, float),
-        "stopped": np.asarray(jnp.argmax(first, axis=-1) == following, float),
+        "stopped": np.asarray(jnp.argmax(likeliest, axis=-1) == opening(prompts.refusing), float),
         "refused": np.asarray(scores.refused, float),
         "log_odds": np.asarray(scores.log_odds, float),
     }
@@ -144,10 +142,9 @@ def where_refusals_begin(subject: Subject) -> Iterator[Row]:
         batch = subject.prompts[family].refusing
         tokens, go, longest = np.asarray(seen.generated), np.asarray(batch.go), int(np.max(letters(batch)))
         at = np.minimum(go[:, None] + 1 + np.arange(longest), tokens.shape[1] - 1)
-        sign = np.take_along_axis(np.asarray(batch.tokens), go[:, None] + 1, axis=1)
-        refusing = np.take_along_axis(tokens, at, axis=1) == sign
-        first = np.where(refusing.any(axis=1), refusing.argmax(axis=1), longest)
+        refusing = np.take_along_axis(tokens, at, axis=1) == np.asarray(opening(batch))[:, None]
+        begins = np.where(refusing.any(axis=1), refusing.argmax(axis=1), longest)
         for k in range(longest):
-            yield mean_of("refusal_at", np.asarray(first == k, float), family=family, index=k + 1)
-        yield mean_of("refusal_first", np.asarray(first == 0, float)[first < longest], family=family)
+            yield mean_of("refusal_at", np.asarray(begins == k, float), family=family, index=k + 1)
+        yield mean_of("refusal_first", np.asarray(begins == 0, float)[begins < longest], family=family)
         yield Row("refusal_first_even", 1 / longest, longest, family=family)

@@ -14,6 +14,7 @@ from analysis.rows import Subject
 from analysis.scores import generated, stacked
 from analysis.subspaces import unit
 from models.transformer import ModelConfig, Params
+from synth.begun import opening
 from synth.keys import fold
 from synth.prompts import TRAIN, VALIDATION
 from synth.settings import EXACT, require, require_positive
@@ -179,9 +180,7 @@ def material(subject: Subject, config: DirectionsConfig) -> Material:
     asked = []
     for of in drawn:
         whole = stacked({family: one.prompts for family, one in of.items()}, EXACT)
-        refusal[np.asarray(jnp.take_along_axis(whole.refusing.tokens, whole.refusing.go[..., None] + 1, axis=-1))] = (
-            True
-        )
+        refusal[np.asarray(opening(whole.refusing))] = True
         tokens = generated(Weights(params, model), whole)
         fed = Fed(tokens.reshape(-1, tokens.shape[-1])[:, :-1], whole.complying.go.reshape(-1))
         first, last = int(jnp.min(fed.go)) + min(config.positions), int(jnp.max(fed.go)) + max(config.positions)

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.chance import root_mean_beta
 from analysis.clusters import activations
 from analysis.components import (
+    REFUSAL,
     SITE,
     Removed,
     Shifted,
@@ -20,6 +21,7 @@ from analysis.components import (
     accuracy,
     dealt,
     found_in,
+    in_stream,
     removed,
     shifted,
     spectrum,
@@ -78,7 +80,7 @@ def measure(subject: Subject, config: ShiftsConfig, directions: DirectionsConfig
     if uncentred:
         taken = removed(asked, uncentred, refusal, config.draws)
         results += without(subject, taken, directions.prompts)
-        results += found_again(subject, config, directions, taken, of.before)
+        results += found_again(subject, config, directions, taken, of)
     return results
 
 
@@ -178,18 +180,18 @@ def without(subject: Subject, found: Removed, count: int) -> Iterator[Result]:
 
 
 def found_again(
-    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, taken: Removed, before: np.ndarray
+    subject: Subject, config: ShiftsConfig, directions: DirectionsConfig, taken: Removed, of: Shifted
 ) -> Iterator[Row]:
     """The size of the cosine that each direction has with what it was, where it is found anew in the model without one
     of them in dW, or without a random one: does removing one remove the others?"""
-    own = found_in(subject, config, directions, Weights(subject.params, subject.model), before)
+    own = {**in_stream(of.before, of.validation.after), (REFUSAL, None): taken.refusal}
     chance, seen = _chance(subject.model.width), set[Label]()
     for one in edits_of("shifts", subject, taken):
         # One random direction is enough to say that hardly anything moves.
         if one.label.module != "weights" or one.label in seen:
             continue
         seen.add(one.label)
-        there = found_in(subject, config, directions, one.make(), before)
+        there = found_in(subject, config, directions, one.make(), of.before)
         for (name, layer), was in own.items():
             place: dict[str, Any] = {
                 **one.label._asdict(), "module": name, "layer": None if layer is None else layer + 1

@@ -20,6 +20,17 @@ def bridge(observation: str, sentence: str, metric: str, **where: Any) -> Claim:
     return part(observation, "", sentence, over_chance(metric, **where), derived=True)
 
 
+def goes_with(observation: str, sentence: str, module: str) -> Claim:
+    """That a direction that is found anew is less of what it was without the refusal direction in dW."""
+    without = within(
+        {"intervention": "change without refusal"},
+        {"intervention": "change without random"},
+        metric="found_again",
+        module=module,
+    )
+    return part(observation, "", sentence, without, expects="below", derived=True)
+
+
 PAPER = Paper(
     "pan2025",
     {
@@ -114,32 +125,16 @@ PAPER = Paper(
             within({"intervention": "change without shift"}, {"intervention": "change without random"}, **REFUSED),
             derived=True,
         ),
-        "shift goes with refusal": part(
+        "shift goes with refusal": goes_with(
             "dW",
-            "",
             "without the refusal direction in dW, the first component of the shift is less of what it was than "
             "without a random one",
-            within(
-                {"intervention": "change without refusal"},
-                {"intervention": "change without random"},
-                metric="found_again",
-                module="shift",
-            ),
-            expects="below",
-            derived=True,
+            "shift",
         ),
-        "axis goes with refusal": part(
+        "axis goes with refusal": goes_with(
             "clusters",
-            "",
             "without the refusal direction in dW, the cluster axis is less of what it was than without a random one",
-            within(
-                {"intervention": "change without refusal"},
-                {"intervention": "change without random"},
-                metric="found_again",
-                module="axis",
-            ),
-            expects="below",
-            derived=True,
+            "axis",
         ),
         "refusal between clusters": bridge(
             "clusters",
